@@ -1,0 +1,1 @@
+"""The fixed-function blocks: each says what it computes and how many cycles that takes."""

@@ -1,0 +1,68 @@
+"""KV SRAM: int8 keys and values with a scale per position and head.
+
+On the way in, k (and q, which meets it) goes through R3, a Hadamard transform of each head, so
+that 8 bits suffice; v is already rotated by its matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+
+from emulator.blocks.wires import Int8, Int32, Wires
+from emulator.fixedpoint import LOG2_E, scale_of
+from emulator.model import LlamaConfig
+from emulator.silicon.cost import Cost, hadamard, narrow
+from emulator.silicon.spec import ChipSpec
+from kernels.reference import INT8_MAX
+
+SCALE_BITS = 24  # of one stored scale: mantissa and exponent
+
+
+@dataclass(frozen=True, slots=True)
+class KvSram:
+    """The memory of one layer; positions above the current one hold whatever was there."""
+
+    heads: int
+    head_dim: int
+    k: Int8  # [context, kv_heads, head_dim]
+    k_scale: Int32  # [context, kv_heads, 2]
+    v: Int8
+    v_scale: Int32
+    q_constant: Int32 = field(repr=False)  # log2(e) / sqrt(head_dim) / sqrt(head_dim) / 127
+    k_constant: Int32 = field(repr=False)  # 1 / sqrt(head_dim) / 127
+    v_constant: Int32 = field(repr=False)  # 1 / 127
+    name: str = "kv_sram"
+
+    @classmethod
+    def of(cls, config: LlamaConfig, context: int) -> KvSram:
+        shape = (context, config.kv_heads, config.head_dim)
+        root = math.sqrt(config.head_dim)  # the Hadamard transform is not normalised
+        return cls(
+            heads=config.heads,
+            head_dim=config.head_dim,
+            k=np.zeros(shape, np.int8),
+            k_scale=np.zeros((*shape[:2], 2), np.int32),
+            v=np.zeros(shape, np.int8),
+            v_scale=np.zeros((*shape[:2], 2), np.int32),
+            q_constant=scale_of(LOG2_E / root / root / INT8_MAX),
+            k_constant=scale_of(1 / root / INT8_MAX),
+            v_constant=scale_of(1 / INT8_MAX),
+        )
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        now = slice(wires.start, wires.start + wires.tokens.size)
+        wires.q8, wires.q8_scale = ops.rotate_narrow(wires.q, self.head_dim, self.q_constant)
+        self.k[now], self.k_scale[now] = ops.rotate_narrow(wires.k, self.head_dim, self.k_constant)
+        self.v[now], self.v_scale[now] = ops.narrow(wires.v, self.v_constant)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        kv_heads = self.k.shape[1]
+        values = (self.heads + kv_heads) * self.head_dim
+        rotate = hadamard(chip, values, self.head_dim)
+        cycles = rotate + narrow(chip, self.head_dim) + int(chip.kv_sram.write.value)
+        bits = 2 * kv_heads * (8 * self.head_dim + SCALE_BITS)
+        return Cost(cycles, sram_bits=bits)

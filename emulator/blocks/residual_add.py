@@ -1,0 +1,22 @@
+"""Residual add: a sublayer's output joins the stream, saturating at int32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from emulator.blocks.wires import Wires
+from emulator.silicon.cost import Cost
+from emulator.silicon.spec import ChipSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualAdd:
+    name: str = "residual_add"
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        wires.residual = ops.residual_add(wires.residual, wires.delta)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        """One adder stage behind the fabric's drain; the norm starts on the first sums."""
+        return Cost(1)

@@ -1,0 +1,79 @@
+"""RMSNorm: the residual stream as int8, its scale divided by the root mean square.
+
+The gain of a layer's norms is folded into the matrices that follow, so the block has none.
+The final norm of a model whose head shares the embedding's table keeps its gain (FinalGain).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.blocks.wires import Int32, Wires
+from emulator.fixedpoint import scale_of
+from emulator.silicon.cost import Cost, hadamard, narrow, reduce, stream
+from emulator.silicon.spec import ChipSpec
+from kernels.reference import FRACTION, INT8_MAX
+
+
+def fixed_epsilon(hidden: int, epsilon: float) -> int:
+    """hidden * epsilon as the integer that is added to a sum of Q15.16 squares."""
+    return round(hidden * epsilon * (1 << 2 * FRACTION))
+
+
+@dataclass(frozen=True, slots=True)
+class RmsNorm:
+    hidden: int
+    epsilon: int  # see `fixed_epsilon`
+    constant: Int32  # sqrt(hidden) / 127
+    name: str = "rms_norm"
+
+    @classmethod
+    def of(cls, hidden: int, epsilon: float) -> RmsNorm:
+        constant = scale_of(math.sqrt(hidden) / INT8_MAX)
+        return cls(hidden, fixed_epsilon(hidden, epsilon), constant)
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        wires.x, wires.x_scale = ops.rms_norm(wires.residual, self.epsilon, self.constant)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        return Cost(_norm_cycles(chip, self.hidden))
+
+
+@dataclass(frozen=True, slots=True)
+class FinalGain:
+    """The final norm of a tied model: rotate back, multiply by the gain, rotate again."""
+
+    gain: NDArray[np.int16]  # [hidden]
+    block: int  # of the Hadamard transform of the residual basis
+    epsilon: int
+    constant: Int32  # sqrt(hidden) / 127 / block * 2**-gain_exponent
+    name: str = "final_norm"
+
+    @classmethod
+    def of(
+        cls, gain: NDArray[np.int16], gain_exponent: int, block: int, epsilon: float
+    ) -> FinalGain:
+        hidden = gain.size
+        constant = scale_of(math.ldexp(math.sqrt(hidden) / INT8_MAX / block, -gain_exponent))
+        return cls(gain, block, fixed_epsilon(hidden, epsilon), constant)
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        wires.x, wires.x_scale = ops.gain_norm(
+            wires.residual, self.gain, self.block, self.epsilon, self.constant
+        )
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        hidden = self.gain.size
+        rotations = 2 * hadamard(chip, hidden, self.block)
+        gain = stream(chip, hidden)
+        return Cost(_norm_cycles(chip, hidden) + rotations + gain, rom_bits=16 * hidden)
+
+
+def _norm_cycles(chip: ChipSpec, hidden: int) -> int:
+    """Sum of squares, then root and reciprocal while the maximum's own reciprocal is formed."""
+    return reduce(chip, hidden) + int(chip.vector.divide.value) + narrow(chip, hidden)

@@ -1,0 +1,31 @@
+"""RoPE: q and k turn by their position, then R3 rotates each head and narrows it to int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.blocks.wires import Wires
+from emulator.silicon.cost import Cost, stream
+from emulator.silicon.spec import ChipSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """q, k: Q15.16 int32[T, heads, head_dim] -> the same, turned."""
+
+    cosine: NDArray[np.int16]  # [context, head_dim / 2] Q1.14
+    sine: NDArray[np.int16]
+    values: int  # of q and k together
+    name: str = "rope"
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        wires.q = ops.rope(wires.q, wires.positions, self.cosine, self.sine)
+        wires.k = ops.rope(wires.k, wires.positions, self.cosine, self.sine)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        table_bits = 16 * 2 * self.cosine.shape[1]
+        return Cost(stream(chip, self.values), rom_bits=table_bits)

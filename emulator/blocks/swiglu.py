@@ -1,0 +1,36 @@
+"""SwiGLU: SiLU(gate) * up, then R4, the Hadamard transform that makes int8 enough."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+
+from emulator.blocks.wires import Int32, Wires
+from emulator.fixedpoint import power_of_two_block, scale_of
+from emulator.silicon.cost import Cost, hadamard, narrow, stream
+from emulator.silicon.spec import ChipSpec
+from kernels.reference import INT8_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class SwiGlu:
+    """gate, up: Q15.16 int32[T, ffn] -> x int8[T, ffn], the down projection's input."""
+
+    ffn: int
+    block: int
+    constant: Int32  # 1 / sqrt(block) / 127
+    name: str = "swiglu"
+
+    @classmethod
+    def of(cls, ffn: int) -> SwiGlu:
+        block = power_of_two_block(ffn)
+        return cls(ffn, block, scale_of(1 / math.sqrt(block) / INT8_MAX))
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        product = ops.swiglu(wires.gate, wires.up)
+        wires.x, wires.x_scale = ops.rotate_narrow(product, self.block, self.constant)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        rotate = hadamard(chip, self.ffn, self.block)
+        return Cost(stream(chip, self.ffn) + rotate + narrow(chip, self.ffn))

@@ -1,0 +1,38 @@
+"""Weight fabric: every input is multiplied by the alphabet once, and each ROM cell selects.
+
+Matrices that read the same input (q, k, v; gate, up) share one pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from emulator.blocks.wires import Wires
+from emulator.silicon.cost import Cost, fabric_pass
+from emulator.silicon.spec import ChipSpec
+from kernels.pack import PackedMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFabric:
+    """x int8[T, columns] -> one Q15.16 int32[T, rows] signal a matrix."""
+
+    name: str
+    matrices: dict[str, PackedMatrix]  # output wire -> matrix
+    head_dim: int = 0  # > 0: outputs are split into heads, [T, heads, head_dim]
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        for wire, matrix in self.matrices.items():
+            out = ops.fabric(matrix, wires.x, wires.x_scale)
+            if self.head_dim:
+                out = out.reshape(out.shape[0], -1, self.head_dim)
+            setattr(wires, wire, out)
+
+    def cost(self, chip: ChipSpec, context: int) -> Cost:
+        matrices = self.matrices.values()
+        return Cost(
+            cycles=max(fabric_pass(chip, m.columns, m.bits) for m in matrices),
+            macs=sum(m.rows * m.columns for m in matrices),
+            rom_bits=sum(m.stored_bits for m in matrices),
+        )

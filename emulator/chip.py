@@ -1,0 +1,71 @@
+"""The chip: embedding, layers, head. Tokens in, logits and the eight best ids out, integers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+import kernels
+from emulator.blocks.embedding import Embedding
+from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.layer import layer_blocks
+from emulator.blocks.lm_head import head_blocks
+from emulator.blocks.top_k import TopK
+from emulator.blocks.wires import Block, Wires
+from emulator.errors import ContextError
+from weights.rom import RomImage
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Blocks that belong together in a report: the embedding, one layer, or the head."""
+
+    name: str
+    blocks: list[Block]
+
+
+def build_stages(image: RomImage, context: int) -> list[Stage]:
+    """The whole chip in the order in which a token meets it. Run and timing both walk this list."""
+    config = image.config
+    layers = [
+        Stage(f"layer {i}", layer_blocks(image, i, KvSram.of(config, context)))
+        for i in range(config.layers)
+    ]
+    head = [*head_blocks(image), TopK(config.vocabulary)]
+    return [Stage("embedding", [Embedding(image.matrices["embedding"])]), *layers, Stage("head", head)]
+
+
+class Chip:
+    """An image at work, with the KV SRAM of one sequence."""
+
+    def __init__(
+        self, image: RomImage, context: int | None = None, ops: ModuleType | None = None
+    ) -> None:
+        self.image = image
+        self.context = min(context or image.context, image.context)
+        self.ops = ops or kernels.load()
+        self.stages = build_stages(image, self.context)
+        self.position = 0  # tokens in the KV SRAM
+
+    def forward(self, tokens: list[int], all_logits: bool = False) -> Wires:
+        """Run tokens at the next positions; many at once give the bits of one after another.
+
+        Returns the wires: `logits` int32[T or 1, vocabulary] Q15.16 and `top` int64[8].
+        Raises ContextError, leaving the KV SRAM as it was, when they do not fit.
+        """
+        if self.position + len(tokens) > self.context:
+            raise ContextError(
+                f"{self.position + len(tokens)} tokens do not fit the chip's {self.context} positions"
+            )
+        wires = Wires(np.array(tokens, np.int64), self.position, all_logits)
+        for stage in self.stages:
+            for block in stage.blocks:
+                block.run(self.ops, wires)
+        self.position += len(tokens)
+        return wires
+
+    def rewind(self, position: int) -> None:
+        """Forget all tokens from `position` on."""
+        self.position = min(self.position, position)

@@ -1,0 +1,31 @@
+"""Everything that can go wrong because of what a user gave us: one line each, exit status 2."""
+
+from __future__ import annotations
+
+
+class EmulatorError(Exception):
+    """Base of all errors that a user can cause and mend; the message says what to do."""
+
+
+class CheckpointError(EmulatorError):
+    """A checkpoint is missing, damaged or foreign."""
+
+
+class ImageError(EmulatorError):
+    """A ROM image is missing, damaged or from another format version."""
+
+
+class ChipError(EmulatorError):
+    """A chip description does not parse or holds an impossible value."""
+
+
+class ContextError(EmulatorError):
+    """Prompt and answer do not fit the chip's KV SRAM."""
+
+
+class UnsupportedError(EmulatorError):
+    """A model, tensor type or option that this chip cannot hold."""
+
+
+class UsageError(EmulatorError):
+    """An option outside its range."""

@@ -1,0 +1,139 @@
+"""The float32 reference: one Llama forward pass in NumPy, for judging the chip.
+
+It runs with the checkpoint's own weights (`of_checkpoint`) or with the weights that an image
+holds, dequantised (`of_image`), so that the quantiser's error and the datapath's can be told
+apart. Nothing here takes part in the datapath.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.fixedpoint import power_of_two_block
+from emulator.model import LlamaConfig
+from kernels.pack import PackedMatrix
+from kernels.reference import levels, row_scales
+from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
+from weights.rom import RomImage
+from weights.rope_table import frequencies
+from weights.rotate import hadamard_rows
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatModel:
+    """A Llama in float32. Gains are 1 and the down input is rotated where the weights say so."""
+
+    config: LlamaConfig
+    layers: list[dict[str, Float32]]  # q, k, v, o, gate, up, down, attn_norm, ffn_norm
+    embedding: Float32  # [vocabulary, hidden]
+    head: Float32  # [vocabulary, hidden]
+    final_gain: Float32  # [hidden]
+    final_block: int  # Hadamard block around the final gain; 1 for none
+    down_block: int  # Hadamard block of the down projection's input; 1 for none
+
+    @classmethod
+    def of_checkpoint(cls, source: Checkpoint) -> FloatModel:
+        """The original weights."""
+        names = (*LAYER_MATRICES, "attn_norm", "ffn_norm")
+        embedding = read_tensor(source, "embedding")
+        return cls(
+            config=source.config,
+            layers=[
+                {name: read_tensor(source, name, layer) for name in names}
+                for layer in range(source.config.layers)
+            ],
+            embedding=embedding,
+            head=embedding if source.config.tied else read_tensor(source, "head"),
+            final_gain=read_tensor(source, "norm"),
+            final_block=1,
+            down_block=1,
+        )
+
+    @classmethod
+    def of_image(cls, image: RomImage) -> FloatModel:
+        """The weights as the masks hold them, in the chip's rotated basis."""
+        config = image.config
+        ones = np.ones(config.hidden, np.float32)
+        embedding = dequantise(image.matrices["embedding"])
+        gain, final_block = ones, 1
+        if config.tied:
+            exponent = int(image.manifest["final_gain_exponent"])
+            gain = np.ldexp(image.vectors["final_gain"].astype(np.float32), -exponent)
+            final_block = power_of_two_block(config.hidden)
+        return cls(
+            config=config,
+            layers=[
+                {
+                    **{n: dequantise(image.matrices[f"layers.{i}.{n}"]) for n in LAYER_MATRICES},
+                    "attn_norm": ones,
+                    "ffn_norm": ones,
+                }
+                for i in range(config.layers)
+            ],
+            embedding=embedding,
+            head=embedding if config.tied else dequantise(image.matrices["head"]),
+            final_gain=gain,
+            final_block=final_block,
+            down_block=power_of_two_block(config.ffn),
+        )
+
+    def forward(self, tokens: list[int]) -> Float32:
+        """Logits float32[T, vocabulary] of a sequence that starts at position 0."""
+        c = self.config
+        cosine, sine = _rope_tables(c, len(tokens))
+        r = self.embedding[tokens]  # [T, hidden]
+        for w in self.layers:
+            x = _rms_norm(r, c.rms_epsilon) * w["attn_norm"]
+            q = _turn(_heads(x @ w["q"].T, c.head_dim), cosine, sine)
+            k = _turn(_heads(x @ w["k"].T, c.head_dim), cosine, sine)
+            v = _heads(x @ w["v"].T, c.head_dim)
+            r = r + _attention(q, k, v) @ w["o"].T
+            x = _rms_norm(r, c.rms_epsilon) * w["ffn_norm"]
+            gate, up = x @ w["gate"].T, x @ w["up"].T
+            h = gate / (1 + np.exp(-gate)) * up
+            r = r + hadamard_rows(h, self.down_block) @ w["down"].T
+        x = hadamard_rows(_rms_norm(r, c.rms_epsilon), self.final_block) * self.final_gain
+        return hadamard_rows(x, self.final_block) @ self.head.T
+
+
+def dequantise(matrix: PackedMatrix) -> Float32:
+    """float32[rows, columns] of a packed matrix."""
+    scale = row_scales(matrix)
+    rows = np.ldexp(scale[:, :1].astype(np.float64), -scale[:, 1:])
+    return (levels(matrix) * rows).astype(np.float32)
+
+
+def _rms_norm(r: Float32, epsilon: float) -> Float32:
+    mean = np.mean(np.square(r, dtype=np.float64), axis=-1, keepdims=True)
+    return (r / np.sqrt(mean + epsilon)).astype(np.float32)
+
+
+def _heads(x: Float32, head_dim: int) -> Float32:
+    """[T, heads * head_dim] -> [heads, T, head_dim]"""
+    return x.reshape(len(x), -1, head_dim).swapaxes(0, 1)
+
+
+def _rope_tables(config: LlamaConfig, positions: int) -> tuple[Float32, Float32]:
+    angles = np.outer(np.arange(positions), frequencies(config))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def _turn(x: Float32, cosine: Float32, sine: Float32) -> Float32:
+    a, b = np.split(x, 2, axis=-1)
+    return np.concatenate([a * cosine - b * sine, b * cosine + a * sine], axis=-1)
+
+
+def _attention(q: Float32, k: Float32, v: Float32) -> Float32:
+    """Causal attention; q [heads, T, head_dim], k and v [kv_heads, T, head_dim]."""
+    shared = len(q) // len(k)
+    k, v = np.repeat(k, shared, axis=0), np.repeat(v, shared, axis=0)
+    scores = q @ k.swapaxes(1, 2) / np.sqrt(np.float32(q.shape[-1]))
+    scores += np.triu(np.full(scores.shape[1:], -np.inf, np.float32), 1)
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return (p @ v).swapaxes(0, 1).reshape(q.shape[1], -1)

@@ -1,0 +1,297 @@
+"""The NumPy twins: this file defines every bit of the datapath.
+
+Each function here has a compiled counterpart of the same name in `kernels.compiled`, pinned to
+it by tests. Arithmetic is int64 throughout; results are stored at the width the chip has.
+
+Signals: an int32 signal is Q15.16 (value * 2**16). An int8 vector x travels with its scale,
+int32[..., 2] = (mantissa, exponent); its value is x * mantissa * 2**-exponent, where the
+mantissa has 16 bits (2**15 .. 2**16 - 1), or is 0 for a vector of zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.pack import PackedMatrix, unpack_codes, untile_rows
+from kernels.tables import (
+    EXP2_BITS,
+    SILU_RANGE,
+    SILU_STEP_BITS,
+    exp2_table,
+    silu_table,
+)
+
+FRACTION = 16  # fractional bits of every int32 signal
+SCORE_FRACTION = 8  # fractional bits of an attention score, in log2 units
+INT8_MAX = 127
+RECIPROCAL_BITS = 22  # of 127 / absmax
+SUM_RECIPROCAL_BITS = 46  # of 1 / sum of probabilities
+ZERO_EXPONENT = 127  # of the scale of a vector of zeros, so that it never is the largest scale
+
+EXP2 = exp2_table()
+SILU = silu_table()
+
+Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+
+# --- the one rounding rule, and what is built from it ---------------------------------------
+
+
+def round_shift(x: NDArray, shift: NDArray | int) -> Int64:
+    """x * 2**-shift, rounded half up; a negative shift is exact. |x| < 2**62, shift >= -62."""
+    x = np.asarray(x, np.int64)
+    shift = np.minimum(np.asarray(shift, np.int64), 62)
+    right = np.maximum(shift, 1)
+    down = (x + (np.int64(1) << (right - 1))) >> right
+    return np.where(shift > 0, down, x << np.maximum(-shift, 0))
+
+
+def saturate_int32(x: NDArray) -> Int32:
+    """Clamp to int32."""
+    return np.clip(x, -(2**31), 2**31 - 1).astype(np.int32)
+
+
+def bit_length(x: NDArray) -> Int64:
+    """Bits of a non-negative int64, 0 for 0; from compares and shifts, never from a logarithm."""
+    x = np.array(x, np.int64)
+    bits = np.zeros(x.shape, np.int64)
+    for step in (32, 16, 8, 4, 2, 1):
+        more = (x >> step) > 0
+        bits += np.where(more, step, 0)
+        x = np.where(more, x >> step, x)
+    return bits + (x > 0)
+
+
+def normalise(value: NDArray, exponent: NDArray | int) -> Int32:
+    """value * 2**-exponent, value >= 0, as a scale: int32[..., 2] with a 16-bit mantissa."""
+    value = np.asarray(value, np.int64)
+    shift = bit_length(value) - 16
+    mantissa = round_shift(value, shift)
+    carry = mantissa >> 16  # rounding up to 2**16
+    mantissa = np.where(carry > 0, mantissa >> 1, mantissa)
+    exponent = np.where(value > 0, exponent - shift - carry, ZERO_EXPONENT)
+    return np.stack([mantissa, exponent], axis=-1).astype(np.int32)
+
+
+def multiply_scales(a: NDArray, b: NDArray) -> Int32:
+    """Product of two scales, rounded to a 16-bit mantissa."""
+    a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
+    return normalise(a[..., 0] * b[..., 0], a[..., 1] + b[..., 1])
+
+
+def requantise(acc: NDArray, scale_a: NDArray, scale_b: NDArray, fraction: int) -> Int32:
+    """acc * scale_a * scale_b as int32 with `fraction` bits, saturated. |acc| < 2**45.
+
+    The two mantissas become one 17-bit multiplier first, so that nothing leaves int64.
+    """
+    a, b = np.asarray(scale_a, np.int64), np.asarray(scale_b, np.int64)
+    product = np.asarray(acc, np.int64) * round_shift(a[..., 0] * b[..., 0], 15)
+    shift = a[..., 1] + b[..., 1] - 15 - fraction
+    # A left shift happens only far outside the useful range; clamp first so that it cannot wrap.
+    product = np.where(shift < 0, np.clip(product, -(2**31), 2**31), product)
+    return saturate_int32(round_shift(product, np.maximum(shift, -31)))
+
+
+def integer_sqrt(x: NDArray) -> Int64:
+    """floor(sqrt(x)) for 0 <= x < 2**62, bit by bit."""
+    x = np.asarray(x, np.int64)
+    root = np.zeros(x.shape, np.int64)
+    for bit in range(30, -1, -1):
+        trial = root | (1 << bit)
+        root = np.where(trial * trial <= x, trial, root)
+    return root
+
+
+# --- number formats -------------------------------------------------------------------------
+
+
+def to_int16(v: NDArray) -> tuple[Int64, Int64]:
+    """[..., n] -> mantissas of at most 2**15 and one shift per vector: v ~ h * 2**shift."""
+    v = np.asarray(v, np.int64)
+    shift = np.maximum(bit_length(np.abs(v).max(axis=-1)) - 15, 0)
+    return round_shift(v, shift[..., None]), shift
+
+
+def to_int8(v: NDArray, exponent: NDArray | int) -> tuple[Int8, Int64, Int64]:
+    """[..., n] of value v * 2**-exponent -> int8 by the vector's own absolute maximum.
+
+    Returns (x, peak, exponent'): the vector is x * peak / 127 * 2**-exponent'.
+    """
+    v = np.asarray(v, np.int64)
+    largest = np.abs(v).max(axis=-1)
+    shift = np.maximum(bit_length(largest) - 15, 0)
+    h = round_shift(v, shift[..., None])
+    peak = round_shift(largest, shift)
+    reciprocal = (INT8_MAX << RECIPROCAL_BITS) // np.maximum(peak, 1)
+    x = round_shift(h * reciprocal[..., None], RECIPROCAL_BITS)
+    return x.astype(np.int8), peak, exponent - shift
+
+
+def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:
+    """Q15.16 [..., n] -> int8[..., n] and its scale, times `constant` (a scale, with its 1/127)."""
+    x, peak, exponent = to_int8(v, FRACTION)
+    return x, multiply_scales(normalise(peak, exponent), constant)
+
+
+def hadamard(h: NDArray, block: int) -> Int64:
+    """Unnormalised Walsh-Hadamard transform of each run of `block` values; adders only."""
+    h = np.asarray(h, np.int64)
+    y = h.reshape(-1, block)
+    step = 1
+    while step < block:
+        pairs = y.reshape(-1, block // (2 * step), 2, step)
+        low, high = pairs[:, :, 0], pairs[:, :, 1]
+        y = np.stack([low + high, low - high], axis=2).reshape(-1, block)
+        step *= 2
+    return y.reshape(h.shape)
+
+
+def rotate_narrow(v: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    """`narrow` behind a Hadamard transform of 16-bit mantissas."""
+    h, shift = to_int16(v)
+    x, peak, exponent = to_int8(hadamard(h, block), FRACTION - shift)
+    return x, multiply_scales(normalise(peak, exponent), constant)
+
+
+# --- blocks ---------------------------------------------------------------------------------
+
+
+def levels(matrix: PackedMatrix) -> Int64:
+    """int64[rows, columns]: alphabet[code] * group scale, the integers a row adds up."""
+    level = matrix.alphabet[unpack_codes(matrix.codes, matrix.rows, matrix.bits)]
+    scale = untile_rows(matrix.group_scale, matrix.rows).astype(np.int64)
+    return level * np.repeat(scale, matrix.group, axis=1)
+
+
+def row_scales(matrix: PackedMatrix) -> Int32:
+    """int32[rows, 2]: row scales as (mantissa, exponent)."""
+    return np.stack([matrix.row_mantissa, matrix.row_exponent], axis=-1).astype(np.int32)
+
+
+def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
+    """int64[T] row numbers -> those rows of the matrix as Q15.16, int32[T, columns]."""
+    scale = row_scales(matrix)[rows].astype(np.int64)
+    shift = scale[:, 1] - FRACTION
+    return saturate_int32(round_shift(levels(matrix)[rows] * scale[:, :1], shift[:, None]))
+
+
+def fabric(matrix: PackedMatrix, x: Int8, scale: Int32) -> Int32:
+    """Matrix times int8[T, columns] with scale int32[T, 2] -> Q15.16 int32[T, rows]."""
+    acc = x.astype(np.int64) @ levels(matrix).T
+    return requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION)
+
+
+def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:
+    """Scale of peak * 2**-exponent / sqrt(sum(h**2) + epsilon), epsilon for Q15.16 squares."""
+    total = (h * h).sum(axis=-1) + (epsilon >> np.minimum(2 * shift, 62))
+    zeros = (62 - bit_length(total)) // 2  # an even shift brings total to 61 or 62 bits
+    root = np.maximum(integer_sqrt(total << (2 * zeros)), 1)
+    return normalise((peak << 47) // root, exponent + 47 - zeros)
+
+
+def rms_norm(residual: Int32, epsilon: int, constant: Int32) -> tuple[Int8, Int32]:
+    """Q15.16 [T, d] -> int8[T, d] and its scale; the gain is folded into the next matrix.
+
+    x / rms needs no division per element: x keeps its direction as int8, and the root goes into
+    the scale. `constant` holds sqrt(d) / 127, `epsilon` is d * eps * 2**32.
+    """
+    h, shift = to_int16(residual)
+    x, peak, exponent = to_int8(h, 0)
+    return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
+
+
+def gain_norm(
+    residual: Int32, gain: Int16, block: int, epsilon: int, constant: Int32
+) -> tuple[Int8, Int32]:
+    """RMSNorm whose gain cannot be folded, because the head's matrix is the embedding's too.
+
+    Rotate back, multiply by the gain, rotate again: gain int16[d], `constant` holds its scale,
+    1 / block and sqrt(d) / 127.
+    """
+    h, shift = to_int16(residual)
+    gained, more = to_int16(hadamard(h, block) * gain.astype(np.int64))
+    x, peak, exponent = to_int8(hadamard(gained, block), -more)
+    return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
+
+
+def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
+    """Rotary embedding of [T, heads, head_dim]; tables int16[context, head_dim / 2], Q1.14.
+
+    Dimension i turns with dimension i + head_dim / 2, as Llama's checkpoints on the hub do.
+    """
+    half = v.shape[-1] // 2
+    a, b = v[..., :half].astype(np.int64), v[..., half:].astype(np.int64)
+    c = cosine[positions].astype(np.int64)[:, None, :]
+    s = sine[positions].astype(np.int64)[:, None, :]
+    turned = [round_shift(a * c - b * s, 14), round_shift(b * c + a * s, 14)]
+    return saturate_int32(np.concatenate(turned, axis=-1))
+
+
+def exp2_negative(n: NDArray) -> Int64:
+    """32767 * 2**-(n / 256) for n >= 0: table of 32, linear between, then a shift."""
+    n = np.asarray(n, np.int64)
+    whole = n >> SCORE_FRACTION
+    fraction = n & ((1 << SCORE_FRACTION) - 1)
+    below = SCORE_FRACTION - EXP2_BITS
+    index, rest = fraction >> below, fraction & ((1 << below) - 1)
+    table = EXP2.astype(np.int64)
+    value = table[index] - round_shift((table[index] - table[index + 1]) * rest, below)
+    return np.where(whole < 16, round_shift(value, np.minimum(whole, 16)), 0)
+
+
+def attention(
+    q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
+) -> Int32:
+    """Causal attention of T queries at positions start .. start + T - 1 over the KV SRAM.
+
+    q int8[T, heads, head_dim]; k, v int8[context, kv_heads, head_dim]; scales int32[..., 2].
+    q's scale holds log2(e) / sqrt(head_dim), so scores are powers of two. Returns Q15.16
+    int32[T, heads * head_dim].
+    """
+    tokens, heads, head_dim = q.shape
+    shared = heads // k.shape[1]  # query heads per KV head
+    out = np.empty((tokens, heads, head_dim), np.int32)
+    for t in range(tokens):
+        n = start + t + 1
+        for head in range(heads):
+            kv = head // shared
+            dot = k[:n, kv].astype(np.int64) @ q[t, head].astype(np.int64)
+            score = requantise(dot, k_scale[:n, kv], q_scale[t, head], SCORE_FRACTION)
+            score = score.astype(np.int64)
+            p = exp2_negative(score.max() - score)
+            # Fold each position's V scale into its probability, relative to the largest one.
+            mantissa = v_scale[:n, kv, 0].astype(np.int64)
+            exponent = v_scale[:n, kv, 1].astype(np.int64)
+            least = exponent.min()
+            w = round_shift(p * mantissa, 16 + exponent - least)
+            acc = w @ v[:n, kv].astype(np.int64)
+            reciprocal = (1 << SUM_RECIPROCAL_BITS) // p.sum()
+            shift = SUM_RECIPROCAL_BITS - FRACTION - 16 + least
+            out[t, head] = saturate_int32(round_shift(acc * reciprocal, shift))
+    return out.reshape(tokens, heads * head_dim)
+
+
+def swiglu(gate: Int32, up: Int32) -> Int32:
+    """SiLU(gate) * up, all Q15.16: table of 256 steps over +-8, linear between."""
+    g = gate.astype(np.int64)
+    limit = SILU_RANGE << FRACTION
+    offset = np.clip(g + limit, 0, 2 * limit - 1)
+    index, rest = offset >> SILU_STEP_BITS, offset & ((1 << SILU_STEP_BITS) - 1)
+    table = SILU.astype(np.int64)
+    inside = table[index] + round_shift((table[index + 1] - table[index]) * rest, SILU_STEP_BITS)
+    silu = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
+    return saturate_int32(round_shift(silu * up.astype(np.int64), FRACTION))
+
+
+def residual_add(residual: Int32, delta: Int32) -> Int32:
+    """Saturating sum."""
+    return saturate_int32(residual.astype(np.int64) + delta)
+
+
+def top_k(logits: Int32, k: int) -> Int64:
+    """Indices of the k largest of int32[n], largest first; the lower index wins a tie."""
+    return np.argsort(-logits.astype(np.int64), kind="stable")[:k]

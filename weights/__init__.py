@@ -1,0 +1,1 @@
+"""From a checkpoint to a ROM image: read, fold, rotate, quantise, pack, write."""

@@ -1,0 +1,105 @@
+"""What every source of weights offers: one float32 tensor at a time, under the hub's names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.errors import CheckpointError
+from emulator.model import LlamaConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a checkpoint came from; goes into the image."""
+
+    name: str
+    license: str
+    files: tuple[tuple[str, int, str], ...]  # (name, bytes, SHA-256)
+
+
+class Checkpoint(Protocol):
+    """A readable checkpoint. `tensor` reads, dequantises and returns one tensor."""
+
+    @property
+    def config(self) -> LlamaConfig: ...
+
+    @property
+    def tokenizer_json(self) -> str: ...
+
+    @property
+    def chat_style(self) -> str: ...
+
+    def provenance(self) -> Provenance: ...
+
+    def tensor(self, name: str) -> NDArray[np.float32]: ...
+
+
+LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+LAYER_TENSORS = {
+    "attn_norm": "input_layernorm",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+}
+
+
+def hub_name(name: str, layer: int | None = None) -> str:
+    """Our short name ("q", "embedding", ..) -> the tensor's name in a hub checkpoint."""
+    if layer is not None:
+        return f"model.layers.{layer}.{LAYER_TENSORS[name]}.weight"
+    names = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+    return f"{names[name]}.weight"
+
+
+def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
+    """Shape that the model's configuration demands of the tensor with our short name."""
+    q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return {
+        "embedding": (config.vocabulary, config.hidden),
+        "head": (config.vocabulary, config.hidden),
+        "norm": (config.hidden,),
+        "attn_norm": (config.hidden,),
+        "ffn_norm": (config.hidden,),
+        "q": (q, config.hidden),
+        "k": (kv, config.hidden),
+        "v": (kv, config.hidden),
+        "o": (config.hidden, q),
+        "gate": (config.ffn, config.hidden),
+        "up": (config.ffn, config.hidden),
+        "down": (config.hidden, config.ffn),
+    }[name]
+
+
+def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDArray[np.float32]:
+    """The tensor with our short name, its shape and values checked against the configuration.
+
+    Raises CheckpointError for a wrong shape or a value that is not finite.
+    """
+    hub = hub_name(name, layer)
+    tensor = source.tensor(hub)
+    expected = tensor_shape(source.config, name)
+    if tensor.shape != expected:
+        raise CheckpointError(f"tensor {hub} has shape {tensor.shape}, not {expected}")
+    if not np.isfinite(tensor).all():
+        raise CheckpointError(f"tensor {hub} holds values that are not finite")
+    return tensor
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""The matrices of the chip: norm gains folded in, rotations applied, still in float32.
+
+Basis of each signal afterwards: the residual stream in R1, value heads in R2 (a Hadamard
+transform of head_dim), the input of the down projection in R4. See `weights.rotate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.fixedpoint import power_of_two_block
+from weights.checkpoint import Checkpoint, read_tensor
+from weights.rotate import hadamard_rows, rotate_inputs, rotate_outputs, signs
+
+Float32 = NDArray[np.float32]
+
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Folds one checkpoint, tensor by tensor."""
+
+    source: Checkpoint
+    seed: int
+
+    def layer_matrix(self, name: str, layer: int) -> Float32:
+        """Matrix `name` (one of LAYER_MATRICES) of a layer, [outputs, inputs]."""
+        w = read_tensor(self.source, name, layer)
+        head_dim = self.source.config.head_dim
+        if name in ("q", "k", "v"):
+            w = self._read_residual(w * read_tensor(self.source, "attn_norm", layer))
+            if name == "v":
+                w = np.ascontiguousarray(hadamard_rows(w.T, head_dim).T)
+            return w
+        if name in ("gate", "up"):
+            return self._read_residual(w * read_tensor(self.source, "ffn_norm", layer))
+        block = head_dim if name == "o" else power_of_two_block(self.source.config.ffn)
+        return rotate_outputs(hadamard_rows(w, block), self._signs(), self._block())
+
+    def embedding(self) -> Float32:
+        """The table whose rows enter the residual stream, [vocabulary, hidden]."""
+        return self._read_residual(read_tensor(self.source, "embedding"))
+
+    def head(self) -> Float32:
+        """The output matrix of an untied model, final gain folded in."""
+        return self._read_residual(
+            read_tensor(self.source, "head") * read_tensor(self.source, "norm")
+        )
+
+    def final_gain(self) -> Float32:
+        """The final norm's gain, [hidden]; a tied model multiplies by it on the chip."""
+        return read_tensor(self.source, "norm")
+
+    def _read_residual(self, w: Float32) -> Float32:
+        return rotate_inputs(w, self._signs(), self._block())
+
+    def _signs(self) -> Float32:
+        return signs(self.source.config.hidden, self.seed)
+
+    def _block(self) -> int:
+        return power_of_two_block(self.source.config.hidden)

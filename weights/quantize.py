@@ -1,0 +1,141 @@
+"""Float matrix -> codes, group scales and row scales.
+
+A group of columns in one row shares a scale, chosen from a grid of candidates by the squared
+error it leaves; scales are then rounded to 8 bits relative to the row's largest, and the codes
+chosen again for the rounded scale. Every row is worked on by one thread in a fixed order and
+without fastmath, so the result does not depend on the host or on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from kernels.pack import PackedMatrix, pack_codes, tile_rows
+
+LARGEST_LEVEL = 64  # |level|; sums of two products with int8 then fit 16 bits
+GROUP = {3: 32, 4: 32, 6: 64}  # columns a group, by code bits
+
+# Rotated weights are close to Gaussian. Optimal (Lloyd-Max) levels for a unit Gaussian:
+LLOYD_MAX = {
+    3: (0.2451, 0.7560, 1.3439, 2.1520),
+    4: (0.1284, 0.3881, 0.6568, 0.9424, 1.2562, 1.6181, 2.0690, 2.7326),
+}
+FIRST_CANDIDATE, CANDIDATES, CANDIDATE_STEP = 1.08, 20, 0.03  # of absmax / largest level
+
+
+def alphabet(bits: int) -> NDArray[np.int8]:
+    """Sorted levels: int8[2**bits]. 3 and 4 bits are Gaussian, 6 bits uniform from -32 to 31."""
+    if bits == 6:
+        return np.arange(-32, 32, dtype=np.int8)
+    half = np.array(LLOYD_MAX[bits])
+    half = np.rint(half * LARGEST_LEVEL / half[-1])
+    return np.concatenate([-half[::-1], half]).astype(np.int8)
+
+
+def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> PackedMatrix:
+    """[rows, columns] -> the packed matrix whose weights are nearest to it."""
+    rows, columns = w.shape
+    group = group or GROUP[bits]
+    levels = alphabet(bits)
+    codes = np.empty((rows, columns), np.uint8)
+    group_scale = np.empty((rows, columns // group), np.uint8)
+    mantissa = np.empty(rows, np.uint16)
+    exponent = np.empty(rows, np.int8)
+    w = np.ascontiguousarray(w, np.float32)
+    _quantise_rows(w, levels.astype(np.float32), group, codes, group_scale, mantissa, exponent)
+    return PackedMatrix(
+        rows=rows,
+        columns=columns,
+        bits=bits,
+        group=group,
+        codes=pack_codes(codes, bits),
+        group_scale=tile_rows(group_scale),
+        row_mantissa=mantissa,
+        row_exponent=exponent,
+        alphabet=levels,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _nearest(value, levels):
+    """Index of the level nearest to `value`; levels are sorted, a tie goes up."""
+    low, high = 0, levels.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if value + value < levels[middle] + levels[middle + 1]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _error(w, scale, levels):
+    """Squared error of a group at a scale."""
+    inverse = np.float32(1) / scale
+    total = np.float32(0)
+    for i in range(w.size):
+        miss = w[i] - scale * levels[_nearest(w[i] * inverse, levels)]
+        total += miss * miss
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _best_scale(w, levels):
+    largest = np.float32(0)
+    for i in range(w.size):
+        largest = max(largest, abs(w[i]))
+    reach = max(abs(levels[0]), abs(levels[levels.size - 1]))
+    best, least = np.float32(0), np.float32(np.inf)
+    for c in range(CANDIDATES):
+        scale = np.float32(largest * np.float32(FIRST_CANDIDATE - CANDIDATE_STEP * c) / reach)
+        if scale < np.float32(1e-30):
+            return np.float32(0)
+        error = _error(w, scale, levels)
+        if error < least:
+            best, least = scale, error
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _row_scale(value):
+    """A positive float as (16-bit mantissa, exponent): mantissa * 2**-exponent."""
+    exponent = 0
+    while value < 32768.0:
+        value *= 2.0
+        exponent += 1
+    while value >= 65535.5:
+        value *= 0.5
+        exponent -= 1
+    return int(np.floor(value + 0.5)), exponent
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _quantise_rows(w, levels, group, codes, group_scale, mantissa, exponent):
+    rows, columns = w.shape
+    groups = columns // group
+    zero = _nearest(np.float32(0), levels)
+    for row in prange(rows):
+        scales = np.empty(groups, np.float32)
+        largest = np.float32(0)
+        for g in range(groups):
+            scales[g] = _best_scale(w[row, g * group : (g + 1) * group], levels)
+            largest = max(largest, scales[g])
+        mantissa[row], exponent[row] = 0, 0
+        group_scale[row, :] = 0
+        codes[row, :] = zero
+        if largest == 0:
+            continue
+        m, e = _row_scale(np.float64(largest) / 255.0)
+        mantissa[row], exponent[row] = m, e
+        unit = np.float64(m) * 2.0 ** np.float64(-e)
+        for g in range(groups):
+            steps = min(max(int(np.floor(scales[g] / unit + 0.5)), 0), 255)
+            group_scale[row, g] = steps
+            if steps == 0:
+                continue
+            inverse = np.float32(1.0 / (unit * steps))
+            for i in range(g * group, (g + 1) * group):
+                codes[row, i] = _nearest(w[row, i] * inverse, levels)

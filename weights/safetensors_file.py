@@ -1,0 +1,103 @@
+"""One safetensors file as memory-mapped views, every claim of its header checked first.
+
+The library's own NumPy reader copies; the ROM image has to stay mapped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.errors import CheckpointError
+
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,  # raw bits; see `float32`
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "U8": np.uint8,
+}
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+class SafetensorsFile:
+    """Views into one file. Raises `error` (CheckpointError by default) for a damaged one."""
+
+    def __init__(self, path: Path, error: type[Exception] = CheckpointError) -> None:
+        self.path = path
+        self._error = error
+        try:
+            size = path.stat().st_size
+            self._raw = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
+        except (OSError, ValueError) as problem:
+            reason = getattr(problem, "strerror", None) or problem
+            raise error(f"{path}: cannot be read: {reason}") from None
+        self._entries = self._read_header(size)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tensors in the file."""
+        return list(self._entries)
+
+    def view(self, name: str) -> NDArray[Any]:
+        """The tensor as a read-only view of the mapped file; BF16 as its raw uint16."""
+        kind, shape, begin, end = self._entries[name]
+        return self._raw[begin:end].view(DTYPES[kind]).reshape(shape)
+
+    def float32(self, name: str) -> NDArray[np.float32]:
+        """A floating-point tensor as a new float32 array."""
+        kind = self._entries[name][0]
+        if kind not in FLOATS:
+            raise self._error(f"{self.path}: tensor {name} has type {kind}, not a float")
+        values = self.view(name)
+        if kind == "BF16":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values.astype(np.float32)
+
+    def _read_header(self, size: int) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
+        if size < 8:
+            raise self._error(f"{self.path}: truncated: {size} bytes")
+        length = int(self._raw[:8].view("<u8")[0])
+        if length > min(size - 8, MAX_HEADER_BYTES):
+            raise self._error(f"{self.path}: truncated, or not a safetensors file")
+        try:
+            header = json.loads(bytes(self._raw[8 : 8 + length]))
+        except (ValueError, RecursionError):
+            raise self._error(f"{self.path}: damaged header, or not a safetensors file") from None
+        if not isinstance(header, dict):
+            raise self._error(f"{self.path}: the header is not an object")
+        entries = {}
+        start = 8 + length
+        for name, entry in header.items():
+            if name != "__metadata__":
+                entries[name] = self._check_entry(name, entry, start, size)
+        return entries
+
+    def _check_entry(
+        self, name: str, entry: Any, start: int, size: int
+    ) -> tuple[str, tuple[int, ...], int, int]:
+        try:
+            kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+            numbers = [*shape, begin, end]
+            if any(type(n) is not int or n < 0 for n in numbers):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise self._error(f"{self.path}: tensor {name!r} has a malformed entry") from None
+        if kind not in DTYPES:
+            raise self._error(f"{self.path}: tensor {name!r} has unknown type {kind!r}")
+        expected = math.prod(shape) * np.dtype(DTYPES[kind]).itemsize
+        if end - begin != expected:
+            raise self._error(f"{self.path}: tensor {name!r}: offsets do not fit its shape")
+        if start + end > size:
+            raise self._error(f"{self.path}: truncated: tensor {name!r} ends beyond the file")
+        return kind, tuple(shape), start + begin, start + end

@@ -1,0 +1,88 @@
+"""Hugging Face checkpoints in a local folder: config.json, tokenizer.json, safetensors."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.errors import CheckpointError
+from emulator.model import LlamaConfig, from_hub_config
+from weights.checkpoint import Provenance, sha256_file
+from weights.safetensors_file import SafetensorsFile
+
+MAX_JSON_BYTES = 64 << 20
+
+
+class SafetensorsCheckpoint:
+    """A folder with one or more safetensors shards. Raises CheckpointError when it is not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = {name: SafetensorsFile(folder / name) for name in self._shard_names()}
+        self._where = {tensor: f for f in self._files.values() for tensor in f.names}
+
+    @cached_property
+    def config(self) -> LlamaConfig:
+        """Shapes from config.json."""
+        return from_hub_config(self._json("config.json"))
+
+    @cached_property
+    def tokenizer_json(self) -> str:
+        """The folder's tokenizer.json, as it is."""
+        return json.dumps(self._json("tokenizer.json"), ensure_ascii=False)
+
+    @property
+    def chat_style(self) -> str:
+        """Name of the chat format, told from the tokenizer's special tokens."""
+        text = self.tokenizer_json
+        if "<|start_header_id|>" in text:
+            return "llama3"
+        return "chatml" if "<|im_start|>" in text else "plain"
+
+    def provenance(self) -> Provenance:
+        """Folder name and every shard with its hash."""
+        files = tuple(
+            (name, (self.folder / name).stat().st_size, sha256_file(self.folder / name))
+            for name in sorted(self._files)
+        )
+        return Provenance(self.folder.resolve().name, "as its source states", files)
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """One tensor as float32."""
+        file = self._where.get(name)
+        if file is None:
+            raise CheckpointError(f"{self.folder}: no tensor {name} in any shard")
+        return file.float32(name)
+
+    def _shard_names(self) -> list[str]:
+        index = self.folder / "model.safetensors.index.json"
+        if index.exists():
+            weight_map = self._json(index.name).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise CheckpointError(f"{index}: no weight_map")
+            names = sorted({str(name) for name in weight_map.values()})
+        else:
+            names = ["model.safetensors"]
+        for name in names:
+            if Path(name).name != name or not (self.folder / name).is_file():
+                raise CheckpointError(f"{self.folder}: shard {name!r} is missing")
+        return names
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB")
+            data = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: not JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise CheckpointError(f"{path}: does not hold an object")
+        return data
