@@ -60,10 +60,10 @@ def rms_norm(residual: Int32, epsilon: int, constant: Int32) -> tuple[Int8, Int3
 
 
 def gain_norm(
-    residual: Int32, gain: Int16, block: int, epsilon: int, constant: Int32
+    residual: Int32, gain: Int16, mixer: Int16, epsilon: int, constant: Int32
 ) -> tuple[Int8, Int32]:
     x, scale = _int8_like(residual)
-    _norm.gain_norm(residual, gain, block, epsilon, constant, x, scale)
+    _norm.gain_norm(residual, gain, mixer, epsilon, constant, x, scale)
     return x, scale
 
 

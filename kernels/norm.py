@@ -10,6 +10,7 @@ from kernels.arith import (
     hadamard,
     integer_sqrt,
     normalise,
+    round_shift,
     store_scale,
     to_int8,
     to_int16,
@@ -57,19 +58,37 @@ def rms_norm(residual, epsilon, constant, x, scale):
 
 
 @njit(cache=True, nogil=True)
-def gain_norm(residual, gain, block, epsilon, constant, x, scale):
+def rotate_residual(h, mixer, out):
+    """h int32[d] -> out int32[d]; h is overwritten."""
+    m = mixer.shape[0]
+    block = h.size // m
+    hadamard(h, block)
+    if m == 1:
+        out[:] = h
+        return
+    for i in range(m):
+        for k in range(block):
+            total = np.int64(0)
+            for j in range(m):
+                total += np.int64(mixer[i, j]) * np.int64(h[j * block + k])
+            out[i * block + k] = round_shift(total, 14)
+
+
+@njit(cache=True, nogil=True)
+def gain_norm(residual, gain, mixer, epsilon, constant, x, scale):
     width = residual.shape[1]
     h = np.empty(width, np.int32)
+    work = np.empty(width, np.int32)
     rotated = np.empty(width, np.int32)
     wide = np.empty(width, np.int64)
     for t in range(residual.shape[0]):
         shift = to_int16(residual[t], h)
-        rotated[:] = h
-        hadamard(rotated, block)
+        work[:] = h
+        rotate_residual(work, mixer, rotated)
         for i in range(width):
             wide[i] = np.int64(rotated[i]) * np.int64(gain[i])
-        more = to_int16(wide, rotated)
-        hadamard(rotated, block)
+        more = to_int16(wide, work)
+        rotate_residual(work, mixer, rotated)
         peak, exponent = to_int8(rotated, -more, x[t])
         mantissa, exponent = inverse_rms(h, shift, epsilon, peak, exponent)
         store_scale(scale[t], mantissa, exponent, constant)

@@ -204,8 +204,21 @@ def rms_norm(residual: Int32, epsilon: int, constant: Int32) -> tuple[Int8, Int3
     return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
 
 
+def rotate_residual(h: Int64, mixer: Int16) -> Int64:
+    """R1 without its signs: Hadamard transform of each block, then the blocks mixed.
+
+    mixer int16[m, m] Q1.14, d = m * block. Its own inverse, but for a factor of `block`.
+    """
+    m = len(mixer)
+    blocks = hadamard(h, h.shape[-1] // m).reshape(*h.shape[:-1], m, -1)
+    if m == 1:
+        return blocks.reshape(h.shape)
+    mixed = np.einsum("ij,...jk->...ik", mixer.astype(np.int64), blocks)
+    return round_shift(mixed, 14).reshape(h.shape)
+
+
 def gain_norm(
-    residual: Int32, gain: Int16, block: int, epsilon: int, constant: Int32
+    residual: Int32, gain: Int16, mixer: Int16, epsilon: int, constant: Int32
 ) -> tuple[Int8, Int32]:
     """RMSNorm whose gain cannot be folded, because the head's matrix is the embedding's too.
 
@@ -213,8 +226,8 @@ def gain_norm(
     1 / block and sqrt(d) / 127.
     """
     h, shift = to_int16(residual)
-    gained, more = to_int16(hadamard(h, block) * gain.astype(np.int64))
-    x, peak, exponent = to_int8(hadamard(gained, block), -more)
+    gained, more = to_int16(rotate_residual(h, mixer) * gain.astype(np.int64))
+    x, peak, exponent = to_int8(rotate_residual(gained, mixer), -more)
     return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
 
 

@@ -38,7 +38,7 @@ class Folder:
         if name in ("gate", "up"):
             return self._read_residual(w * read_tensor(self.source, "ffn_norm", layer))
         block = head_dim if name == "o" else power_of_two_block(self.source.config.ffn)
-        return rotate_outputs(hadamard_rows(w, block), self._signs(), self._block())
+        return rotate_outputs(hadamard_rows(w, block), self._signs())
 
     def embedding(self) -> Float32:
         """The table whose rows enter the residual stream, [vocabulary, hidden]."""
@@ -55,10 +55,7 @@ class Folder:
         return read_tensor(self.source, "norm")
 
     def _read_residual(self, w: Float32) -> Float32:
-        return rotate_inputs(w, self._signs(), self._block())
+        return rotate_inputs(w, self._signs())
 
     def _signs(self) -> Float32:
         return signs(self.source.config.hidden, self.seed)
-
-    def _block(self) -> int:
-        return power_of_two_block(self.source.config.hidden)

@@ -1,18 +1,23 @@
 """Rotations that spread outliers, as float transforms of the weights.
 
-The residual stream lives in the basis R1 = D * H: random signs, then a Walsh-Hadamard transform
-of each run of `block` values, block being the largest power of two that divides the width. R2
-does the same, without signs, to each value head; R4 to the input of the down projection. All
-are their own inverses up to D. Every step is an elementwise float32 operation in a fixed order,
-so the result is the same on every host.
+The residual stream lives in the basis R1: random signs, a Walsh-Hadamard transform of each run
+of `block` values (the largest power of two that divides the width), and, where the width is
+m * block with m > 1, an m x m Hartley matrix that mixes the runs. R2 is a Hadamard transform of
+each value head, R4 one of the down projection's input. Every step is an elementwise float32
+operation in a fixed order, so the result is the same on every host.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.fixedpoint import power_of_two_block
+
 Float32 = NDArray[np.float32]
+MIXER_FRACTION = 14  # the mixer's entries are Q1.14 integers on the chip, and so here
 
 
 def hadamard_rows(w: Float32, block: int) -> Float32:
@@ -27,17 +32,43 @@ def hadamard_rows(w: Float32, block: int) -> Float32:
     return (y * np.float32(block**-0.5)).reshape(w.shape)
 
 
+def mixer(width: int) -> NDArray[np.int16]:
+    """The Hartley matrix across the blocks of a width, int16[m, m] Q1.14; symmetric.
+
+    cas(2 pi i j / m) / sqrt(m), its own inverse to within rounding.
+    """
+    m = width // power_of_two_block(width)
+    one = (1 << MIXER_FRACTION) / math.sqrt(m)
+    turns = [[2 * math.pi * (i * j % m) / m for j in range(m)] for i in range(m)]
+    cas = [[round(one * (math.cos(a) + math.sin(a))) for a in row] for row in turns]
+    return np.array(cas, np.int16)
+
+
+def mix_rows(w: Float32) -> Float32:
+    """[rows, n] -> each row's blocks mixed by the Hartley matrix of width n."""
+    weights = np.ldexp(mixer(w.shape[1]).astype(np.float32), -MIXER_FRACTION)
+    m = len(weights)
+    if m == 1:
+        return w
+    blocks = w.reshape(len(w), m, -1)
+    mixed = np.zeros_like(blocks)
+    for i in range(m):
+        for j in range(m):
+            mixed[:, i] += weights[i, j] * blocks[:, j]
+    return mixed.reshape(w.shape)
+
+
 def signs(width: int, seed: int) -> Float32:
-    """D: float32[width] of +-1 from a counter-based generator, the same on every host."""
+    """float32[width] of +-1 from a counter-based generator, the same on every host."""
     raw = np.random.Philox(key=seed).random_raw(width)
     return np.where(raw >> np.uint64(63), -1, 1).astype(np.float32)
 
 
-def rotate_inputs(w: Float32, sign: Float32, block: int) -> Float32:
+def rotate_inputs(w: Float32, sign: Float32) -> Float32:
     """W[rows, n] that reads the original basis -> one that reads the basis R1."""
-    return hadamard_rows(w * sign, block)
+    return mix_rows(hadamard_rows(w * sign, power_of_two_block(w.shape[1])))
 
 
-def rotate_outputs(w: Float32, sign: Float32, block: int) -> Float32:
+def rotate_outputs(w: Float32, sign: Float32) -> Float32:
     """W[n, columns] that writes the original basis -> one that writes the basis R1."""
-    return np.ascontiguousarray(rotate_inputs(w.T, sign, block).T)
+    return np.ascontiguousarray(rotate_inputs(w.T, sign).T)

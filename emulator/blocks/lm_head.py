@@ -8,10 +8,10 @@ from types import ModuleType
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Wires
-from emulator.fixedpoint import power_of_two_block
 from emulator.silicon.cost import Cost
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
+from weights.rotate import mixer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,8 @@ def head_blocks(image: RomImage) -> list[Block]:
     norm: Block
     if config.tied:
         exponent = int(image.manifest["final_gain_exponent"])
-        block = power_of_two_block(config.hidden)
         gain = image.vectors["final_gain"]
-        norm = FinalGain.of(gain, exponent, block, config.rms_epsilon)
+        norm = FinalGain.of(gain, exponent, mixer(config.hidden), config.rms_epsilon)
     else:
         norm = RmsNorm.of(config.hidden, config.rms_epsilon)
     table = image.matrices["embedding" if config.tied else "head"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
-from emulator.silicon.cost import Cost, hadamard, narrow, reduce, stream
+from emulator.silicon.cost import Cost, hadamard, narrow, reduce, stream, tree
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import FRACTION, INT8_MAX
 
@@ -49,29 +49,32 @@ class FinalGain:
     """The final norm of a tied model: rotate back, multiply by the gain, rotate again."""
 
     gain: NDArray[np.int16]  # [hidden]
-    block: int  # of the Hadamard transform of the residual basis
+    mixer: NDArray[np.int16]  # [m, m] Q1.14, across the m Hadamard blocks of the residual basis
     epsilon: int
     constant: Int32  # sqrt(hidden) / 127 / block * 2**-gain_exponent
     name: str = "final_norm"
 
     @classmethod
     def of(
-        cls, gain: NDArray[np.int16], gain_exponent: int, block: int, epsilon: float
+        cls, gain: NDArray[np.int16], gain_exponent: int, mixer: NDArray[np.int16], epsilon: float
     ) -> FinalGain:
         hidden = gain.size
+        block = hidden // len(mixer)
         constant = scale_of(math.ldexp(math.sqrt(hidden) / INT8_MAX / block, -gain_exponent))
-        return cls(gain, block, fixed_epsilon(hidden, epsilon), constant)
+        return cls(gain, mixer, fixed_epsilon(hidden, epsilon), constant)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.x, wires.x_scale = ops.gain_norm(
-            wires.residual, self.gain, self.block, self.epsilon, self.constant
+            wires.residual, self.gain, self.mixer, self.epsilon, self.constant
         )
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         hidden = self.gain.size
-        rotations = 2 * hadamard(chip, hidden, self.block)
-        gain = stream(chip, hidden)
-        return Cost(_norm_cycles(chip, hidden) + rotations + gain, rom_bits=16 * hidden)
+        m = len(self.mixer)
+        mix = stream(chip, hidden) + tree(m) if m > 1 else 0
+        rotations = 2 * (hadamard(chip, hidden, hidden // m) + mix)
+        cycles = _norm_cycles(chip, hidden) + rotations + stream(chip, hidden)
+        return Cost(cycles, rom_bits=16 * hidden)
 
 
 def _norm_cycles(chip: ChipSpec, hidden: int) -> int:

@@ -19,7 +19,7 @@ from kernels.reference import levels, row_scales
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
 from weights.rom import RomImage
 from weights.rope_table import frequencies
-from weights.rotate import hadamard_rows
+from weights.rotate import hadamard_rows, mix_rows
 
 Float32 = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ class FloatModel:
     embedding: Float32  # [vocabulary, hidden]
     head: Float32  # [vocabulary, hidden]
     final_gain: Float32  # [hidden]
-    final_block: int  # Hadamard block around the final gain; 1 for none
+    rotated_gain: bool  # the final gain applies in the original basis, the stream is in R1
     down_block: int  # Hadamard block of the down projection's input; 1 for none
 
     @classmethod
@@ -50,7 +50,7 @@ class FloatModel:
             embedding=embedding,
             head=embedding if source.config.tied else read_tensor(source, "head"),
             final_gain=read_tensor(source, "norm"),
-            final_block=1,
+            rotated_gain=False,
             down_block=1,
         )
 
@@ -60,11 +60,10 @@ class FloatModel:
         config = image.config
         ones = np.ones(config.hidden, np.float32)
         embedding = dequantise(image.matrices["embedding"])
-        gain, final_block = ones, 1
+        gain = ones
         if config.tied:
             exponent = int(image.manifest["final_gain_exponent"])
             gain = np.ldexp(image.vectors["final_gain"].astype(np.float32), -exponent)
-            final_block = power_of_two_block(config.hidden)
         return cls(
             config=config,
             layers=[
@@ -78,7 +77,7 @@ class FloatModel:
             embedding=embedding,
             head=embedding if config.tied else dequantise(image.matrices["head"]),
             final_gain=gain,
-            final_block=final_block,
+            rotated_gain=config.tied,
             down_block=power_of_two_block(config.ffn),
         )
 
@@ -97,8 +96,14 @@ class FloatModel:
             gate, up = x @ w["gate"].T, x @ w["up"].T
             h = gate / (1 + np.exp(-gate)) * up
             r = r + hadamard_rows(h, self.down_block) @ w["down"].T
-        x = hadamard_rows(_rms_norm(r, c.rms_epsilon), self.final_block) * self.final_gain
-        return hadamard_rows(x, self.final_block) @ self.head.T
+        x = _rms_norm(r, c.rms_epsilon)
+        if self.rotated_gain:  # out of R1 (but for its signs, which cancel) and into it again
+            block = power_of_two_block(c.hidden)
+            x = hadamard_rows(mix_rows(x), block) * self.final_gain
+            x = mix_rows(hadamard_rows(x, block))
+        else:
+            x = x * self.final_gain
+        return x @ self.head.T
 
 
 def dequantise(matrix: PackedMatrix) -> Float32:

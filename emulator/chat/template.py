@@ -1,0 +1,43 @@
+"""Tokens of a conversation. What a user types is text, never a control token."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer
+
+SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+
+class ChatFormat:
+    """ChatML (SmolLM2's and others') over a `tokenizer.json`."""
+
+    def __init__(self, tokenizer_json: str, style: str) -> None:
+        self.tokenizer = Tokenizer.from_str(tokenizer_json)
+        self.tokenizer.encode_special_tokens = True  # "<|im_end|>" in a message is only text
+        self.style = style
+
+    def opening(self, system: str | None) -> list[int]:
+        """Tokens before the first turn."""
+        text = system if system is not None else SMOLLM2_SYSTEM if self.style == "smollm2" else None
+        return [] if text is None or self.style == "plain" else self._turn("system", text)
+
+    def question(self, text: str) -> list[int]:
+        """A user's turn, and the head of the answer to it."""
+        if self.style == "plain":
+            return self.encode(text)
+        answer = [self._special("<|im_start|>"), *self.encode("assistant\n")]
+        return [*self._turn("user", text), *answer]
+
+    def encode(self, text: str) -> list[int]:
+        """Plain text -> token ids."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: list[int]) -> str:
+        """Token ids -> text, without control tokens."""
+        return str(self.tokenizer.decode(ids))
+
+    def _turn(self, role: str, text: str) -> list[int]:
+        body = self.encode(f"{role}\n{text}")
+        return [self._special("<|im_start|>"), *body, self._special("<|im_end|>"), *self.encode("\n")]
+
+    def _special(self, token: str) -> int:
+        return int(self.tokenizer.token_to_id(token))

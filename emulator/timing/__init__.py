@@ -1,0 +1,1 @@
+"""Reports about a chip's time, added up from what its blocks say."""

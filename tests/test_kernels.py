@@ -1,0 +1,216 @@
+"""Every compiled kernel gives the bits of its NumPy twin: random, extreme and odd inputs."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import compiled, reference
+from kernels.pack import PackedMatrix, pack_codes, tile_rows
+from weights.rotate import mixer
+
+INT32 = np.iinfo(np.int32)
+CONSTANT = np.array([40000, 22], np.int32)
+WIDTHS = (32, 96, 160, 576, 1536)
+FILLS = ("random", "small", "zeros", "largest", "smallest", "one-hot", "alternating")
+
+
+def same(a, b) -> None:
+    """Equal types, shapes and bits."""
+    if isinstance(a, tuple):
+        assert len(a) == len(b)
+        for left, right in zip(a, b, strict=True):
+            same(left, right)
+    else:
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_array_equal(a, b)
+
+
+def twins(name: str, *args) -> None:
+    same(getattr(reference, name)(*args), getattr(compiled, name)(*args))
+
+
+def signal(shape: tuple[int, ...], fill: str, seed: int = 0) -> np.ndarray:
+    """int32 of the given shape, filled as one of FILLS says."""
+    rng = np.random.default_rng(seed)
+    if fill == "random":
+        return rng.integers(INT32.min, INT32.max, shape, np.int32, endpoint=True)
+    if fill == "small":
+        return rng.integers(-300, 301, shape).astype(np.int32)
+    v = np.zeros(shape, np.int32)
+    if fill == "largest":
+        v[:] = INT32.max
+    elif fill == "smallest":
+        v[:] = INT32.min
+    elif fill == "one-hot":
+        v[..., seed % shape[-1]] = -1
+    elif fill == "alternating":
+        v[..., ::2], v[..., 1::2] = INT32.max, INT32.min
+    return v
+
+
+def scales(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+    """Scales with exponents low .. high; about one in eight is that of a vector of zeros."""
+    scale = np.stack(
+        [rng.integers(1 << 15, 1 << 16, shape), rng.integers(low, high + 1, shape)], axis=-1
+    )
+    scale[rng.random(shape) < 0.125] = (0, reference.ZERO_EXPONENT)
+    return scale.astype(np.int32)
+
+
+def matrix(
+    rows: int, columns: int, bits: int, group: int, exponents: tuple[int, int] = (10, 40)
+) -> PackedMatrix:
+    rng = np.random.default_rng(rows * columns + bits)
+    mantissa = rng.integers(1 << 15, 1 << 16, rows).astype(np.uint16)
+    mantissa[rng.random(rows) < 0.1] = 0
+    alphabet = rng.integers(-64, 65, 1 << bits).astype(np.int8)
+    alphabet[[0, -1]] = -64, 64
+    codes = rng.integers(0, 1 << bits, (rows, columns)).astype(np.uint8)
+    codes[0] = 0  # one row of the largest level, for the widest sums
+    group_scale = rng.integers(0, 256, (rows, columns // group)).astype(np.uint8)
+    group_scale[0] = 255
+    return PackedMatrix(
+        rows,
+        columns,
+        bits,
+        group,
+        pack_codes(codes, bits),
+        tile_rows(group_scale),
+        mantissa,
+        rng.integers(exponents[0], exponents[1] + 1, rows).astype(np.int8),
+        alphabet,
+    )
+
+
+def test_every_public_function_has_a_twin():
+    """`compiled` offers functions of `reference` only, with the same parameters."""
+    for name, function in inspect.getmembers(compiled, inspect.isfunction):
+        if not name.startswith("_"):
+            expected = inspect.signature(getattr(reference, name)).parameters
+            assert list(inspect.signature(function).parameters) == list(expected), name
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6])
+@pytest.mark.parametrize(
+    ("columns", "group"), [(32, 32), (96, 32), (192, 64), (576, 64), (1536, 1536), (96, 96)]
+)
+def test_fabric_and_lookup_at_every_shape(bits, columns, group, threads):
+    """Rows 1 .. 17 cross two tile borders; batches of 1 .. 5 tokens."""
+    rng = np.random.default_rng(columns)
+    for rows in range(1, 18):
+        m = matrix(rows, columns, bits, group)
+        tokens = 1 + rows % 5
+        x = rng.integers(-127, 128, (tokens, columns)).astype(np.int8)
+        twins("fabric", m, x, scales(rng, (tokens,), -5, 40))
+        twins("lookup", m, rng.integers(0, rows, tokens))
+
+
+@pytest.mark.parametrize("value", [-128, -127, 0, 127])
+@pytest.mark.parametrize("exponents", [(-128, -100), (-20, 20), (100, 127)])
+def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
+    """Equal inputs drive the longest sums; scales far out saturate or vanish alike."""
+    m = matrix(13, 1536, 6, 64, exponents)
+    x = np.full((3, 1536), value, np.int8)
+    for far in (-200, -31, 0, 31, 62, 127, 500):
+        scale = np.array([[65535, far], [32768, far], [0, 127]], np.int32)
+        twins("fabric", m, x, scale)
+
+
+def test_lookup_with_far_exponents():
+    """Row exponents at which the shift is within its contract, -46 at least."""
+    for exponents in ((-46, -20), (-10, 16), (60, 127)):
+        twins("lookup", matrix(17, 96, 4, 32, exponents), np.arange(17))
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_norms_and_narrowing(fill, width):
+    """narrow, rotate_narrow, rms_norm, gain_norm at every fill, batches 1 and 5."""
+    rng = np.random.default_rng(width)
+    gain = rng.integers(-32767, 32768, width).astype(np.int16)
+    far = np.array([65535, -100], np.int32)
+    for tokens in (1, 5):
+        v = signal((tokens, width), fill, tokens)
+        for constant in (CONSTANT, far):
+            twins("narrow", v, constant)
+            for block in (1, 32, width & -width):
+                twins("rotate_narrow", v, block, constant)
+            for epsilon in (0, 1, 12345678, 1 << 40):
+                twins("rms_norm", v, epsilon, constant)
+                twins("gain_norm", v, gain, mixer(width), epsilon, constant)
+
+
+def test_narrowing_works_on_any_leading_axes():
+    """[T, heads, n] is what RoPE hands over."""
+    v = signal((3, 4, 64), "random")
+    twins("narrow", v, CONSTANT)
+    twins("rotate_narrow", v, 64, CONSTANT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(INT32.min, INT32.max), min_size=32, max_size=32))
+def test_narrowing_of_any_vector(values):
+    v = np.array([values], np.int32)
+    twins("narrow", v, CONSTANT)
+    twins("rotate_narrow", v, 32, CONSTANT)
+    twins("rms_norm", v, 2748779, CONSTANT)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+def test_rope(fill, head_dim):
+    rng = np.random.default_rng(head_dim)
+    tables = rng.integers(-16384, 16385, (2, 20, head_dim // 2)).astype(np.int16)
+    positions = np.array([0, 19, 7, 7, 1])
+    twins("rope", signal((5, 3, head_dim), fill), positions, *tables)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(1, 1, 32), (4, 2, 32), (9, 3, 64)])
+def test_attention_on_narrowed_signals(fill, heads, kv_heads, head_dim, threads):
+    """What the datapath can really hold: q, k and v pass through the narrowing kernels first."""
+    q, q_scale = reference.rotate_narrow(signal((3, heads, head_dim), fill), head_dim, CONSTANT)
+    k, k_scale = reference.rotate_narrow(signal((16, kv_heads, head_dim), fill), 32, CONSTANT)
+    v, v_scale = reference.narrow(signal((16, kv_heads, head_dim), fill, 1), CONSTANT)
+    for start in (0, 1, 13):
+        twins("attention", q, q_scale, k, k_scale, v, v_scale, start)
+
+
+@pytest.mark.parametrize("exponents", [(0, 40), (25, 32), (-20, 0), (100, 127)])
+def test_attention_on_arbitrary_scales(exponents):
+    """Scales of zero vectors between others, values at +-127, exponents far apart."""
+    rng = np.random.default_rng(exponents[1])
+    for _ in range(5):
+        q, k, v = (rng.choice([-127, 127, 0, 5], (n, 2, 32)).astype(np.int8) for n in (2, 9, 9))
+        q_scale, k_scale, v_scale = (scales(rng, (n, 2), *exponents) for n in (2, 9, 9))
+        twins("attention", q, q_scale, k, k_scale, v, v_scale, 7)
+
+
+@pytest.mark.parametrize("gate", FILLS)
+@pytest.mark.parametrize("up", FILLS)
+def test_swiglu_and_residual_add(gate, up):
+    a, b = signal((2, 97), gate, 1), signal((2, 97), up, 2)
+    twins("swiglu", a, b)
+    twins("residual_add", a, b)
+
+
+def test_swiglu_at_every_table_edge():
+    """One below, on and above each of the 257 points, at an `up` of +1 and of -2**31."""
+    points = (np.arange(257) - 128) << 12
+    gate = (points[:, None] + [-1, 0, 1]).astype(np.int32)
+    for up in (1 << 16, INT32.min):
+        twins("swiglu", gate, np.full_like(gate, up))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(-4, 4) | st.sampled_from([INT32.min, INT32.max]), min_size=1))
+def test_top_k(values):
+    """Many ties; k above the number of logits."""
+    logits = np.array(values, np.int32)
+    for k in (1, 2, 8, len(values)):
+        twins("top_k", logits, k)
