@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from emulator.errors import EmulatorError
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
@@ -141,3 +143,27 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     numba.set_num_threads(min(request.param, numba.config.NUMBA_NUM_THREADS))
     yield request.param
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_checkpoint: Path) -> Path:
+    """A copy of the tiny checkpoint to break."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "in" / "checkpoint"))
+
+
+def compile_broken(checkpoint: Path) -> None:
+    """Compile to out/image beside the checkpoint."""
+    compile_tiny(checkpoint, checkpoint.parent / "out" / "image")
+
+
+def leaves_nothing(checkpoint: Path) -> bool:
+    out = checkpoint.parent / "out"
+    return not out.exists() or list(out.iterdir()) == []
+
+
+def refused(kind: type[EmulatorError], message: str, action: Callable[[], Any]) -> None:
+    """`action` raises exactly `kind`, in one line that matches."""
+    with pytest.raises(EmulatorError, match=message) as caught:
+        action()
+    assert caught.type is kind
+    assert "\n" not in str(caught.value)
