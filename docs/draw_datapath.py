@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 OUTPUT = Path(__file__).with_name("datapath.svg")
-WIDTH, HEIGHT = 900, 1130
-STREAM = 62  # x of the residual stream
+WIDTH, HEIGHT = 900, 1250
+STREAM, CENTRE = 60, 500  # x of the residual stream and of the blocks
+ATTENTION_ADD, FEED_FORWARD_ADD, HEAD = 672, 1042, 1196  # y where the stream meets them
 
 COLOURS = {  # kind of block -> (fill, border)
     "rom": ("#dbeafe", "#2563eb"),
@@ -58,14 +59,10 @@ class Picture:
             f'<polyline points="{path}" fill="none" stroke="{INK}" stroke-width="{width:g}"{end}/>'
         )
 
-    def signal(self, x: float, top: float, bottom: float, label: str, left: bool = False) -> None:
+    def signal(self, x: float, top: float, bottom: float, label: str) -> None:
         """A vertical arrow with its width written beside it."""
         self.line((x, top), (x, bottom))
-        middle = (top + bottom) / 2 + 4
-        if left:
-            self.text(x - 8, middle, label, 12, _ink("end", FAINT))
-        else:
-            self.text(x + 8, middle, label, 12, _ink(colour=FAINT))
+        self.text(x + 8, top + 19, label, 12, _ink(colour=FAINT))
 
     def svg(self) -> str:
         head = (
@@ -93,25 +90,19 @@ def _escape(words: str) -> str:
 def draw() -> str:
     """The whole picture as SVG text."""
     p = Picture()
-    p.text(28, 36, "One token through the chip", 18, _ink(weight=600))
-    p.text(28, 56, "integers from the embedding to the top-k; the layer in the frame repeats", 13,
-           _ink(colour=FAINT))
+    p.text(28, 38, "One token through the chip", 18, _ink(weight=600))
+    p.text(28, 59, "integers from the embedding to the top-k", 13, _ink(colour=FAINT))
     _legend(p)
-
-    p.text(STREAM + 8, 99, "token id", 12, _ink(colour=FAINT))
-    p.line((STREAM, 84), (STREAM, 108))
-    p.box(STREAM + 32, 108, 132, "rom", "Embedding", "row of the ROM")
-
     p.parts.append(
-        f'<rect x="20" y="176" width="{WIDTH - 40}" height="756" rx="12" fill="none" '
+        f'<rect x="20" y="166" width="{WIDTH - 40}" height="982" rx="12" fill="none" '
         'stroke="#94a3b8" stroke-dasharray="6 5"/>'
     )
-    p.text(WIDTH - 36, 196, "one layer", 13, _ink("end", FAINT, 600))
-    p.line((STREAM, 152), (STREAM, 544), width=3.2)
-    p.line((STREAM, 572), (STREAM, 884), width=3.2)
-    p.line((STREAM, 912), (STREAM, 984), width=3.2)
-    p.text(STREAM + 10, 169, f"residual stream: {INT32}, in the rotated basis R1", 12,
-           _ink(colour=FAINT))
+    p.text(WIDTH - 36, 188, "one layer", 13, _ink("end", FAINT, 600))
+    p.box(110, 84, 164, "rom", "Embedding", "token id → its row")
+    p.text(STREAM + 10, 150, f"residual stream: {INT32}, in the basis R1", 12, _ink(colour=FAINT))
+    tops = (128, ATTENTION_ADD + 13, FEED_FORWARD_ADD + 13)
+    for top, bottom in zip(tops, (ATTENTION_ADD - 13, FEED_FORWARD_ADD - 13, HEAD), strict=True):
+        p.line((STREAM, top), (STREAM, bottom), arrow=False, width=3.2)
     _attention_half(p)
     _feed_forward_half(p)
     _head(p)
@@ -119,82 +110,137 @@ def draw() -> str:
 
 
 def _legend(p: Picture) -> None:
-    kinds = (("rom", "mask ROM"), ("norm", "norm"), ("rotate", "adders only"),
-             ("table", "tables"), ("sram", "SRAM"), ("plain", "arithmetic"))
-    x = 372
-    for kind, words in kinds:
+    kinds = (
+        ("rom", "mask ROM"),
+        ("norm", "norm"),
+        ("rotate", "adders only"),
+        ("table", "small tables"),
+        ("sram", "SRAM"),
+        ("plain", "arithmetic"),
+    )
+    for i, (kind, words) in enumerate(kinds):
+        x, y = 520 + 122 * (i % 3), 27 + 22 * (i // 3)
         fill, border = COLOURS[kind]
         p.parts.append(
-            f'<rect x="{x}" y="84" width="13" height="13" rx="3" fill="{fill}" stroke="{border}"/>'
+            f'<rect x="{x}" y="{y}" width="13" height="13" rx="3" fill="{fill}" stroke="{border}"/>'
         )
-        p.text(x + 18, 95, words, 12, _ink(colour=FAINT))
-        x += 36 + 7 * len(words)
-
-
-def _fabric(p: Picture, x: int, y: int, w: int, title: str) -> int:
-    return p.box(x, y, w, "rom", title,
-                 "multiply once (int8 x alphabet) → select → add",
-                 "x group scale (8 bit) → acc int64 → x row scale, x scale")
+        p.text(x + 19, y + 11, words, 12, _ink(colour=FAINT))
 
 
 def _norm(p: Picture, y: int) -> None:
-    """The branch from the stream into a norm at the top of a sublayer."""
-    p.line((STREAM, y + 22), (212, y + 22))
-    p.text(STREAM + 10, y + 16, INT32, 12, _ink(colour=FAINT))
-    p.box(322, y, 220, "norm", "RMSNorm → int8", "root goes into the scale")
+    """The branch from the stream into the norm at the top of a sublayer."""
+    p.line((STREAM, y + 22), (CENTRE - 130, y + 22))
+    p.text(STREAM + 12, y + 15, INT32, 12, _ink(colour=FAINT))
+    p.box(CENTRE, y, 260, "norm", "RMSNorm → int8", "1 / rms goes into the scale, not the values")
+
+
+def _fabric(p: Picture, y: int, title: str) -> None:
+    p.box(
+        CENTRE,
+        y,
+        640,
+        "rom",
+        f"Weight fabric: {title}",
+        "multiply once by the alphabet (int8) → select by ROM code → add",
+        "x group scale (8 bits) → accumulator < 2^45 → x row scale, x token scale",
+    )
 
 
 def _add(p: Picture, y: int, x: float) -> None:
-    """Sublayer output back into the stream; y is the centre of the adder."""
+    """Output of a sublayer, at (x, y), back into the stream."""
     p.parts.append(
         f'<circle cx="{STREAM}" cy="{y}" r="13" fill="#f1f5f9" stroke="#475569" '
         'stroke-width="1.4"/>'
     )
     p.text(STREAM, y + 6, "+", 18, _ink("middle", weight=600))
-    p.line((x, y), (STREAM + 15, y))
-    p.text(STREAM + 24, y - 7, f"delta: {INT32}", 12, _ink(colour=FAINT))
-    p.text(STREAM + 24, y + 17, "saturating residual add", 12, _ink(colour=FAINT))
+    p.line((x, y), (STREAM + 14, y))
+    p.text(STREAM + 26, y - 7, f"delta: {INT32}", 12, _ink(colour=FAINT))
+    p.text(STREAM + 26, y + 17, "saturating add", 12, _ink(colour=FAINT))
 
 
 def _attention_half(p: Picture) -> None:
-    _norm(p, 206)
-    p.signal(322, 250, 276, f"x: {INT8}")
-    _fabric(p, 452, 276, 480, "Weight fabric  q, k, v")
-    p.signal(302, 336, 364, f"q: {INT32}")
-    p.signal(452, 336, 364, f"k: {INT32}")
-    p.signal(622, 336, 432, f"v: {INT32} (R2 in its matrix)")
-    p.box(377, 364, 250, "table", "RoPE", "cos and sin tables Q1.14")
-    p.signal(302, 408, 432, INT32)
-    p.signal(452, 408, 432, INT32)
-    p.box(377, 432, 250, "rotate", "R3: Hadamard → int8", "each head of q and of k")
-    p.box(640, 432, 180, "plain", "narrow → int8", "each head of v")
-    p.line((275, 476), (275, 506))
-    p.text(283, 495, f"q: {INT8}", 12, _ink(colour=FAINT))
-    p.line((452, 476), (452, 490), (590, 490), (590, 506))
-    p.text(470, 485, f"k: {INT8}", 12, _ink(colour=FAINT))
-    p.signal(690, 476, 506, f"v: {INT8}")
-    p.box(640, 506, 300, "sram", "KV SRAM", "int8, and a scale of 24 bit per position and head")
-    p.line((490, 528), (426, 528))
-    p.text(458, 520, "k, v", 12, _ink("middle", FAINT))
-    p.box(308, 506, 234, "table", "Attention",
-          "scores Q23.8 → exp2 table →", "p 15 bit → sum p·v → 1 / sum p")
-    p.line((308, 566), (308, 580), (660, 580))
-    p.text(484, 574, f"{INT32} → narrow → {INT8}", 12, _ink("middle", FAINT))
-    p.box(735, 562, 150, "rom", "Weight fabric  o")
-    p.line((735, 590), (735, 604), (190, 604), (190, 558), (STREAM + 15, 558))
+    q, k, v = 290, 500, 720
+    _norm(p, 182)
+    p.signal(CENTRE, 226, 256, f"x: {INT8}")
+    _fabric(p, 256, "q, k, v")
+    p.signal(q, 316, 346, f"q: {INT32}")
+    p.signal(k, 316, 346, f"k: {INT32}")
+    p.signal(v, 316, 420, f"v: {INT32}")
+    p.text(v + 8, 388, "R2 is in its matrix", 12, _ink(colour=FAINT))
+    p.box(395, 346, 430, "table", "RoPE", "cosine and sine by position, Q1.14")
+    p.signal(q, 390, 420, f"q: {INT32}")
+    p.signal(k, 390, 420, f"k: {INT32}")
+    p.box(
+        395, 420, 430, "rotate", "R3: Hadamard of each head → int8", "16-bit mantissas in, adders"
+    )
+    p.box(v, 420, 190, "plain", "narrow → int8", "each head of v")
+    p.signal(q, 464, 568, f"q: {INT8}")
+    p.signal(k, 464, 494, f"k: {INT8}")
+    p.signal(v, 464, 494, f"v: {INT8}")
+    p.box(620, 494, 400, "sram", "KV SRAM", "int8, with a scale of 24 bits a position and head")
+    p.signal(620, 538, 568, f"all positions: {INT8}")
+    p.box(
+        CENTRE,
+        568,
+        640,
+        "table",
+        "Attention → int8",
+        "scores int32 Q23.8 in log2 units → 2^-n by table: 15 bits → sum of p and of p v",
+        "one reciprocal of the sum → int32 Q15.16 → narrowed by the token's maximum",
+    )
+    p.signal(CENTRE, 628, 658, f"x: {INT8}")
+    p.box(CENTRE, 658, 300, "rom", "Weight fabric: o")
+    _add(p, ATTENTION_ADD, CENTRE - 150)
 
 
 def _feed_forward_half(p: Picture) -> None:
-    _norm(p, 628)
-    p.signal(322, 672, 698, f"x: {INT8}")
-    _fabric(p, 452, 698, 480, "Weight fabric  gate, up")
-    p.signal(322, 758, 786, f"gate: {INT32}")
-    p.signal(582, 758, 786, f"up: {INT32}")
-    p.box(452, 786, 480, "table", "SwiGLU", "SiLU table of 256 steps over ±8, then x up")
+    gate, up = 340, 600
+    _norm(p, 716)
+    p.signal(CENTRE, 760, 790, f"x: {INT8}")
+    _fabric(p, 790, "gate, up")
+    p.signal(gate, 850, 880, f"gate: {INT32}")
+    p.signal(up, 850, 880, f"up: {INT32}")
+    p.box(
+        CENTRE,
+        880,
+        640,
+        "table",
+        "SwiGLU",
+        "SiLU by table: 256 steps over ±8, linear between; times up",
+    )
+    p.signal(CENTRE, 924, 954, INT32)
+    p.box(
+        CENTRE,
+        954,
+        640,
+        "rotate",
+        "R4: Hadamard of each block → int8",
+        "16-bit mantissas in, adders; then the token's maximum",
+    )
+    p.signal(CENTRE, 998, 1028, f"x: {INT8}")
+    p.box(CENTRE, 1028, 300, "rom", "Weight fabric: down")
+    _add(p, FEED_FORWARD_ADD, CENTRE - 150)
+    p.text(WIDTH - 36, 1132, "then the next layer", 12, _ink("end", FAINT))
 
 
 def _head(p: Picture) -> None:
-    pass
+    p.line((STREAM, HEAD), (200, HEAD))
+    p.text(STREAM + 12, HEAD - 8, INT32, 12, _ink(colour=FAINT))
+    p.box(
+        290,
+        HEAD - 30,
+        180,
+        "norm",
+        "Final norm → int8",
+        "tied model: rotate back,",
+        "gain, rotate again",
+    )
+    p.line((380, HEAD), (474, HEAD))
+    p.text(427, HEAD - 8, INT8, 12, _ink("middle", FAINT))
+    p.box(552, HEAD - 22, 156, "rom", "Weight fabric:", "head")
+    p.line((630, HEAD), (738, HEAD))
+    p.text(684, HEAD - 8, "logits: int32", 12, _ink("middle", FAINT))
+    p.box(800, HEAD - 22, 124, "plain", "Top-k", "8 token ids")
 
 
 if __name__ == "__main__":

@@ -71,5 +71,9 @@ def test_tokenizer_gives_the_fixture_tokens(source, fixture):
     tokenizer = Tokenizer.from_str(source.tokenizer_json)
     for i in PROMPTS:
         text = tokenizer.decode(fixture[f"tokens_{i}"].tolist(), skip_special_tokens=False)
-        assert tokenizer.encode(text, add_special_tokens=False).ids == fixture[f"tokens_{i}"].tolist()
-    assert tokenizer.decode(fixture["tokens_0"].tolist()).count("What is the capital of France?") == 1
+        assert (
+            tokenizer.encode(text, add_special_tokens=False).ids == fixture[f"tokens_{i}"].tolist()
+        )
+    assert (
+        tokenizer.decode(fixture["tokens_0"].tolist()).count("What is the capital of France?") == 1
+    )
