@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 OUTPUT = Path(__file__).with_name("datapath.svg")
-WIDTH, HEIGHT = 900, 1250
+WIDTH, HEIGHT = 900, 1190
 STREAM, CENTRE = 60, 500  # x of the residual stream and of the blocks
-ATTENTION_ADD, FEED_FORWARD_ADD, HEAD = 672, 1042, 1196  # y where the stream meets them
+ATTENTION_ADD, FEED_FORWARD_ADD, HEAD = 672, 1042, 1136  # y where the stream meets them
 
 COLOURS = {  # kind of block -> (fill, border)
     "rom": ("#dbeafe", "#2563eb"),
@@ -35,9 +35,8 @@ class Picture:
         self.parts: list[str] = []
 
     def text(self, x: float, y: float, words: str, size: int = 12, style: str = "") -> None:
-        self.parts.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size}" {style or _ink()}>{_escape(words)}</text>'
-        )
+        where = f'x="{x:g}" y="{y:g}" font-size="{size}"'
+        self.parts.append(f"<text {where} {style or _ink()}>{_escape(words)}</text>")
 
     def box(self, x: int, y: int, w: int, kind: str, title: str, *lines: str) -> int:
         """A block of width w centred on x, top at y; returns its bottom."""
@@ -94,7 +93,7 @@ def draw() -> str:
     p.text(28, 59, "integers from the embedding to the top-k", 13, _ink(colour=FAINT))
     _legend(p)
     p.parts.append(
-        f'<rect x="20" y="166" width="{WIDTH - 40}" height="982" rx="12" fill="none" '
+        f'<rect x="20" y="166" width="{WIDTH - 40}" height="920" rx="12" fill="none" '
         'stroke="#94a3b8" stroke-dasharray="6 5"/>'
     )
     p.text(WIDTH - 36, 188, "one layer", 13, _ink("end", FAINT, 600))
@@ -129,9 +128,9 @@ def _legend(p: Picture) -> None:
 
 def _norm(p: Picture, y: int) -> None:
     """The branch from the stream into the norm at the top of a sublayer."""
-    p.line((STREAM, y + 22), (CENTRE - 130, y + 22))
+    p.line((STREAM, y + 22), (CENTRE - 145, y + 22))
     p.text(STREAM + 12, y + 15, INT32, 12, _ink(colour=FAINT))
-    p.box(CENTRE, y, 260, "norm", "RMSNorm → int8", "1 / rms goes into the scale, not the values")
+    p.box(CENTRE, y, 290, "norm", "RMSNorm → int8", "1 / rms goes into the scale, not the values")
 
 
 def _fabric(p: Picture, y: int, title: str) -> None:
@@ -142,7 +141,7 @@ def _fabric(p: Picture, y: int, title: str) -> None:
         "rom",
         f"Weight fabric: {title}",
         "multiply once by the alphabet (int8) → select by ROM code → add",
-        "x group scale (8 bits) → accumulator < 2^45 → x row scale, x token scale",
+        "× group scale (8 bits) → accumulator < 2^45 → × row scale × token scale",
     )
 
 
@@ -220,7 +219,7 @@ def _feed_forward_half(p: Picture) -> None:
     p.signal(CENTRE, 998, 1028, f"x: {INT8}")
     p.box(CENTRE, 1028, 300, "rom", "Weight fabric: down")
     _add(p, FEED_FORWARD_ADD, CENTRE - 150)
-    p.text(WIDTH - 36, 1132, "then the next layer", 12, _ink("end", FAINT))
+    p.text(WIDTH - 36, 1072, "then the next layer", 12, _ink("end", FAINT))
 
 
 def _head(p: Picture) -> None:

@@ -101,9 +101,8 @@ def main() -> None:
         arrays[f"logits_{i}"] = logits[-LAST:].numpy().astype(np.float32)
         arrays[f"top_ids_{i}"] = best.indices.numpy().astype(np.int32)
         arrays[f"top_logprob_{i}"] = best.values.numpy().astype(np.float32)
-        print(
-            f"prompt {i}: {len(tokens)} tokens, next: {tokenizer.decode([int(logits[-1].argmax())])!r}"
-        )
+        following = tokenizer.decode([int(best.indices[-1, 0])])
+        print(f"prompt {i}: {len(tokens)} tokens, next: {following!r}")
     output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(output, **arrays)
     print(f"{output}: {output.stat().st_size} bytes")

@@ -1,4 +1,4 @@
-"""emulator.quality.reference against logits that transformers computed (tests/make_reference.py)."""
+"""The float reference against logits that transformers computed (tests/make_reference.py)."""
 
 from __future__ import annotations
 
