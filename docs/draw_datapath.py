@@ -26,6 +26,7 @@ COLOURS = {  # kind of block -> (fill, border)
 INK, FAINT = "#1e293b", "#475569"
 INT32 = "int32 Q15.16"
 INT8 = "int8 + scale"
+TIMES = "\u00d7"
 
 
 class Picture:
@@ -141,7 +142,7 @@ def _fabric(p: Picture, y: int, title: str) -> None:
         "rom",
         f"Weight fabric: {title}",
         "multiply once by the alphabet (int8) → select by ROM code → add",
-        "× group scale (8 bits) → accumulator < 2^45 → × row scale × token scale",
+        f"{TIMES} group scale (8 bits) → accumulator < 2^45 → {TIMES} row and token scale",
     )
 
 
