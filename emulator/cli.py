@@ -14,6 +14,9 @@ from emulator.errors import EmulatorError, UsageError
 
 if TYPE_CHECKING:
     from emulator.chat.generate import Answer
+    from emulator.chat.template import ChatFormat
+    from emulator.chip import Chip
+    from emulator.silicon.spec import ChipSpec
     from weights.rom import RomImage
 
 
@@ -67,6 +70,17 @@ def _default_image() -> RomImage:
     return open_image(folder)
 
 
+def _power_on() -> tuple[ChatFormat, Chip, ChipSpec]:
+    """The default model's chat format, a chip that holds it, and the chip's description."""
+    from emulator.chat.template import ChatFormat
+    from emulator.chip import Chip
+    from emulator.silicon.spec import load_chip
+
+    image = _default_image()
+    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    return chat, Chip(image), load_chip()
+
+
 def _summary(answer: Answer) -> str:
     return (
         f"[chip: {answer.tokens_per_second:,.0f} tok/s, {answer.chip_seconds * 1e6:,.0f} us in all, "
@@ -76,13 +90,8 @@ def _summary(answer: Answer) -> str:
 
 def _run(args: argparse.Namespace) -> int:
     from emulator.chat.generate import generate
-    from emulator.chat.template import ChatFormat
-    from emulator.chip import Chip
-    from emulator.silicon.spec import load_chip
 
-    image = _default_image()
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
-    chip, spec = Chip(image), load_chip()
+    chat, chip, spec = _power_on()
     prompt = [*chat.opening(args.system), *chat.question(args.prompt)]
     answer = generate(chip, spec, prompt, _positive(args.max_tokens))
     text = chat.decode(answer.token_ids)
@@ -113,13 +122,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _chat(args: argparse.Namespace) -> int:
     from emulator.chat.generate import generate
-    from emulator.chat.template import ChatFormat
-    from emulator.chip import Chip
-    from emulator.silicon.spec import load_chip
 
-    image = _default_image()
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
-    chip, spec = Chip(image), load_chip()
+    chat, chip, spec = _power_on()
     said = ""
 
     def emit(ids: list[int]) -> None:
