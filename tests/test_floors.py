@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("emulator", "kernels", "weights")
-SURFACES = ("emulator.chat", "emulator.serve", "emulator.cli", "emulator.quality")
+SURFACES = ("emulator.chat", "emulator.serve", "emulator.cli", "emulator.commands", "emulator.quality")
 
 
 def module_name(path: Path) -> str:
@@ -105,7 +105,7 @@ def test_blocks_do_not_know_the_chip(module):
 def test_timing_knows_no_surface():
     """Neither the chat nor the command line."""
     for module in modules("emulator.timing"):
-        upper = ("emulator.chat", "emulator.cli", "emulator.serve")
+        upper = ("emulator.chat", "emulator.cli", "emulator.commands", "emulator.serve")
         assert [name for name in all_imports(module) if below(name, *upper)] == [], module
 
 

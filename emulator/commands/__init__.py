@@ -1,0 +1,1 @@
+"""One file a command: `register` adds its options; heavy imports stay inside functions."""
