@@ -42,7 +42,7 @@ def unpack_tile(codes, bits, alphabet, level):
 
 @njit(cache=True, nogil=True)
 def dot_group(level, x):
-    """int32 dot product of one group: at most columns * 64 * 127, so 2**31 / 2**13 columns."""
+    """int32 dot product of one group of at most MAX_GROUP columns: |sum| <= 2**18 * 64 * 127."""
     acc = np.int32(0)
     for i in range(level.size):
         acc = np.int32(acc + np.int32(level[i]) * np.int32(x[i]))

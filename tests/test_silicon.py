@@ -57,6 +57,10 @@ CASES = {
     "no unit": (LANES, LANES.replace("activations/cycle", ""), r"fabric\.lanes: unit and source"),
     "text value": ("value = 16,", 'value = "16",', r"fabric\.lanes: value and range"),
     "truth value": ("value = 16,", "value = true,", r"fabric\.lanes: value and range"),
+    "infinite": ("value = 16,", "value = inf,", r"fabric\.lanes: value and range .* finite"),
+    "range without end": ("[8, 64]", "[8, inf]", r"fabric\.lanes: value and range .* finite"),
+    "beyond floats": ("[8, 64]", f"[8, 1{'0' * 400}]", r"fabric\.lanes: value and range"),
+    "range from zero": ("[8, 64]", "[0, 64]", r"fabric\.lanes divides work .* at 1 or above"),
     "range of one": ("[8, 64]", "[8]", r"fabric\.lanes: value and range"),
     "range as text": ("[8, 64]", '"8 to 64"', r"fabric\.lanes: value and range"),
     "bare number": (LANES, "lanes = 16", r"fabric\.lanes must hold exactly"),
@@ -77,8 +81,10 @@ def test_a_broken_description_names_its_key(tmp_path, old, new, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    """Missing, a folder, bytes that are not UTF-8."""
+    """Missing, a folder, a name that no file has, bytes that are not UTF-8, and TOML too deep."""
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "none.toml", tmp_path, tmp_path / "binary.toml"):
+    (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
+    for name in ("none.toml", ".", "a\0b", "binary.toml", "deep.toml"):
+        path = tmp_path / name
         with pytest.raises(ChipError, match=r"cannot be read|not TOML"):
             load_chip(path)

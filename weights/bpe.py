@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from emulator.errors import CheckpointError, UnsupportedError
 
 CONTROL = 3  # GGUF's token type for special tokens
 
 
 def byte_level_tokenizer(
-    tokens: list[str], types: list[int], merges: list[str], flavour: str
+    tokens: list[str], types: Sequence[int], merges: list[str], flavour: str
 ) -> str:
     """Byte-level BPE with the pre-tokenizer that GGUF calls `flavour`, as JSON text.
 

@@ -16,8 +16,10 @@ from weights.checkpoint import LAYER_MATRICES, Checkpoint
 from weights.fold import Folder
 from weights.mix import Mix
 from weights.quantize import quantise
+from weights.rom import GAIN_EXPONENT
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
+from weights.rotate import mixer
 
 DEFAULT_MIX = "6"
 ROTATION_SEED = 1
@@ -66,6 +68,7 @@ def _tables(
     steps.advance()
     if config.tied:
         vectors["final_gain"], _ = gain_codes(folder_of.final_gain())
+        vectors["residual_mixer"] = mixer(config.hidden)
     else:
         matrices["head"] = quantise(folder_of.head(), options.mix.bits("head"))
         steps.advance()
@@ -75,7 +78,7 @@ def _tables(
 def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
     """A tied model's final gain as int16 and the exponent they share: gain ~ code * 2**-exponent."""
     largest = float(np.abs(gain).max())
-    exponent = 14 - int(np.frexp(largest)[1]) + 1 if largest > 0 else 0
+    exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
     codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
     return codes.astype(np.int16), exponent
 

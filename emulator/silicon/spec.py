@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from emulator.errors import ChipError
+from emulator.fields import is_real
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +19,7 @@ else:
 DEFAULT_CHIP = Path(__file__).with_name("hc1.toml")
 GRADES = ("official", "observed", "estimate", "assumed")
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
+DIVISORS = (".frequency", ".lanes", ".positions")  # values a cycle, or a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
             data = tomllib.load(file)
     except OSError as error:
         raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, too long a number, too deep
         raise ChipError(f"{path}: not TOML: {error}") from None
     head = data.pop("chip", None)
     if not isinstance(head, dict) or set(head) != {"name", "title"}:
@@ -149,12 +151,14 @@ def _constant(where: str, entry: Any) -> Constant:
         raise ChipError(f"{where} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
     value, bounds = entry["value"], entry["range"]
     numbers = [value, *bounds] if isinstance(bounds, list) else []
-    if len(numbers) != 3 or any(type(n) not in (int, float) for n in numbers):
-        raise ChipError(f"{where}: value and range [low, high] must be numbers")
+    if len(numbers) != 3 or not all(is_real(n) for n in numbers):
+        raise ChipError(f"{where}: value and range [low, high] must be finite numbers")
     if not bounds[0] <= value <= bounds[1]:
         raise ChipError(f"{where} = {value} is outside its range {bounds[0]} to {bounds[1]}")
     if bounds[0] < 0 or bounds[1] == 0:
         raise ChipError(f"{where}: a range of {bounds[0]} to {bounds[1]} makes no sense")
+    if where.endswith(DIVISORS) and bounds[0] < 1:
+        raise ChipError(f"{where} divides work into cycles: its range must begin at 1 or above")
     if entry["grade"] not in GRADES:
         raise ChipError(f"{where}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
     if not all(isinstance(entry[k], str) and entry[k] for k in ("unit", "source")):
