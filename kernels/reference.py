@@ -42,7 +42,7 @@ Int64 = NDArray[np.int64]
 
 
 def round_shift(x: NDArray, shift: NDArray | int) -> Int64:
-    """x * 2**-shift, rounded half up; a negative shift is exact. |x| < 2**62, shift >= -62."""
+    """x * 2**-shift, rounded half up; a negative shift is exact. |x|, shifted, below 2**62."""
     x = np.asarray(x, np.int64)
     shift = np.minimum(np.asarray(shift, np.int64), 63)
     right = np.maximum(shift, 1)

@@ -93,10 +93,10 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
     "zero KV heads": ({"num_key_value_heads": 0}, CheckpointError, "num_key_value_heads must be a"),
     "odd KV heads": ({"num_key_value_heads": 3}, CheckpointError, "4 heads cannot share 3"),
     "zero head_dim": ({"head_dim": 0}, CheckpointError, "head_dim must be a whole number"),
-    "narrow heads": (
+    "no room for heads": (
         {"head_dim": None, "num_attention_heads": 128},
-        CheckpointError,
-        "head_dim must be a whole|cannot share|multiple of 32",
+        UnsupportedError,
+        "head_dim must be a multiple of 32: 0",
     ),
     "odd width": ({"intermediate_size": 100}, UnsupportedError, "ffn must be a multiple of 32"),
     "huge width": ({"hidden_size": 10**30}, CheckpointError, "hidden_size must be a whole number"),

@@ -123,6 +123,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "no epsilon": (lambda m: m["model"].update(rms_epsilon=0), "rms_epsilon must be a number"),
     "short context": (lambda m: m["model"].update(context=8), "rotary tables of 64 positions"),
+    "ffn of 65536": (lambda m: m["model"].update(ffn=65536), "Hadamard transform of 65536 values"),
     "other shape": (lambda m: m["model"].update(ffn=128), "layers.0.gate.codes is"),
     "no gain exponent": (lambda m: m.pop("final_gain_exponent"), "lacks 'final_gain_exponent'"),
     "gain exponent is text": (lambda m: m.update(final_gain_exponent="x"), "from -16 to 64"),

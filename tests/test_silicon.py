@@ -50,7 +50,7 @@ CASES = {
     "unknown part of a constant": ("value = 16,", "value = 16, hue = 3,", r"fabric\.lanes"),
     "above its range": ("value = 16,", "value = 65,", r"fabric\.lanes = 65 is outside"),
     "below its range": ("value = 16,", "value = 7,", r"fabric\.lanes = 7 is outside"),
-    "not a number": ("value = 16,", "value = nan,", r"fabric\.lanes = nan is outside"),
+    "not a number": ("value = 16,", "value = nan,", r"fabric\.lanes: value and range"),
     "bad grade": (LANES, LANES.replace('"estimate"', '"guess"'), r"fabric\.lanes: grade 'guess'"),
     "no source": (LANES, LANES.replace(f", {SOURCE}", ""), r"fabric\.lanes must hold exactly"),
     "empty source": (LANES, LANES.replace(SOURCE, 'source = ""'), r"fabric\.lanes: unit and sourc"),

@@ -93,7 +93,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
+        where = error.filename2 or error.filename or path
         hint = "set HARDWIRED_HOME to a folder that can be written, with room"
         raise ImageError(f"{where}: cannot be written: {error.strerror}; {hint}") from None
 

@@ -91,7 +91,9 @@ class SafetensorsFile:
         try:
             kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
             numbers = [*shape, begin, end]
-            if len(shape) > MAX_DIMENSIONS or any(not is_whole(n) or n < 0 for n in numbers):
+            if any(not is_whole(n) or n < 0 for n in numbers):
+                raise ValueError
+            if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise self._error(f"{self.path}: tensor {name!r} has a malformed entry") from None

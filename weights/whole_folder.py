@@ -7,6 +7,7 @@ neighbour that can be locked was left behind, and the next writer of NAME takes 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -29,6 +30,8 @@ def whole_folder(folder: Path, finished: Callable[[Path], bool]) -> Iterator[Pat
     Raises OSError.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not finished(folder) and any(folder.iterdir()):  # now, not after hours
+        raise FileExistsError(errno.EEXIST, "other files are there", str(folder))
     _remove_stale(folder)
     temporary, lock = _locked_neighbour(folder)
     try:
