@@ -115,7 +115,7 @@ class Fields:
         """These keys and no others."""
         for key in sorted(keys - set(self.values)):
             raise self.error(f"{self.where} lacks {key!r}")
-        for key in set(self.values) - keys:
+        for key in sorted(set(self.values) - keys):
             raise self.error(f"{self.where} has an unknown key {shown(key)}")
 
     def refuse(self, key: str, expected: str) -> NoReturn:
