@@ -135,7 +135,7 @@ def from_hub_config(config: dict[str, Any]) -> LlamaConfig:
             vocabulary=config["vocab_size"],
             context=config["max_position_embeddings"],
             rms_epsilon=config["rms_norm_eps"],
-            rope_theta=_rope(config).get("rope_theta", config.get("rope_theta", 10000.0)),
+            rope_theta=_rope(config).get("rope_theta") or config.get("rope_theta", 10000.0),
             rope_scaling=_rope_scaling(_rope(config)),
             tied=bool(config.get("tie_word_embeddings", False)),
             bos_id=config.get("bos_token_id"),

@@ -56,9 +56,7 @@ def compile_image(
         writer.finish(source.tokenizer_json, _manifest(source, options))
 
 
-def _tables(
-    folder_of: Folder, writer: ImageWriter, options: CompileOptions, steps: _Steps
-) -> None:
+def _tables(folder_of: Folder, writer: ImageWriter, options: CompileOptions, steps: _Steps) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
     vectors: dict[str, Any] = {"rope_cosine": cosine, "rope_sine": sine}
@@ -73,7 +71,7 @@ def _tables(
 
 
 def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
-    """A tied model's final gain as int16 and the exponent they share: gain ~ code * 2**-exponent."""
+    """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
     largest = float(np.abs(gain).max())
     exponent = 14 - int(np.frexp(largest)[1]) + 1 if largest > 0 else 0
     codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
@@ -82,7 +80,7 @@ def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _manifest(source: Checkpoint, options: CompileOptions) -> dict[str, Any]:
     config = source.config
-    manifest = {
+    manifest: dict[str, Any] = {
         "tool": f"hardwired-llama {__version__}",
         "model": config.to_json(),
         "mix": options.mix.text,

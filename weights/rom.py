@@ -85,9 +85,9 @@ def open_image(folder: Path, check_hashes: bool = True) -> RomImage:
         if not isinstance(entry, dict) or entry.get("shard") not in shards:
             raise ImageError(f"{folder / MANIFEST}: matrix {name} is missing")
         matrices[name] = _matrix(shards[entry["shard"]], name, shape, entry)
-    vectors = _vectors(shards["tables.safetensors"], config) if "tables.safetensors" in shards else {}
-    if "rope_cosine" not in vectors:
+    if "tables.safetensors" not in shards:
         raise ImageError(f"{folder}: the rotary tables are missing")
+    vectors = _vectors(shards["tables.safetensors"], config)
     try:
         tokenizer_json = (folder / TOKENIZER).read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -126,7 +126,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
             "compile the image again or update the program"
         )
-    if not isinstance(manifest.get("matrices"), dict) or not isinstance(manifest.get("files"), list):
+    matrices, files = manifest.get("matrices"), manifest.get("files")
+    if not isinstance(matrices, dict) or not isinstance(files, list):
         raise ImageError(f"{path}: damaged: no list of matrices or files")
     return manifest
 

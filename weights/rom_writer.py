@@ -80,7 +80,8 @@ def new_image(folder: Path) -> Iterator[ImageWriter]:
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        prefix = f".{folder.name}."
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=".tmp"))
         yield ImageWriter(temporary)
         if not (folder / MANIFEST).exists():
             os.replace(temporary, folder)

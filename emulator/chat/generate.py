@@ -52,7 +52,7 @@ def generate(
     """
     if chip.position + len(prompt) >= chip.context:
         raise ContextError(
-            f"a prompt of {len(prompt)} tokens leaves no room in the chip's {chip.context} positions"
+            f"a prompt of {len(prompt)} tokens leaves no room in {chip.context} positions"
         )
     begin, digest = time.perf_counter(), hashlib.sha256()
     answer = Answer(len(prompt), clock_hz=spec.clock_hz)

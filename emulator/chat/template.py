@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
+from emulator.errors import UnsupportedError
+
 SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -36,8 +38,11 @@ class ChatFormat:
         return str(self.tokenizer.decode(ids))
 
     def _turn(self, role: str, text: str) -> list[int]:
-        body = self.encode(f"{role}\n{text}")
-        return [self._special("<|im_start|>"), *body, self._special("<|im_end|>"), *self.encode("\n")]
+        begin, end = self._special("<|im_start|>"), self._special("<|im_end|>")
+        return [begin, *self.encode(f"{role}\n{text}"), end, *self.encode("\n")]
 
     def _special(self, token: str) -> int:
-        return int(self.tokenizer.token_to_id(token))
+        number = self.tokenizer.token_to_id(token)
+        if number is None:
+            raise UnsupportedError(f"the tokenizer has no {token}, which its chat format needs")
+        return number

@@ -60,7 +60,8 @@ def power_on() -> tuple[ChatFormat, Chip, ChipSpec]:
 
 def summary(answer: Answer) -> str:
     return (
-        f"[chip: {answer.tokens_per_second:,.0f} tok/s, {answer.chip_seconds * 1e6:,.0f} us in all, "
+        f"[chip: {answer.tokens_per_second:,.0f} tok/s, "
+        f"{answer.chip_seconds * 1e6:,.0f} us in all, "
         f"{sum(answer.cycles.values()):,} cycles (estimate) | host: {answer.host_seconds:.1f} s]"
     )
 
