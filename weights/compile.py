@@ -16,11 +16,15 @@ from weights.checkpoint import LAYER_MATRICES, Checkpoint
 from weights.fold import Folder
 from weights.mix import Mix
 from weights.quantize import quantise
+from weights.rom import FORMAT_VERSION
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 
 DEFAULT_MIX = "6"
 ROTATION_SEED = 1
+RECIPE = (
+    1  # up by one with every change after which the same checkpoint and options give other bytes
+)
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all)
 
 
@@ -30,6 +34,11 @@ class CompileOptions:
 
     mix: Mix
     context: int  # positions of the rotary tables and the KV SRAM
+
+
+def recipe_tag(mix: str) -> str:
+    """Part of a cached image's name: with it changes what this program makes of a checkpoint."""
+    return f"{mix.replace(' ', '')}-v{FORMAT_VERSION}.{RECIPE}"
 
 
 def compile_image(

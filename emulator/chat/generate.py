@@ -69,9 +69,9 @@ def generate(
     sampler = sampler or Sampler()
     begin, digest = time.perf_counter(), hashlib.sha256()
     answer = Answer(len(prompt), clock_hz=spec.clock_hz)
-    answer.cycles = prompt_cycles(chip.stages, spec, chip.position, len(prompt))
-    answer.prefill_cycles = sum(answer.cycles.values())
     try:
+        answer.cycles = prompt_cycles(chip.stages, spec, chip.position, len(prompt))
+        answer.prefill_cycles = sum(answer.cycles.values())
         wires = chip.forward(prompt)
         while True:
             digest.update(wires.logits[-1].astype("<i4").tobytes())
