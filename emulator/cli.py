@@ -8,10 +8,10 @@ import sys
 from typing import NoReturn
 
 from emulator import __version__
-from emulator.commands import chat, run
+from emulator.commands import chat, compile_masks, evaluate, info, models, run
 from emulator.errors import EmulatorError
 
-COMMANDS = (chat, run)  # in the order of --help
+COMMANDS = (chat, run, compile_masks, models, info, evaluate)  # in the order of --help
 
 
 class Parser(argparse.ArgumentParser):

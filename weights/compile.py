@@ -21,11 +21,12 @@ from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 
 DEFAULT_MIX = "6"
+DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
 ROTATION_SEED = 1
 RECIPE = (
     1  # up by one with every change after which the same checkpoint and options give other bytes
 )
-Progress = Callable[[int, int], None]  # (matrices done, matrices in all)
+Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ def compile_image(
     if not 1 <= options.context <= config.context:
         raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
     folder_of = Folder(source, ROTATION_SEED)
-    steps = _Steps(len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2), progress)
     with new_image(folder) as writer:
+        matrices_in_all = len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2)
+        steps = _Steps(matrices_in_all, progress)
         _tables(folder_of, writer, options, steps)
         for layer in range(config.layers):
             matrices = {}
@@ -112,8 +114,12 @@ class _Steps:
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress = 0, total, progress
+        self._tell()
 
     def advance(self) -> None:
         self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._total)

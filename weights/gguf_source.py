@@ -113,7 +113,11 @@ class GgufCheckpoint:
         return "chatml" if "<|im_start|>" in self._field("tokenizer.ggml.tokens") else "plain"
 
     def provenance(self) -> Provenance:
-        """Name, licence, and the file with its hash."""
+        """Name, licence, and the file with its hash, which is computed once."""
+        return self._provenance
+
+    @cached_property
+    def _provenance(self) -> Provenance:
         file = (self.path.name, self.path.stat().st_size, sha256_file(self.path))
         return Provenance(self.path.stem, self._field("general.license", "unknown"), (file,))
 

@@ -87,7 +87,7 @@ def new_image(folder: Path) -> Iterator[ImageWriter]:
             os.replace(temporary, folder)
     except OSError as error:
         where = error.filename or folder
-        hint = "set HARDWIRED_HOME to a folder that can be written, with room"
+        hint = "set HARDWIRED_HOME (or --out) to a folder that can be written, with room"
         raise ImageError(f"{where}: cannot be written: {error.strerror}; {hint}") from None
     finally:
         if temporary is not None:

@@ -47,6 +47,7 @@ def _chat(args: argparse.Namespace) -> int:
     sampler = checked_sampler(args)
     chat, chip, spec = power_on(args)
     conversation = Conversation(chip, spec, chat, sampler, args.max_tokens, args.system)
+    _open_input()
     while (line := _next_line()) is not None:
         if line.strip() == NEW:
             conversation.restart()
@@ -64,13 +65,17 @@ def _chat(args: argparse.Namespace) -> int:
     return 0
 
 
-def _next_line() -> str | None:
-    """What the user types, or None at the end of the input."""
+def _open_input() -> None:
+    """Editing and history for a terminal; a pipe may hold bytes that are no text."""
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  # gives input() its editing and history
+            import readline  # noqa: F401
     elif isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
+
+
+def _next_line() -> str | None:
+    """What the user types, or None at the end of the input."""
     try:
         return input("> " if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
