@@ -1,4 +1,4 @@
-"""The chip: embedding, layers, head. Tokens in, logits and the eight best ids out, integers only."""
+"""The chip: embedding, layers, head. Tokens in, logits and eight best ids out; integers only."""
 
 from __future__ import annotations
 
@@ -34,12 +34,9 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
         Stage(f"layer {i}", layer_blocks(image, i, KvSram.of(config, context)))
         for i in range(config.layers)
     ]
-    head = [*head_blocks(image), TopK(config.vocabulary)]
-    return [
-        Stage("embedding", [Embedding(image.matrices["embedding"])]),
-        *layers,
-        Stage("head", head),
-    ]
+    entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
+    head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
+    return [entry, *layers, head]
 
 
 class Chip:
@@ -64,10 +61,9 @@ class Chip:
         vocabulary, leaving the KV SRAM as it was.
         """
         ids = self._ids(tokens)
-        if self.position + len(tokens) > self.context:
-            raise ContextError(
-                f"{self.position + len(tokens)} tokens do not fit the chip's {self.context} positions"
-            )
+        end = self.position + len(tokens)
+        if end > self.context:
+            raise ContextError(f"{end} tokens do not fit the chip's {self.context} positions")
         wires = Wires(ids, self.position, all_logits)
         for stage in self.stages:
             for block in stage.blocks:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("emulator", "kernels", "weights")
-SURFACES = ("emulator.chat", "emulator.serve", "emulator.cli", "emulator.commands", "emulator.quality")
+SURFACES = tuple(f"emulator.{name}" for name in ("chat", "serve", "cli", "commands", "quality"))
 
 
 def module_name(path: Path) -> str:

@@ -141,7 +141,11 @@ class GgufCheckpoint:
         return "chatml" if "<|im_start|>" in self._tokens else "plain"
 
     def provenance(self) -> Provenance:
-        """Name, licence, and the file with its hash."""
+        """Name, licence, and the file with its hash, which is computed once."""
+        return self._provenance
+
+    @cached_property
+    def _provenance(self) -> Provenance:
         has_license = self._metadata.has("general.license")
         license_name = self._metadata.text("general.license") if has_license else "unknown"
         return Provenance(self.path.stem, license_name, (file_record(self.path),))

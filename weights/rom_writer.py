@@ -94,7 +94,7 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename2 or error.filename or path
-        hint = "set HARDWIRED_HOME to a folder that can be written, with room"
+        hint = "set HARDWIRED_HOME (or --out) to a folder that can be written, with room"
         raise ImageError(f"{where}: cannot be written: {error.strerror}; {hint}") from None
 
 

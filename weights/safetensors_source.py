@@ -45,7 +45,11 @@ class SafetensorsCheckpoint:
         return "chatml" if "<|im_start|>" in text else "plain"
 
     def provenance(self) -> Provenance:
-        """Folder name and every shard with its hash."""
+        """Folder name and every shard with its hash, which is computed once."""
+        return self._provenance
+
+    @cached_property
+    def _provenance(self) -> Provenance:
         files = tuple(file_record(self.folder / name) for name in sorted(self._files))
         return Provenance(self.folder.resolve().name, "as its source states", files)
 

@@ -58,9 +58,8 @@ def fabric_pass(chip: ChipSpec, columns: int, bits: int) -> int:
     lanes = chip.fabric.lanes.value
     feed = math.ceil(columns / lanes)
     split = chip.fabric.split_code.value if bits > 4 else 0
-    return int(
-        chip.fabric.alphabet_setup.value + feed + tree(lanes) + split + chip.fabric.scale_drain.value
-    )
+    drain = tree(lanes) + split + chip.fabric.scale_drain.value
+    return int(chip.fabric.alphabet_setup.value + feed + drain)
 
 
 def narrow(chip: ChipSpec, values: int) -> int:
