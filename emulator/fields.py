@@ -120,7 +120,8 @@ class Fields:
 
     def refuse(self, key: str, expected: str) -> NoReturn:
         """`key` must be something else than it is."""
-        raise self.error(f"{self.where}: {key} must be {expected}, not {shown(self.values[key])}")
+        value = shown(self.values.get(key))
+        raise self.error(f"{self.where}: {key} must be {expected}, not {value}")
 
     def _get(self, key: str, expected: str, fits: Callable[[Any], bool]) -> Any:
         if key not in self.values:

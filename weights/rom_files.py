@@ -41,8 +41,16 @@ def read_manifest(folder: Path) -> Fields:
         )
     for key in ("tool", "mix", "chat_style"):
         manifest.text(key)
-    for key in ("rotation", "checkpoint"):
-        manifest.object(key)
+    manifest.object("rotation")
+    checkpoint = manifest.object("checkpoint")
+    for key in ("name", "license"):
+        checkpoint.text(key)
+    files = checkpoint.values.get("files")
+    kinds = [str, int, str]
+    if not isinstance(files, list) or any(
+        not isinstance(file, list) or [type(part) for part in file] != kinds for file in files
+    ):
+        checkpoint.refuse("files", "a list of [name, bytes, SHA-256]")
     return manifest
 
 
