@@ -16,6 +16,7 @@ from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
 from emulator.blocks.wires import Block, Int64, Wires
 from emulator.errors import ContextError, UsageError
+from weights.checkpoint import LAYER_MATRICES
 from weights.rom import RomImage
 
 
@@ -30,10 +31,12 @@ class Stage:
 def build_stages(image: RomImage, context: int) -> list[Stage]:
     """The whole chip in the order in which a token meets it. Run and timing both walk this list."""
     config = image.config
-    layers = [
-        Stage(f"layer {i}", layer_blocks(image, i, KvSram.of(config, context)))
-        for i in range(config.layers)
-    ]
+    rope = image.vectors["rope_cosine"], image.vectors["rope_sine"]
+    layers = []
+    for i in range(config.layers):
+        matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
+        blocks = layer_blocks(config, matrices, rope, KvSram.of(config, context))
+        layers.append(Stage(f"layer {i}", blocks))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
     return [entry, *layers, head]

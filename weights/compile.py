@@ -12,8 +12,11 @@ import numpy as np
 from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
+from kernels.pack import PackedMatrix
+from weights.calibrate import INPUT_OF, Calibrator
 from weights.checkpoint import LAYER_MATRICES, Checkpoint
 from weights.fold import Folder
+from weights.ldlq import DAMPING, Curvature, quantise_calibrated
 from weights.mix import Mix
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
@@ -24,7 +27,10 @@ from weights.rotate import mixer
 DEFAULT_MIX = "6"
 DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
 ROTATION_SEED = 1
-RECIPE = 2  # up by one with every change after which the same input gives other bytes
+PROBE_BITS = 6  # of the masks that calibration text runs through
+TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
+QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # rung -> rounds of refit and descent
+RECIPE = 3  # up by one with every change after which the same input gives other bytes
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
@@ -34,49 +40,94 @@ class CompileOptions:
 
     mix: Mix
     context: int  # positions of the rotary tables and the KV SRAM
+    quantiser: str = "fast"  # one of QUANTISERS; all but the first need a calibrator
 
 
-def recipe_tag(mix: str) -> str:
+def recipe_tag(options: CompileOptions) -> str:
     """Part of a cached image's name: with it changes what this program makes of a checkpoint."""
-    return f"{mix.replace(' ', '')}-v{FORMAT_VERSION}.{RECIPE}"
+    return f"{options.mix.tag}-{options.quantiser}-v{FORMAT_VERSION}.{RECIPE}"
 
 
 def compile_image(
-    source: Checkpoint, folder: Path, options: CompileOptions, progress: Progress | None = None
+    source: Checkpoint,
+    folder: Path,
+    options: CompileOptions,
+    progress: Progress | None = None,
+    calibrator: Calibrator | None = None,
 ) -> None:
-    """Write the ROM image of `source` to `folder`. Peak memory is that of its largest tensor.
+    """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
+    The rung `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
+    and quantise every matrix that reads a signal with error feedback (`weights.ldlq`).
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
     config = source.config
     if not 1 <= options.context <= config.context:
         raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
+    if options.quantiser not in QUANTISERS:
+        raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
+    if (calibrator is None) != (options.quantiser == "fast"):
+        raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
+    rounds = QUANTISERS[options.quantiser]
     folder_of = Folder(source, ROTATION_SEED)
     with new_image(folder) as writer:
         matrices_in_all = len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2)
         steps = _Steps(matrices_in_all, progress)
-        _tables(folder_of, writer, options, steps)
+        if calibrator is not None:
+            calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
         for layer in range(config.layers):
-            matrices = {}
-            for name in LAYER_MATRICES:
-                w = folder_of.layer_matrix(name, layer)
-                matrices[f"layers.{layer}.{name}"] = quantise(w, options.mix.bits(name))
+            weights = {name: folder_of.layer_matrix(name, layer) for name in LAYER_MATRICES}
+            costs = _layer_costs(weights, calibrator)
+            masks = {}
+            for name, w in weights.items():
+                bits = options.mix.bits(name, layer)
+                masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
-            writer.add_shard(f"layer-{layer:03}.safetensors", matrices)
-        writer.finish(source.tokenizer_json, _manifest(source, options))
+            writer.add_shard(f"layer-{layer:03}.safetensors", masks)
+        _tables(folder_of, writer, options, steps, calibrator)
+        manifest = _manifest(source, options)
+        manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
+        writer.finish(source.tokenizer_json, manifest)
 
 
-def _tables(folder_of: Folder, writer: ImageWriter, options: CompileOptions, steps: _Steps) -> None:
+def _layer_costs(
+    weights: dict[str, np.ndarray], calibrator: Calibrator | None
+) -> dict[str, Curvature]:
+    """What errors cost in each fabric pass of a layer, by the pass's name."""
+    if calibrator is None:
+        return {}
+    probe = {name: quantise(w, PROBE_BITS) for name, w in weights.items()}
+    return {name: Curvature.of(sums) for name, sums in calibrator.layer(probe).items()}
+
+
+def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> PackedMatrix:
+    return quantise(w, bits) if cost is None else quantise_calibrated(w, cost, bits, rounds)
+
+
+def _tables(
+    folder_of: Folder,
+    writer: ImageWriter,
+    options: CompileOptions,
+    steps: _Steps,
+    calibrator: Calibrator | None,
+) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
     vectors: dict[str, Any] = {"rope_cosine": cosine, "rope_sine": sine}
-    matrices = {"embedding": quantise(folder_of.embedding(), options.mix.bits("embedding"))}
-    steps.advance()
+    gain, exponent = None, 0
     if config.tied:
-        vectors["final_gain"], _ = gain_codes(folder_of.final_gain())
-        vectors["residual_mixer"] = mixer(config.hidden)
-    else:
-        matrices["head"] = quantise(folder_of.head(), options.mix.bits("head"))
+        gain, exponent = gain_codes(folder_of.final_gain())
+        vectors |= {"final_gain": gain, "residual_mixer": mixer(config.hidden)}
+    cost = None
+    if calibrator is not None:
+        sums = calibrator.head(gain, exponent, vectors.get("residual_mixer"))
+        cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
+    rounds = QUANTISERS[options.quantiser]
+    bits, table = options.mix.bits("embedding"), folder_of.embedding()
+    matrices = {"embedding": _masks(table, bits, cost if config.tied else None, rounds)}
+    steps.advance()
+    if not config.tied:
+        matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)
         steps.advance()
     writer.add_shard("tables.safetensors", matrices, vectors)
 
@@ -95,6 +146,7 @@ def _manifest(source: Checkpoint, options: CompileOptions) -> dict[str, Any]:
         "tool": f"hardwired-llama {__version__}",
         "model": config.to_json(),
         "mix": options.mix.text,
+        "quantiser": options.quantiser,
         "rotation": {
             "seed": ROTATION_SEED,
             "residual_block": power_of_two_block(config.hidden),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 
 from emulator.errors import UsageError
@@ -9,33 +11,50 @@ from kernels.pack import PLANES
 from weights.checkpoint import LAYER_MATRICES
 
 CLASSES = (*LAYER_MATRICES, "embedding", "head")
+PLACE = re.compile(r"(?:(\d{1,4})\.)?([a-z]+)|(\d{1,4})")  # 7.down, down or 7
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Bits by tensor class, written "3,v=6,k=6": a base width, then exceptions."""
+    """Bits by tensor, written "3,v=6,0=6,29.down=4": a base width, then exceptions.
+
+    An exception names a class of tensors, a layer, or a tensor of one layer; the narrower one
+    wins, and a class wins over a layer.
+    """
 
     text: str
     base: int
-    exceptions: tuple[tuple[str, int], ...]
+    exceptions: dict[str, int]
 
-    def bits(self, name: str) -> int:
-        """Code bits of the tensors of class `name`."""
-        return dict(self.exceptions).get(name, self.base)
+    def bits(self, name: str, layer: int | None = None) -> int:
+        """Code bits of tensor `name`, of a layer where it is one of LAYER_MATRICES."""
+        for place in (f"{layer}.{name}", name, str(layer)):
+            if place in self.exceptions:
+                return self.exceptions[place]
+        return self.base
+
+    @property
+    def tag(self) -> str:
+        """The text for use in a file name: itself, or a hash where it is long."""
+        if len(self.text) <= 40:
+            return self.text
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
     @classmethod
     def parse(cls, text: str) -> Mix:
         """Raises UsageError, naming the part, for anything but widths of 3, 4 or 6."""
-        base, *rest = [part.strip() for part in text.split(",")]
+        base, *rest = text.replace(" ", "").split(",")
         exceptions: dict[str, int] = {}
         for part in rest:
-            name, _, width = part.partition("=")
-            if name not in CLASSES:
-                raise UsageError(f"mix {text!r}: {name!r} is none of {', '.join(CLASSES)}")
-            if name in exceptions:
-                raise UsageError(f"mix {text!r}: {name!r} is given twice")
-            exceptions[name] = _width(text, width)
-        return cls(text, _width(text, base), tuple(exceptions.items()))
+            place, _, width = part.partition("=")
+            match = PLACE.fullmatch(place)
+            if match is None or (match[2] and match[2] not in CLASSES):
+                known = ", ".join(CLASSES)
+                raise UsageError(f"mix {text!r}: {place!r} is no layer and none of {known}")
+            if place in exceptions:
+                raise UsageError(f"mix {text!r}: {place!r} appears twice")
+            exceptions[place] = _width(text, width)
+        return cls(",".join([base, *rest]), _width(text, base), exceptions)
 
 
 def _width(text: str, width: str) -> int:

@@ -45,30 +45,40 @@ def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> Pac
     exponent = np.empty(rows, np.int8)
     w = np.ascontiguousarray(w, np.float32)
     _quantise_rows(w, levels.astype(np.float32), group, codes, group_scale, mantissa, exponent)
+    return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
+
+
+def pack_rows(
+    codes: NDArray[np.uint8],
+    group_scale: NDArray[np.uint8],
+    mantissa: NDArray[np.uint16],
+    exponent: NDArray[np.int8],
+    bits: int,
+    group: int,
+) -> PackedMatrix:
+    """Codes [rows, columns], group scales [rows, columns / group], row scales [rows] -> matrix."""
     return PackedMatrix(
-        rows=rows,
-        columns=columns,
+        rows=codes.shape[0],
+        columns=codes.shape[1],
         bits=bits,
         group=group,
         codes=pack_codes(codes, bits),
         group_scale=tile_rows(group_scale),
         row_mantissa=mantissa,
         row_exponent=exponent,
-        alphabet=levels,
+        alphabet=alphabet(bits),
     )
 
 
 @njit(cache=True, nogil=True)
-def _nearest(value, levels):
+def nearest(value, levels):
     """Index of the level nearest to `value`; levels are sorted, a tie goes up."""
-    low, high = 0, levels.size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if value + value < levels[middle] + levels[middle + 1]:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    if levels.size == 64:  # uniform
+        return int(min(max(np.floor(value + np.float32(0.5)) + 32, 0), 63))
+    code = 0
+    for i in range(levels.size - 1):
+        code += value + value >= levels[i] + levels[i + 1]
+    return code
 
 
 @njit(cache=True, nogil=True)
@@ -77,13 +87,14 @@ def _error(w, scale, levels):
     inverse = np.float32(1) / scale
     total = np.float32(0)
     for i in range(w.size):
-        miss = w[i] - scale * levels[_nearest(w[i] * inverse, levels)]
+        miss = w[i] - scale * levels[nearest(w[i] * inverse, levels)]
         total += miss * miss
     return total
 
 
 @njit(cache=True, nogil=True)
-def _best_scale(w, levels):
+def best_scale(w, levels):
+    """The candidate scale of a group with the least squared error; 0 for a group of zeros."""
     largest = np.float32(0)
     for i in range(w.size):
         largest = max(largest, abs(w[i]))
@@ -100,7 +111,7 @@ def _best_scale(w, levels):
 
 
 @njit(cache=True, nogil=True)
-def _row_scale(value):
+def row_scale(value):
     """A positive float as (16-bit mantissa, exponent): mantissa * 2**-exponent."""
     exponent = 0
     while value < 32768.0:
@@ -116,19 +127,19 @@ def _row_scale(value):
 def _quantise_rows(w, levels, group, codes, group_scale, mantissa, exponent):
     rows, columns = w.shape
     groups = columns // group
-    zero = _nearest(np.float32(0), levels)
+    zero = nearest(np.float32(0), levels)
     for row in prange(rows):
         scales = np.empty(groups, np.float32)
         largest = np.float32(0)
         for g in range(groups):
-            scales[g] = _best_scale(w[row, g * group : (g + 1) * group], levels)
+            scales[g] = best_scale(w[row, g * group : (g + 1) * group], levels)
             largest = max(largest, scales[g])
         mantissa[row], exponent[row] = 0, 0
         group_scale[row, :] = 0
         codes[row, :] = zero
         if largest == 0:
             continue
-        m, e = _row_scale(np.float64(largest) / 255.0)
+        m, e = row_scale(np.float64(largest) / 255.0)
         mantissa[row], exponent[row] = m, e
         unit = np.float64(m) * 2.0 ** np.float64(-e)
         for g in range(groups):
@@ -138,4 +149,4 @@ def _quantise_rows(w, levels, group, codes, group_scale, mantissa, exponent):
                 continue
             inverse = np.float32(1.0 / (unit * steps))
             for i in range(g * group, (g + 1) * group):
-                codes[row, i] = _nearest(w[row, i] * inverse, levels)
+                codes[row, i] = nearest(w[row, i] * inverse, levels)

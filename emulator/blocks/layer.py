@@ -9,17 +9,20 @@ from emulator.blocks.rms_norm import RmsNorm
 from emulator.blocks.rope import Rope
 from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block
-from weights.checkpoint import LAYER_MATRICES
-from weights.rom import RomImage
+from emulator.blocks.wires import Block, Int16
+from emulator.model import LlamaConfig
+from kernels.pack import PackedMatrix
 
 
-def layer_blocks(image: RomImage, layer: int, sram: KvSram) -> list[Block]:
+def layer_blocks(
+    config: LlamaConfig,
+    m: dict[str, PackedMatrix],  # q, k, v, o, gate, up, down
+    rope: tuple[Int16, Int16],  # cosine and sine, [positions, head_dim / 2] Q1.14
+    sram: KvSram,
+) -> list[Block]:
     """Norm, attention, norm, feed-forward."""
-    config = image.config
-    m = {name: image.matrices[f"layers.{layer}.{name}"] for name in LAYER_MATRICES}
     norm = RmsNorm.of(config.hidden, config.rms_epsilon)
-    cosine, sine = image.vectors["rope_cosine"], image.vectors["rope_sine"]
+    cosine, sine = rope
     rotary = (config.heads + config.kv_heads) * config.head_dim
     return [
         norm,

@@ -7,7 +7,8 @@ from types import ModuleType
 
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Wires
+from emulator.blocks.wires import Block, Int16, Wires
+from emulator.model import LlamaConfig
 from emulator.silicon.cost import Cost
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
@@ -29,13 +30,18 @@ class LastToken:
 
 def head_blocks(image: RomImage) -> list[Block]:
     """The blocks after the last layer, without the top-k search."""
-    config = image.config
-    norm: Block
-    if config.tied:
-        exponent = int(image.manifest["final_gain_exponent"])
-        gain, mixer = image.vectors["final_gain"], image.vectors["residual_mixer"]
-        norm = FinalGain.of(gain, exponent, mixer, config.rms_epsilon)
-    else:
-        norm = RmsNorm.of(config.hidden, config.rms_epsilon)
+    config, vectors = image.config, image.vectors
+    exponent = int(image.manifest.get("final_gain_exponent", 0))
+    gain, mixer = vectors.get("final_gain"), vectors.get("residual_mixer")
+    norm = final_norm(config, gain, exponent, mixer)
     table = image.matrices["embedding" if config.tied else "head"]
     return [LastToken(), norm, WeightFabric("fabric_head", {"logits": table})]
+
+
+def final_norm(
+    config: LlamaConfig, gain: Int16 | None, gain_exponent: int, mixer: Int16 | None
+) -> Block:
+    """The last norm; gain [hidden] and mixer [m, m] are a tied model's, None for others."""
+    if gain is None or mixer is None:
+        return RmsNorm.of(config.hidden, config.rms_epsilon)
+    return FinalGain.of(gain, gain_exponent, mixer, config.rms_epsilon)

@@ -17,6 +17,7 @@ from emulator.silicon.cost import Cost
 from emulator.silicon.spec import ChipSpec
 
 Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 

@@ -23,6 +23,15 @@ def register(commands: Any) -> None:
     parser.add_argument("checkpoint", type=Path, help="GGUF file or folder with safetensors")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
     parser.add_argument("--mix", help='bits by tensor class, such as "3,v=6,k=6"')
+    parser.add_argument(
+        "--quantiser",
+        default="best",
+        metavar="RUNG",
+        help="fast (no calibration), calibrated (error feedback), best (and descent); best",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
+    )
     parser.add_argument("--context", type=int, metavar="N", help="positions of the KV SRAM")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_compile)
@@ -30,6 +39,7 @@ def register(commands: Any) -> None:
 
 def _compile(args: argparse.Namespace) -> int:
     from emulator.commands.progress import progress
+    from emulator.quality.calibrate import calibrator_of
     from weights.compile import (
         DEFAULT_CONTEXT,
         DEFAULT_MIX,
@@ -47,14 +57,17 @@ def _compile(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     provenance = source.provenance()
     digest = checkpoint_hash(provenance)
-    name = f"{provenance.name}-{digest[:8]}-{recipe_tag(mix.text)}-c{context}"
+    options = CompileOptions(mix, context, args.quantiser)
+    calibrator = None if args.quantiser == "fast" else calibrator_of(source, args.calibration)
+    text = f"-{calibrator.digest[:8]}" if calibrator and args.calibration else ""
+    name = f"{provenance.name}-{digest[:8]}-{recipe_tag(options)}{text}-c{context}"
     folder = args.out or home() / name
     reused = not args.out and is_image(folder)
     if args.out and folder.exists():
         raise UsageError(f"--out {folder}: exists already; choose another name or remove it")
     if not reused:
         with progress("compiling the masks", "matrices") as show:
-            compile_image(source, folder, CompileOptions(mix, context), show)
+            compile_image(source, folder, options, show, calibrator)
     image = open_image(folder)
     report = {
         "schema": 1,

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from emulator.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
+    from weights.compile import CompileOptions
     from weights.rom import RomImage
 
 HOME_VARIABLE = "HARDWIRED_HOME"
+EMBEDDED_CONTEXT = 8192  # its positions
 EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoint`
 
 
@@ -48,24 +50,32 @@ def image_folder(name: str) -> Path:
 def embedded_image() -> Path:
     """Folder of the embedded model's image, compiled if it is not there yet."""
     from emulator.commands.progress import progress
-    from weights.compile import DEFAULT_MIX, CompileOptions, compile_image
+    from emulator.quality.calibrate import calibrator_of
+    from weights.compile import compile_image
     from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
-    from weights.mix import Mix
 
     folder = embedded_folder()
     if not is_image(folder):
         source = GgufCheckpoint(embedded_checkpoint())
-        options = CompileOptions(Mix.parse(DEFAULT_MIX), source.config.context)
+        calibrator = calibrator_of(source)
         with progress("compiling the masks, once", "matrices") as show:
-            compile_image(source, folder, options, show)
+            compile_image(source, folder, embedded_options(), show, calibrator)
     return folder
 
 
 def embedded_folder() -> Path:
     """Where the embedded model's image is, or would be."""
-    from weights.compile import DEFAULT_MIX, recipe_tag
+    from weights.compile import recipe_tag
 
-    return home() / f"{EMBEDDED}-{recipe_tag(DEFAULT_MIX)}"
+    return home() / f"{EMBEDDED}-{recipe_tag(embedded_options())}"
+
+
+def embedded_options() -> CompileOptions:
+    """How the embedded model is compiled."""
+    from weights.compile import DEFAULT_MIX, CompileOptions
+    from weights.mix import Mix
+
+    return CompileOptions(Mix.parse(DEFAULT_MIX), EMBEDDED_CONTEXT, "best")
 
 
 def home() -> Path:

@@ -1,0 +1,118 @@
+"""Calibration text through the chip, a layer at a time, while its masks are still being made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kernels
+from emulator.blocks.embedding import Embedding
+from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.layer import layer_blocks
+from emulator.blocks.lm_head import final_norm
+from emulator.blocks.weight_fabric import WeightFabric
+from emulator.blocks.wires import Block, Int32, Wires
+from emulator.chat.template import ChatFormat
+from emulator.errors import UsageError
+from emulator.model import LlamaConfig
+from kernels.pack import PackedMatrix
+from weights.calibrate import DEFAULT_TEXT, Moments
+from weights.checkpoint import Checkpoint
+from weights.rope_table import rope_tables
+
+WINDOW = 512  # tokens that see each other
+WINDOWS = 32
+
+
+def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrator:
+    """A calibrator over windows of a UTF-8 text, by default the one that ships.
+
+    Every second window is a conversation, where the checkpoint has a chat format.
+    Raises UsageError when the text cannot be read or is too short for one window.
+    """
+    path = text or DEFAULT_TEXT
+    try:
+        words = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    chat = ChatFormat(source.tokenizer_json, source.chat_style)
+    ids = chat.encode(words)
+    length = min(WINDOW, source.config.context)
+    count = min(WINDOWS, len(ids) // length)
+    if count == 0:
+        raise UsageError(f"{path}: {len(ids)} tokens are not one window of {length}")
+    windows = np.array(ids[: count * length]).reshape(count, length)
+    for i in range(1, count, 2):
+        windows[i] = _conversation(chat, windows[i])
+    return ChipCalibrator(source.config, windows)
+
+
+def _conversation(chat: ChatFormat, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first half of a window asked as a question, the second given as its answer."""
+    half = ids.size // 2
+    question = chat.question(chat.decode(ids[:half].tolist()))
+    return np.array([*chat.opening(None), *question, *ids[half:], *ids])[: ids.size]
+
+
+@dataclass(slots=True)
+class ChipCalibrator:
+    """A `weights.calibrate.Calibrator`: windows of text, held as residual streams."""
+
+    config: LlamaConfig
+    windows: NDArray[np.int64]  # [windows, tokens]
+    ops: ModuleType = field(default_factory=kernels.load)
+    residual: list[Int32] = field(default_factory=list)  # a window each, [tokens, hidden] Q15.16
+
+    def embed(self, table: PackedMatrix) -> None:
+        """The text enters the residual stream."""
+        for ids in self.windows:
+            wires = Wires(ids, 0, all_logits=True)
+            Embedding(table).run(self.ops, wires)
+            self.residual.append(wires.residual)
+
+    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
+        """Run the next layer; second moments of each fabric pass's input, by its name."""
+        length = self.windows.shape[1]
+        sram = KvSram.of(self.config, length)
+        rope = rope_tables(self.config, length)
+        return self._run(layer_blocks(self.config, matrices, rope, sram))
+
+    def head(
+        self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None
+    ) -> NDArray[np.float64]:
+        """Second moments of the head's input, [hidden, hidden]."""
+        moments = Moments(self.config.hidden)
+        norm = final_norm(self.config, gain, exponent, mixer)
+        for ids, residual in zip(self.windows, self.residual, strict=True):
+            wires = Wires(ids, 0, all_logits=True, residual=residual)
+            norm.run(self.ops, wires)
+            moments.add(wires.x, wires.x_scale)
+        return moments.value
+
+    def provenance(self) -> dict[str, object]:
+        """Shape and hash of the text's tokens."""
+        windows, length = self.windows.shape
+        return {"windows": windows, "window": length, "tokens_sha256": self.digest}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text's tokens."""
+        return hashlib.sha256(self.windows.astype("<i8").tobytes()).hexdigest()
+
+    def _run(self, blocks: list[Block]) -> dict[str, NDArray[np.float64]]:
+        moments: dict[str, Moments] = {}
+        for i, ids in enumerate(self.windows):
+            wires = Wires(ids, 0, all_logits=True, residual=self.residual[i])
+            for block in blocks:
+                if isinstance(block, WeightFabric):
+                    name = block.name.removeprefix("fabric_")
+                    moments.setdefault(name, Moments(wires.x.shape[1]))
+                    moments[name].add(wires.x, wires.x_scale)
+                block.run(self.ops, wires)
+            self.residual[i] = wires.residual
+        return {name: sums.value for name, sums in moments.items()}

@@ -1,0 +1,70 @@
+"""What the quantiser must know of a matrix's inputs: their second moments, in exact arithmetic.
+
+The inputs are the integers that the chip's own fabric reads (int8 with a scale per token), so a
+sum of products stays below 2**53 and a float64 matrix product is exact in whatever order a BLAS
+library adds. The same checkpoint and text therefore give the same moments on every host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.pack import PackedMatrix
+
+DEFAULT_TEXT = Path(__file__).parent / "calibration.txt"  # the Jargon File 4.4.7, public domain
+INPUT_OF = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up", "up": "gate_up"}
+INPUT_OF |= {"down": "down", "head": "head"}  # matrix -> the fabric pass whose input it reads
+
+WEIGHT_BITS = 12  # of a token's integer weight: 127**2 * 2**24 * 2**15 tokens stay below 2**53
+MAX_TOKENS = 1 << 15  # of one `add`
+LOUDNESS = 64.0  # tokens within this factor of the loudest are summed together
+
+
+@dataclass(slots=True)
+class Moments:
+    """Sum over tokens of x x', [columns, columns]."""
+
+    columns: int
+    value: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.value = np.zeros((self.columns, self.columns))
+
+    def add(self, x: NDArray[np.int8], scale: NDArray[np.int32]) -> None:
+        """Tokens int8[T, columns] with scales int32[T, 2] (mantissa, exponent).
+
+        A scale is rounded to 12 bits of the loudest token's. Tokens far below it are summed
+        apart, so that a massive first token does not drown the rest.
+        """
+        if len(x) > MAX_TOKENS:
+            raise ValueError(f"{len(x)} tokens at once could leave 2**53; add at most {MAX_TOKENS}")
+        loudness = np.ldexp(scale[:, 0].astype(np.float64), -scale[:, 1])
+        while (loud := loudness.max(initial=0.0)) > 0:
+            chosen = loudness > loud / LOUDNESS
+            unit = loud / (1 << WEIGHT_BITS)
+            weighted = x[chosen] * np.rint(loudness[chosen, None] / unit)
+            self.value += (weighted.T @ weighted) * unit**2
+            loudness[chosen] = 0
+
+
+class Calibrator(Protocol):
+    """Runs calibration text through a chip that is being compiled, one layer at a time."""
+
+    def embed(self, table: PackedMatrix) -> None:
+        """The text enters the residual stream."""
+
+    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
+        """The next layer, with these masks: second moments of each fabric input (INPUT_OF)."""
+
+    def head(
+        self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None
+    ) -> NDArray[np.float64]:
+        """Second moments of the head's input; gain and mixer as a tied model's image has them."""
+
+    def provenance(self) -> dict[str, object]:
+        """What the moments depend on, for the image's manifest."""
