@@ -221,14 +221,11 @@ def test_ctrl_c_ends_the_answer_not_the_program(tiny_image: RomImage):
 
 
 def test_pace_changes_no_text(here: Run, tiny_image: RomImage, monkeypatch):
-    """Nor does waiting count as work of the host."""
     words = ("chat", "--image", tiny_image.folder, "--max-tokens", 6, "--pace")
     texts = set()
     for pace in ("host", "chip", "readable"):
         monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
-        text, _, under = here(*words, pace).out.partition("[chip: ")
-        texts.add(text)
-        assert float(under.partition("host: ")[2].partition(" s")[0]) < 0.4
+        texts.add(here(*words, pace).out.partition("[chip: ")[0])
     assert len(texts) == 1
 
 
