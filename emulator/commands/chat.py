@@ -79,6 +79,8 @@ def _next_line() -> str | None:
     try:
         return input("> " if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
+        if sys.stdin.isatty():
+            print()  # leave the prompt's line
         return None
 
 
