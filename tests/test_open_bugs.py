@@ -15,9 +15,8 @@ from test_malformed import entry, shard
 from test_malformed_image import edit
 
 from emulator.chip import Chip
-from emulator.errors import CheckpointError, ChipError, EmulatorError, ImageError
+from emulator.errors import CheckpointError, EmulatorError, ImageError
 from emulator.model import from_hub_config
-from emulator.silicon.spec import DEFAULT_CHIP, load_chip
 from kernels import compiled, reference
 from weights.rom import RomImage, open_image
 from weights.rope_table import rope_tables
@@ -126,28 +125,3 @@ def test_arrays_in_column_order(name):
     """`empty_like` keeps the order, so `out.reshape(-1)` is a copy and the result is lost."""
     a = np.asfortranarray(np.random.default_rng(0).integers(-(9**6), 9**6, (4, 6)), np.int32)
     np.testing.assert_array_equal(getattr(compiled, name)(a, a), getattr(reference, name)(a, a))
-
-
-@pytest.mark.parametrize("value", ["inf", "0"])
-def test_chip_with_impossible_lanes(tmp_path, tiny_image: RomImage, value):
-    """Accepted within a range [0, inf], then divided by."""
-    path = tmp_path / "chip.toml"
-    bad = DEFAULT_CHIP.read_text("utf-8").replace(
-        'value = 16, unit = "activations/cycle", range = [8, 64]',
-        f'value = {value}, unit = "activations/cycle", range = [0, inf]',
-    )
-    path.write_text(bad)
-
-    def cost() -> None:
-        spec = load_chip(path)
-        for stage in Chip(tiny_image).stages:
-            for block in stage.blocks:
-                block.cost(spec, 4)
-
-    refused(ChipError, "lanes", cost)
-
-
-def test_chip_file_nested_too_deep(tmp_path):
-    path = tmp_path / "chip.toml"
-    path.write_text("a=" + "[" * 100_000)
-    refused(ChipError, "not TOML", lambda: load_chip(path))

@@ -28,10 +28,10 @@ def layer_blocks(image: RomImage, layer: int, sram: KvSram) -> list[Block]:
         sram,
         Attention.of(sram),
         WeightFabric("fabric_o", {"delta": m["o"]}),
-        ResidualAdd(),
+        ResidualAdd(config.hidden),
         norm,
         WeightFabric("fabric_gate_up", {"gate": m["gate"], "up": m["up"]}),
         SwiGlu.of(config.ffn),
         WeightFabric("fabric_down", {"delta": m["down"]}),
-        ResidualAdd(),
+        ResidualAdd(config.hidden),
     ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from emulator.errors import ChipError
+from emulator.silicon import sections
+from emulator.silicon.sections import GRADES, Constant
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,62 +21,8 @@ else:
     import tomli as tomllib
 
 DEFAULT_CHIP = Path(__file__).with_name("hc1.toml")
-GRADES = ("official", "observed", "estimate", "assumed")
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """One constant of the silicon and how well it is known."""
-
-    value: float
-    unit: str
-    range: tuple[float, float]
-    grade: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    frequency: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Fabric:
-    lanes: Constant
-    alphabet_setup: Constant
-    scale_drain: Constant
-    split_code: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    lanes: Constant
-    pipeline: Constant
-    divide: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    read: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    positions: Constant
-    softmax_table: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class KvSram:
-    write: Constant
-    positions: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    width: Constant
-    sort: Constant
+WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +31,18 @@ class ChipSpec:
 
     name: str
     title: str
-    clock: Clock
-    fabric: Fabric
-    vector: Vector
-    embedding: Embedding
-    attention: Attention
-    kv_sram: KvSram
-    top_k: TopK
+    clock: sections.Clock
+    fabric: sections.Fabric
+    vector: sections.Vector
+    embedding: sections.Embedding
+    kv_sram: sections.KvSram
+    attention: sections.Attention
+    top_k: sections.TopK
+    energy: sections.Energy
+    area: sections.Area
+    transistors: sections.Transistors
+    published: sections.Published
+    deployment: dict[str, sections.Deployment]  # by name, oldest first
 
     @property
     def clock_hz(self) -> float:
@@ -96,67 +52,149 @@ class ChipSpec:
         """Every constant as ("section.key", Constant)."""
         for section in fields(self):
             value = getattr(self, section.name)
-            if not isinstance(value, str):
-                for key in fields(value):
-                    yield f"{section.name}.{key.name}", getattr(value, key.name)
+            if isinstance(value, dict):
+                for name, table in value.items():
+                    yield from _constants_of(f"{section.name}.{name}", table)
+            elif not isinstance(value, str):
+                yield from _constants_of(section.name, value)
+
+    def with_value(self, key: str, value: float) -> ChipSpec:
+        """A variant of the chip with one constant changed; `key` is "section.key".
+
+        Raises ChipError, naming key and range, for an unknown key or a value outside its range.
+        """
+        names = dict(self.constants())
+        if key not in names:
+            near = ", ".join(get_close_matches(key, names)) or ", ".join(names)
+            raise ChipError(f"{key} is an unknown key; try {near}")
+        _check_value(key, value, names[key].unit, names[key].range)
+        section, constant = key.rsplit(".", 1)
+        changed = replace(names[key], value=value)
+        if section.startswith("deployment."):
+            name = section.removeprefix("deployment.")
+            one = replace(self.deployment[name], **{constant: changed})
+            return replace(self, deployment={**self.deployment, name: one})
+        part = replace(getattr(self, section), **{constant: changed})
+        return replace(self, **{section: part})
+
+
+def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
+    for key in fields(section):
+        yield f"{name}.{key.name}", getattr(section, key.name)
 
 
 def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
     """Read and check a chip description.
 
-    Raises ChipError, naming file and key, for a file that is not TOML, an unknown or missing
-    key, a constant without grade or source, or a value outside its range.
+    Raises ChipError, naming file, line and key, for a file that is not TOML, an unknown or missing
+    key, a constant without grade or source, another unit, or a value outside its range.
     """
     try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
+        text = path.read_text("utf-8")
+        data = tomllib.loads(text)
     except OSError as error:
         raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
         raise ChipError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ChipError(f"{path}: not TOML: nested too deep") from None
+    try:
+        return _chip(data)
+    except ChipError as error:
+        key = str(error).split(" ", 1)[0].rstrip(":")
+        raise ChipError(f"{path}, line {_line(text, key)}: {error}") from None
+
+
+def _chip(data: dict[str, Any]) -> ChipSpec:
+    """Every message begins with the key or section that it is about."""
     head = data.pop("chip", None)
     if not isinstance(head, dict) or set(head) != {"name", "title"}:
-        raise ChipError(f"{path}: [chip] must hold name and title")
-    sections = {}
-    hints = get_type_hints(ChipSpec)
-    for section, kind in hints.items():
-        if section in ("name", "title"):
-            continue
-        table = data.pop(section, None)
-        if not isinstance(table, dict):
-            raise ChipError(f"{path}: section [{section}] is missing")
-        keys = [f.name for f in fields(kind)]
-        _same_keys(path, section, table, keys)
-        sections[section] = kind(
-            **{key: _constant(f"{path}: {section}.{key}", table[key]) for key in keys}
-        )
+        raise ChipError("[chip] must hold name and title")
+    parts: dict[str, Any] = {}
+    for name, kind in get_type_hints(ChipSpec).items():
+        if name == "deployment":
+            parts[name] = _deployments(data.pop(name, None))
+        elif name not in head:
+            parts[name] = _section(name, kind, data.pop(name, None))
     if data:
-        raise ChipError(f"{path}: unknown section [{next(iter(data))}]")
-    return ChipSpec(name=str(head["name"]), title=str(head["title"]), **sections)
+        raise ChipError(f"[{next(iter(data))}] is an unknown section")
+    return ChipSpec(name=str(head["name"]), title=str(head["title"]), **parts)
 
 
-def _same_keys(path: Path, section: str, table: dict[str, Any], keys: list[str]) -> None:
+def _deployments(tables: Any) -> dict[str, sections.Deployment]:
+    if not isinstance(tables, dict) or not tables:
+        raise ChipError("[deployment] must hold at least one named deployment")
+    return {
+        name: _section(f"deployment.{name}", sections.Deployment, table)
+        for name, table in tables.items()
+    }
+
+
+def _section(name: str, kind: Any, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise ChipError(f"[{name}] is missing")
+    units = sections.units(kind)
     for key in table:
-        if key not in keys:
-            raise ChipError(f"{path}: unknown key {section}.{key}")
-    for key in keys:
+        if key not in units:
+            raise ChipError(f"{name}.{key} is an unknown key; [{name}] has {', '.join(units)}")
+    for key in units:
         if key not in table:
-            raise ChipError(f"{path}: key {section}.{key} is missing")
+            raise ChipError(f"{name}.{key} is missing")
+    return kind(
+        **{key: _constant(f"{name}.{key}", table[key], unit) for key, unit in units.items()}
+    )
 
 
-def _constant(where: str, entry: Any) -> Constant:
+def _constant(key: str, entry: Any, unit: str) -> Constant:
     if not isinstance(entry, dict) or set(entry) != CONSTANT_KEYS:
-        raise ChipError(f"{where} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
+        raise ChipError(f"{key} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
     value, bounds = entry["value"], entry["range"]
     numbers = [value, *bounds] if isinstance(bounds, list) else []
     if len(numbers) != 3 or any(type(n) not in (int, float) for n in numbers):
-        raise ChipError(f"{where}: value and range [low, high] must be numbers")
-    if not bounds[0] <= value <= bounds[1]:
-        raise ChipError(f"{where} = {value} is outside its range {bounds[0]} to {bounds[1]}")
-    if bounds[0] < 0 or bounds[1] == 0:
-        raise ChipError(f"{where}: a range of {bounds[0]} to {bounds[1]} makes no sense")
+        raise ChipError(f"{key}: value and range [low, high] must be numbers")
+    low, high = bounds
+    if not (0 <= low <= high < math.inf and high > 0) or (_counts(unit) and low < _least(unit)):
+        raise ChipError(f"{key}: a range of {low} to {high} makes no sense for {unit}")
+    if entry["unit"] != unit:
+        raise ChipError(
+            f"{key} = {value} has unit {entry['unit']!r}, not {unit!r} (range {low} to {high})"
+        )
+    _check_value(key, value, unit, (low, high))
     if entry["grade"] not in GRADES:
-        raise ChipError(f"{where}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
-    if not all(isinstance(entry[k], str) and entry[k] for k in ("unit", "source")):
-        raise ChipError(f"{where}: unit and source must be given")
-    return Constant(value, entry["unit"], (bounds[0], bounds[1]), entry["grade"], entry["source"])
+        raise ChipError(f"{key}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
+    if not isinstance(entry["source"], str) or not entry["source"]:
+        raise ChipError(f"{key}: a source must be given")
+    return Constant(value, unit, (low, high), entry["grade"], entry["source"])
+
+
+def _counts(unit: str) -> bool:
+    return unit == "Hz" or unit.endswith("/cycle") or unit in WHOLE
+
+
+def _least(unit: str) -> int:
+    """A latency may be nothing; what is divided by may not."""
+    return 0 if unit == "cycles" else 1
+
+
+def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if not low <= value <= high:
+        raise ChipError(f"{key} = {value} is outside its range {low} to {high} {unit}")
+    if unit != "Hz" and _counts(unit) and value != int(value):
+        raise ChipError(f"{key} = {value} must be a whole number from {low} to {high} {unit}")
+
+
+def _line(text: str, key: str) -> int:
+    """Line of "section.key" or "[section]" in the file; of the last part of it that is there."""
+    section, found = "", 1
+    wanted = key.strip("[]")
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            section = header[1].replace('"', "").replace("'", "")
+            if section in (wanted, wanted.rpartition(".")[0]):
+                found = number
+        name = re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line)
+        if name and f"{section}.{name[1]}" == wanted:
+            return number
+    return found
