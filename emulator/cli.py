@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from emulator import __version__
-from emulator.commands import chat, run
+from emulator.commands import chat, compare, cycles, run, sensitivity, trace, validate
 from emulator.errors import EmulatorError
 
-COMMANDS = (chat, run)  # in the order of --help
+COMMANDS = (chat, run, cycles, validate, sensitivity, trace, compare)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:

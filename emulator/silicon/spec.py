@@ -153,7 +153,7 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
     if len(numbers) != 3 or any(type(n) not in (int, float) for n in numbers):
         raise ChipError(f"{key}: value and range [low, high] must be numbers")
     low, high = bounds
-    if not (0 <= low <= high < math.inf and high > 0) or (_counts(unit) and low < _least(unit)):
+    if not (0 <= low <= high < math.inf and high > 0) or low < _least(unit):
         raise ChipError(f"{key}: a range of {low} to {high} makes no sense for {unit}")
     if entry["unit"] != unit:
         raise ChipError(
@@ -167,20 +167,21 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
     return Constant(value, unit, (low, high), entry["grade"], entry["source"])
 
 
-def _counts(unit: str) -> bool:
-    return unit == "Hz" or unit.endswith("/cycle") or unit in WHOLE
+def whole(unit: str) -> bool:
+    """Whether a constant of this unit counts things."""
+    return unit.endswith("/cycle") or unit in WHOLE
 
 
 def _least(unit: str) -> int:
-    """A latency may be nothing; what is divided by may not."""
-    return 0 if unit == "cycles" else 1
+    """A latency may be nothing, and so may a cost; what is divided by may not."""
+    return 1 if unit == "Hz" or (whole(unit) and unit != "cycles") else 0
 
 
 def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:
     low, high = bounds
     if not low <= value <= high:
         raise ChipError(f"{key} = {value} is outside its range {low} to {high} {unit}")
-    if unit != "Hz" and _counts(unit) and value != int(value):
+    if whole(unit) and value != int(value):
         raise ChipError(f"{key} = {value} must be a whole number from {low} to {high} {unit}")
 
 

@@ -96,8 +96,8 @@ def _contradictions(row: dict[str, float]) -> list[str]:
     low, high = RESIDUE_S
     if not low <= residue <= high:
         reasons.append(
-            f"total_time is ttft + decode_tokens / decode_rate and {residue * 1e6:,.0f} us, "
-            f"not and 0 to {high * 1e6:.0f} us"
+            f"total_time less ttft and decode time is {residue * 1e6:,.0f} us, "
+            f"not 0 to {high * 1e6:.0f} us"
         )
     if any(row[key] % ROUND_RATE == 0 for key in ("prefill_rate", "decode_rate")):
         reasons.append(f"a rate is a multiple of {ROUND_RATE}: made by hand")
