@@ -16,7 +16,13 @@ from emulator.silicon.cost import Phase, Wave, fabric_pass, narrow, reduce, stre
 from emulator.silicon.spec import ChipSpec, load_chip
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages, known_model
 from emulator.timing.prefill import decode_seconds, pipelined_aggregate, prefill_cycles
-from emulator.timing.schedule import stage_cycles, token_cycles, token_schedule, token_work
+from emulator.timing.schedule import (
+    cycles_over,
+    stage_cycles,
+    token_cycles,
+    token_schedule,
+    token_work,
+)
 from weights.mix import Mix
 from weights.rom import RomImage
 
@@ -170,6 +176,14 @@ def test_prefill():
     many = prefill_cycles(STAGES, HC1, 22)
     assert many == {"serial": 21 * 57764 + 58057, "pipelined": 58057 + 21 * 1805}
     assert pipelined_aggregate(STAGES, HC1, 1).cycles_per_token == 1805
+
+
+def test_contexts_in_runs():
+    """Halving between equal ends gives what every context gives by itself."""
+    runs = cycles_over(STAGES, HC1, 60, 400)
+    assert [c for alike, cycles in runs for c in [cycles] * alike] == [
+        stage_cycles(STAGES, HC1, context) for context in range(60, 401)
+    ]
 
 
 def test_what_the_structure_charges():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ARGS = ["trace", "--model", "llama-3.1-8b", "--prompt-tokens", "2", "--max-token
 
 @pytest.fixture(params=["1e9", "7.77e8"])
 def trace(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Four passes of Llama 3.1 8B, at a clock that divides a nanosecond and at one that does not."""
+    """Four passes of Llama 3.1 8B, at clocks of whole and of broken nanoseconds."""
     path = tmp_path / "trace.json"
     assert main([*ARGS, "--out", str(path), "--set", f"clock.frequency={request.param}"]) == 0
     return path
@@ -36,7 +37,7 @@ def test_slices_of_a_track_follow_each_other(trace: Path):
         tracks[event["tid"]].append((round(event["ts"] * 1000), round(event["dur"] * 1000)))
     assert len(tracks) == 14  # tokens and 13 blocks that take time
     for slices in tracks.values():
-        for (start, length), (following, _) in zip(slices, slices[1:], strict=False):
+        for (start, length), (following, _) in pairwise(slices):
             assert length >= 0
             assert start + length <= following
 

@@ -106,4 +106,4 @@ def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
     except ImportError:
         raise UsageError("--plot needs matplotlib: pip install 'hardwired-llama[plot]'") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"--plot {path}: {error}") from None
+        raise UsageError(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None

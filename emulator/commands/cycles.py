@@ -18,6 +18,7 @@ from emulator.commands.chip_options import (
 from emulator.commands.table import grades, table
 
 if TYPE_CHECKING:
+    from emulator.chip import Stage
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.energy import Bracket
     from emulator.timing.report import Report
@@ -30,6 +31,11 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--context", default="1,1536,6144", help="positions a token attends to, itself included"
     )
+    parser.add_argument(
+        "--sweep",
+        metavar="KEY=LOW:HIGH:COUNT",
+        help="instead: the rate over values of one constant, at the first context",
+    )
     add_plot_option(parser)
     parser.set_defaults(command=_cycles)
 
@@ -40,6 +46,8 @@ def _cycles(args: argparse.Namespace) -> int:
 
     chip = chip_of(args)
     config, mix, stages = model_of(args)
+    if args.sweep:
+        return _sweep(args, chip, stages)
     reports = [report(stages, chip, context) for context in contexts_of(args.context, chip)]
     whole = describe(config, mix, chip)
     if args.plot:
@@ -63,6 +71,22 @@ def _cycles(args: argparse.Namespace) -> int:
     print(f"{args.model}, mix {mix.text}, on {chip.name} at {clock}: one decode step\n")
     print(_times(reports, chip))
     print(f"\n{_whole_chip(whole, reports, chip)}\n\n{grades(chip)}")
+    return 0
+
+
+def _sweep(args: argparse.Namespace, chip: ChipSpec, stages: list[Stage]) -> int:
+    from emulator.timing.sensitivity import sweep, values_of
+
+    context = contexts_of(args.context, chip)[0]
+    key, values = values_of(args.sweep, chip)
+    pairs = sweep(stages, chip, key, values, context)
+    if args.json:
+        rows = [{"value": value, "tokens_per_second": rate} for value, rate in pairs]
+        head = {"schema": 1, "model": args.model, "chip": chip.name, "context": context}
+        print(json.dumps(head | {"key": key, "rows": rows}))
+        return 0
+    lines = [[f"{value:,.12g}", f"{rate:,.0f}"] for value, rate in pairs]
+    print(f"{table([key, 'tok/s, one user'], lines)}\n\n{grades(chip)}")
     return 0
 
 

@@ -58,23 +58,28 @@ class ChipSpec:
             elif not isinstance(value, str):
                 yield from _constants_of(section.name, value)
 
+    def constant(self, key: str) -> Constant:
+        """The constant "section.key". Raises ChipError, with near keys, if there is none."""
+        names = dict(self.constants())
+        if key not in names:
+            near = ", ".join(get_close_matches(key, names)) or ", ".join(names)
+            raise ChipError(f"{key} is an unknown key; try {near}")
+        return names[key]
+
     def with_value(self, key: str, value: float) -> ChipSpec:
         """A variant of the chip with one constant changed; `key` is "section.key".
 
         Raises ChipError, naming key and range, for an unknown key or a value outside its range.
         """
-        names = dict(self.constants())
-        if key not in names:
-            near = ", ".join(get_close_matches(key, names)) or ", ".join(names)
-            raise ChipError(f"{key} is an unknown key; try {near}")
-        _check_value(key, value, names[key].unit, names[key].range)
-        section, constant = key.rsplit(".", 1)
-        changed = replace(names[key], value=value)
+        constant = self.constant(key)
+        _check_value(key, value, constant.unit, constant.range)
+        section, name = key.rsplit(".", 1)
+        changed = {name: replace(constant, value=value)}
         if section.startswith("deployment."):
-            name = section.removeprefix("deployment.")
-            one = replace(self.deployment[name], **{constant: changed})
-            return replace(self, deployment={**self.deployment, name: one})
-        part = replace(getattr(self, section), **{constant: changed})
+            place = section.removeprefix("deployment.")
+            one = replace(self.deployment[place], **changed)
+            return replace(self, deployment={**self.deployment, place: one})
+        part: Any = replace(getattr(self, section), **changed)
         return replace(self, **{section: part})
 
 

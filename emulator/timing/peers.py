@@ -22,7 +22,7 @@ class Peer:
     tokens_per_second: float  # one user
     date: str
     source: str
-    rests_on: str  # measured, quoted or simulated
+    rests_on: str  # measured, vendor, quoted or simulated
     power_w: float | None = None
     power_source: str | None = None
     price_in: float | None = None  # $ per million tokens

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from emulator.chip import Stage
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import stage_cycles
+from emulator.timing.schedule import cycles_over, stage_cycles
 
 HYPOTHESES = ("serial", "pipelined")
 
@@ -20,12 +20,15 @@ def prefill_cycles(stages: list[Stage], chip: ChipSpec, tokens: int) -> dict[str
     """Cycles from the first of `tokens` prompt tokens to the first reply token, by hypothesis."""
     serial = pipelined = 0
     free = dict.fromkeys((stage.name for stage in stages), 0)  # when its last token left a stage
-    for position in range(1, tokens + 1):
-        cycles = stage_cycles(stages, chip, position, with_head=position == tokens)
-        serial += sum(cycles.values())
-        pipelined = 0
-        for name, own in cycles.items():
-            pipelined = free[name] = max(pipelined, free[name]) + own
+    left = tokens
+    for alike, cycles in cycles_over(stages, chip, 1, tokens):
+        for _ in range(alike):
+            left -= 1
+            pipelined = 0
+            for name, own in cycles.items():
+                if name != "head" or left == 0:
+                    serial += own
+                    pipelined = free[name] = max(pipelined, free[name]) + own
     return {"serial": serial, "pipelined": pipelined}
 
 
@@ -53,6 +56,6 @@ def decode_seconds(stages: list[Stage], chip: ChipSpec, prompt: int, output: int
 
     The first token belongs to the prefill; the step that makes token n+1 attends to prompt + n.
     """
-    contexts = range(prompt + 1, prompt + output)
-    cycles = sum(sum(stage_cycles(stages, chip, context).values()) for context in contexts)
-    return cycles / len(contexts) / chip.clock_hz
+    runs = cycles_over(stages, chip, prompt + 1, prompt + output - 1)
+    cycles = sum(alike * sum(step.values()) for alike, step in runs)
+    return cycles / (output - 1) / chip.clock_hz

@@ -90,6 +90,24 @@ def stage_cycles(
     return {part.stage.name: part.cycles for part in schedule}
 
 
+def cycles_over(
+    stages: list[Stage], chip: ChipSpec, first: int, last: int
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """`stage_cycles`, head included, from context `first` to `last`, as (how many alike, cycles).
+
+    No stage gets faster as the context grows, so if both ends are alike, all between them are.
+    """
+    low, high = (stage_cycles(stages, chip, context) for context in (first, last))
+    if low == high:
+        yield last - first + 1, low
+    elif first + 1 == last:
+        yield from ((1, low), (1, high))
+    else:
+        middle = (first + last) // 2
+        yield from cycles_over(stages, chip, first, middle)
+        yield from cycles_over(stages, chip, middle + 1, last)
+
+
 def token_work(stages: list[Stage], chip: ChipSpec, context: int, with_head: bool = True) -> Cost:
     """Multiplications and bits of one token, all blocks together; no phases."""
     schedule = token_schedule(stages, chip, context, with_head)

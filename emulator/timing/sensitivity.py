@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from emulator.chip import Stage
+from emulator.errors import UsageError
 from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec, whole
 from emulator.timing.schedule import stage_cycles
 
+MOST = 100_000  # values of one sweep
 GRID = 200  # whole values of a constant that are tried at most
 REACHED = 1e-4  # a rate this near to the wanted one counts as met
 
@@ -60,6 +63,24 @@ def sweep(
 ) -> list[tuple[float, float]]:
     """(value, tokens/s) for each value of one constant. Raises ChipError outside its range."""
     return [(v, decode_rate(stages, chip.with_value(key, v), context)) for v in values]
+
+
+def values_of(text: str, chip: ChipSpec) -> tuple[str, list[float]]:
+    """ "fabric.lanes=8:64:57" as a key and that many evenly spaced values, whole where it counts.
+
+    Raises UsageError for another form and ChipError for an unknown key.
+    """
+    key, _, span = text.partition("=")
+    unit = chip.constant(key).unit
+    try:
+        first, last, number = span.split(":")
+        low, high, count = float(first), float(last), int(number)
+    except ValueError:
+        raise UsageError(f"--sweep {text}: write section.key=low:high:count") from None
+    if not (2 <= count <= MOST and math.isfinite(high - low)):
+        raise UsageError(f"--sweep {text}: low and high must be numbers, count 2 to {MOST}")
+    values = [low + i * (high - low) / (count - 1) for i in range(count)]
+    return key, sorted({round(v) for v in values}) if whole(unit) else values
 
 
 def tornado(stages: list[Stage], chip: ChipSpec, context: int, wanted: float) -> list[Swing]:
