@@ -14,6 +14,8 @@ test: $(VENV)/ready-test
 
 check: $(VENV)/ready-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

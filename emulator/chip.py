@@ -1,8 +1,9 @@
-"""The chip: embedding, layers, head. Tokens in, logits and the eight best ids out, integers only."""
+"""The chip: embedding, layers, head. Tokens in, logits and eight best ids out; integers only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from types import ModuleType
 
 import numpy as np
@@ -13,8 +14,8 @@ from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
-from emulator.blocks.wires import Block, Wires
-from emulator.errors import ContextError
+from emulator.blocks.wires import Block, Int64, Wires
+from emulator.errors import ContextError, UsageError
 from weights.rom import RomImage
 
 
@@ -33,8 +34,9 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
         Stage(f"layer {i}", layer_blocks(image, i, KvSram.of(config, context)))
         for i in range(config.layers)
     ]
-    head = [*head_blocks(image), TopK(config.vocabulary)]
-    return [Stage("embedding", [Embedding(image.matrices["embedding"])]), *layers, Stage("head", head)]
+    entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
+    head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
+    return [entry, *layers, head]
 
 
 class Chip:
@@ -43,6 +45,8 @@ class Chip:
     def __init__(
         self, image: RomImage, context: int | None = None, ops: ModuleType | None = None
     ) -> None:
+        if context is not None and context < 1:
+            raise UsageError(f"a chip has at least 1 position, not {context}")
         self.image = image
         self.context = min(context or image.context, image.context)
         self.ops = ops or kernels.load()
@@ -53,13 +57,14 @@ class Chip:
         """Run tokens at the next positions; many at once give the bits of one after another.
 
         Returns the wires: `logits` int32[T or 1, vocabulary] Q15.16 and `top` int64[8].
-        Raises ContextError, leaving the KV SRAM as it was, when they do not fit.
+        Raises ContextError when they do not fit and UsageError for no tokens or an id outside the
+        vocabulary, leaving the KV SRAM as it was.
         """
-        if self.position + len(tokens) > self.context:
-            raise ContextError(
-                f"{self.position + len(tokens)} tokens do not fit the chip's {self.context} positions"
-            )
-        wires = Wires(np.array(tokens, np.int64), self.position, all_logits)
+        ids = self._ids(tokens)
+        end = self.position + len(tokens)
+        if end > self.context:
+            raise ContextError(f"{end} tokens do not fit the chip's {self.context} positions")
+        wires = Wires(ids, self.position, all_logits)
         for stage in self.stages:
             for block in stage.blocks:
                 block.run(self.ops, wires)
@@ -67,5 +72,17 @@ class Chip:
         return wires
 
     def rewind(self, position: int) -> None:
-        """Forget all tokens from `position` on."""
+        """Forget all tokens from `position` on. Raises UsageError below 0."""
+        if position < 0:
+            raise UsageError(f"the chip cannot go back to position {position}")
         self.position = min(self.position, position)
+
+    def _ids(self, tokens: list[int]) -> Int64:
+        """The tokens as int64[T]: whole numbers, at least one, all inside the vocabulary."""
+        if len(tokens) == 0:
+            raise UsageError("a pass needs at least one token")
+        vocabulary = self.image.config.vocabulary
+        for token in tokens:
+            if not isinstance(token, Integral) or not 0 <= token < vocabulary:
+                raise UsageError(f"token {token!r} is outside the vocabulary of {vocabulary}")
+        return np.array(tokens, np.int64)

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from typing import NoReturn
 
 from emulator import __version__
-from emulator.commands import chat, compare, cycles, run, sensitivity, trace, validate
+from emulator.commands import (
+    chat,
+    compare,
+    compile_masks,
+    cycles,
+    evaluate,
+    info,
+    models,
+    run,
+    sensitivity,
+    trace,
+    validate,
+)
 from emulator.errors import EmulatorError
 
-COMMANDS = (chat, run, cycles, validate, sensitivity, trace, compare)  # in the order of --help
+COMMANDS = (  # in the order of --help
+    *(chat, run, compile_masks, models, info, evaluate),
+    *(cycles, validate, sensitivity, compare, trace),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaint is one line, like every other error of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,10 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     except EmulatorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130  # as shells report Ctrl+C
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m emulator", description="A Llama hardwired in silicon, emulated."
     )
     parser.add_argument("--version", action="version", version=__version__)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class EmulatorError(Exception):
-    """Base of all errors that a user can cause and mend; the message says what to do."""
+    """Base of all errors that a user can cause and mend; the message says what to do.
+
+    Foreign names in it may hold line breaks: the message is made one line here, for all.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class CheckpointError(EmulatorError):

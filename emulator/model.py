@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from emulator.errors import CheckpointError, UnsupportedError
+from emulator.fields import Fields, shown
+from emulator.fixedpoint import power_of_two_block
+
+SIZES = {  # least and largest value
+    "hidden": (1, 65536),
+    "layers": (1, 1024),
+    "heads": (1, 1024),
+    "kv_heads": (1, 1024),
+    "head_dim": (1, 1024),
+    "ffn": (1, 1 << 20),
+    "vocabulary": (8, 1 << 24),  # the top-k search hands out 8 ids
+    "context": (1, 1 << 24),
+}
+EPSILON = (1e-12, 1.0)  # hidden * epsilon * 2**32 is added to a sum of squares below 2**46
+THETA = (1.0, 1e15)
+MAX_BLOCK = 1 << 15  # a Hadamard transform of 16-bit mantissas then fits int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,66 +67,62 @@ class LlamaConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LlamaConfig:
-        """Inverse of `to_json`. Raises CheckpointError for missing or unknown keys."""
-        expected = {f.name for f in fields(cls)}
-        if not isinstance(data, dict) or set(data) != expected:
-            raise CheckpointError("the model description does not have the expected keys")
-        scaling = data["rope_scaling"]
-        try:
-            values = {
-                **data,
-                "rope_scaling": RopeScaling(**scaling) if scaling else None,
-                "end_ids": tuple(data["end_ids"]),
-            }
-        except TypeError as error:
-            raise CheckpointError(f"the model description is malformed: {error}") from None
-        return cls(**values).checked()
+    def from_json(cls, data: Mapping[str, Any]) -> LlamaConfig:
+        """Inverse of `to_json`. Raises CheckpointError or UnsupportedError, naming the key."""
+        source = Fields("model", data, CheckpointError)
+        source.exactly({f.name for f in fields(cls)})
+        vocabulary = source.whole("vocabulary", *SIZES["vocabulary"])
+        scaling = None
+        if source.has("rope_scaling"):
+            names = ("low_frequency_factor", "high_frequency_factor", "original_context")
+            scaling = _scaling(source.object("rope_scaling"), *names)
+        return cls(
+            **{name: source.whole(name, *limits) for name, limits in SIZES.items()},
+            rms_epsilon=source.real("rms_epsilon", *EPSILON),
+            rope_theta=source.real("rope_theta", *THETA),
+            rope_scaling=scaling,
+            tied=source.truth("tied"),
+            bos_id=source.whole("bos_id", 0, vocabulary - 1) if source.has("bos_id") else None,
+            end_ids=source.wholes("end_ids", 0, vocabulary - 1),
+        ).checked()
 
     def checked(self) -> LlamaConfig:
-        """The same object, or the first rule it breaks as CheckpointError or UnsupportedError."""
-        limits = {
-            "hidden": 65536,
-            "layers": 1024,
-            "heads": 1024,
-            "kv_heads": 1024,
-            "head_dim": 1024,
-            "ffn": 1 << 20,
-            "vocabulary": 1 << 24,
-            "context": 1 << 24,
-        }
-        for name, limit in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-                raise CheckpointError(f"{name} must be a whole number from 1 to {limit}: {value!r}")
-        for name in ("rms_epsilon", "rope_theta"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-                raise CheckpointError(f"{name} must be a positive number: {value!r}")
-        for token in (*self.end_ids, *([] if self.bos_id is None else [self.bos_id])):
-            if not isinstance(token, int) or not 0 <= token < self.vocabulary:
-                raise CheckpointError(f"special token {token!r} is outside the vocabulary")
+        """The same object, or the first rule between its values that it breaks.
+
+        Raises CheckpointError or UnsupportedError.
+        """
         if self.heads % self.kv_heads:
             raise CheckpointError(f"{self.heads} heads cannot share {self.kv_heads} KV heads")
         for name in ("hidden", "head_dim", "ffn"):
-            if getattr(self, name) % 32:
-                raise UnsupportedError(f"{name} must be a multiple of 32: {getattr(self, name)}")
+            value = getattr(self, name)
+            if value < 32 or value % 32:
+                raise UnsupportedError(f"{name} must be a multiple of 32: {value}")
+            if power_of_two_block(value) > MAX_BLOCK:
+                raise UnsupportedError(
+                    f"{name} = {value} needs a Hadamard transform of {power_of_two_block(value)}"
+                    f" values; the chip's hold {MAX_BLOCK}"
+                )
         if self.head_dim & (self.head_dim - 1):
             raise UnsupportedError(f"head_dim must be a power of two: {self.head_dim}")
         return self
 
 
-def from_hub_config(config: dict[str, Any]) -> LlamaConfig:
-    """A Hugging Face `config.json` -> LlamaConfig.
+def size(source: Fields, name: str, key: str, default: int | None = None) -> int:
+    """One of SIZES, which the file calls `key`; the default where the file is silent."""
+    if default is not None and not source.has(key):
+        return default
+    return source.whole(key, *SIZES[name])
+
+
+def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> LlamaConfig:
+    """A Hugging Face `config.json` -> LlamaConfig; `where` names the file in messages.
 
     Raises UnsupportedError, naming the field, for anything but a dense Llama, and
     CheckpointError for a missing or malformed field.
     """
-    if not isinstance(config, dict):
-        raise CheckpointError("config.json does not hold an object")
     kind = config.get("model_type")
     if kind != "llama":
-        raise UnsupportedError(f"model_type {kind!r}: only 'llama' can be compiled")
+        raise UnsupportedError(f"{where}: model_type {shown(kind)}: only 'llama' can be compiled")
     refused = {
         "attention_bias": (False, None),
         "mlp_bias": (False, None),
@@ -120,47 +132,57 @@ def from_hub_config(config: dict[str, Any]) -> LlamaConfig:
     }
     for name, allowed in refused.items():
         if config.get(name) not in allowed:
-            raise UnsupportedError(f"{name} = {config[name]!r}: this chip has no such block")
-    try:
-        heads = config["num_attention_heads"]
-        end = config.get("eos_token_id")
-        end = [] if end is None else end if isinstance(end, list) else [end]
-        return LlamaConfig(
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            ffn=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            context=config["max_position_embeddings"],
-            rms_epsilon=config["rms_norm_eps"],
-            rope_theta=_rope(config).get("rope_theta", config.get("rope_theta", 10000.0)),
-            rope_scaling=_rope_scaling(_rope(config)),
-            tied=bool(config.get("tie_word_embeddings", False)),
-            bos_id=config.get("bos_token_id"),
-            end_ids=tuple(end),
-        ).checked()
-    except KeyError as error:
-        raise CheckpointError(f"config.json lacks {error.args[0]!r}") from None
-    except (TypeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"config.json is malformed: {error}") from None
+            value = shown(config[name])
+            raise UnsupportedError(f"{where}: {name} = {value}: this chip has no such block")
+    source = Fields(where, config, CheckpointError)
+    hidden, heads = (
+        size(source, "hidden", "hidden_size"),
+        size(source, "heads", "num_attention_heads"),
+    )
+    vocabulary = size(source, "vocabulary", "vocab_size")
+    bos, eos = "bos_token_id", "eos_token_id"
+    # Rotary settings are `rope_scaling`, or `rope_parameters` as newer files call them.
+    rope = next(
+        (source.object(k) for k in ("rope_parameters", "rope_scaling") if source.has(k)), None
+    )
+    theta = next((f for f in (rope, source) if f is not None and f.has("rope_theta")), None)
+    return LlamaConfig(
+        hidden=hidden,
+        layers=size(source, "layers", "num_hidden_layers"),
+        heads=heads,
+        kv_heads=size(source, "kv_heads", "num_key_value_heads", heads),
+        head_dim=size(source, "head_dim", "head_dim", hidden // heads),
+        ffn=size(source, "ffn", "intermediate_size"),
+        vocabulary=vocabulary,
+        context=size(source, "context", "max_position_embeddings"),
+        rms_epsilon=source.real("rms_norm_eps", *EPSILON),
+        rope_theta=theta.real("rope_theta", *THETA) if theta is not None else 10000.0,
+        rope_scaling=_hub_scaling(rope) if rope is not None else None,
+        tied=source.truth("tie_word_embeddings") if source.has("tie_word_embeddings") else False,
+        bos_id=source.whole(bos, 0, vocabulary - 1) if source.has(bos) else None,
+        end_ids=source.wholes(eos, 0, vocabulary - 1) if source.has(eos) else (),
+    ).checked()
 
 
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Rotary settings: `rope_scaling`, or `rope_parameters` as newer files call it."""
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
-
-
-def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
+def _hub_scaling(rope: Fields) -> RopeScaling | None:
+    kind = rope.values.get("rope_type", rope.values.get("type", "default"))
     if kind == "default":
         return None
     if kind != "llama3":
-        raise UnsupportedError(f"rope_type {kind!r}: only 'default' and 'llama3' are known")
-    return RopeScaling(
-        factor=float(rope["factor"]),
-        low_frequency_factor=float(rope["low_freq_factor"]),
-        high_frequency_factor=float(rope["high_freq_factor"]),
-        original_context=int(rope["original_max_position_embeddings"]),
+        raise UnsupportedError(
+            f"{rope.where}: rope_type {shown(kind)}: only 'default' and 'llama3' are known"
+        )
+    return _scaling(rope, "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+
+
+def _scaling(rope: Fields, low: str, high: str, original_context: str) -> RopeScaling:
+    """From an object that names three of the four values as given."""
+    scaling = RopeScaling(
+        factor=rope.real("factor", 1, 1e6),
+        low_frequency_factor=rope.real(low, 1e-3, 1e6),
+        high_frequency_factor=rope.real(high, 1e-3, 1e6),
+        original_context=rope.whole(original_context, *SIZES["context"]),
     )
+    if scaling.high_frequency_factor <= scaling.low_frequency_factor:
+        rope.refuse(high, f"above {low}")
+    return scaling

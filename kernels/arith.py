@@ -15,7 +15,7 @@ inline = njit(cache=True, nogil=True, inline="never")
 
 @inline
 def round_shift(x, shift):
-    shift = min(shift, 62)
+    shift = min(shift, 63)
     if shift > 0:
         return (x + (np.int64(1) << (shift - 1))) >> shift
     return x << -shift

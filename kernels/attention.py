@@ -6,13 +6,8 @@ import numpy as np
 from numba import njit, prange
 
 from kernels.arith import requantise, round_shift, saturate_int32
-from kernels.reference import (
-    EXP2,
-    EXP2_BITS,
-    FRACTION,
-    SCORE_FRACTION,
-    SUM_RECIPROCAL_BITS,
-)
+from kernels.reference import EXP2, FRACTION, SCORE_FRACTION, SUM_RECIPROCAL_BITS
+from kernels.tables import EXP2_BITS
 
 
 @njit(cache=True, nogil=True)

@@ -82,13 +82,13 @@ def attention(
 
 
 def swiglu(gate: Int32, up: Int32) -> Int32:
-    out = np.empty_like(gate)
+    out = np.empty(gate.shape, np.int32)
     _elementwise.swiglu(gate.reshape(-1), up.reshape(-1), out.reshape(-1))
     return out
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:
-    out = np.empty_like(residual)
+    out = np.empty(residual.shape, np.int32)
     _elementwise.residual_add(residual.reshape(-1), delta.reshape(-1), out.reshape(-1))
     return out
 

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from kernels.arith import round_shift, saturate_int32
-from kernels.reference import FRACTION, SILU, SILU_RANGE, SILU_STEP_BITS
+from kernels.reference import FRACTION, SILU
+from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ def unpack_chunk(packed, bits, alphabet, level):
     """One tile, uint8[TILE_BYTES] -> level int8[8, 32]. Layout: see `kernels.pack`."""
     for row in range(TILE_ROWS):
         for column in range(TILE_COLUMNS):
-            if bits == 4 or bits == 6:
+            if bits in (4, 6):
                 nibble = packed[(row // 2) * TILE_COLUMNS + column]
                 code = (nibble >> (4 * (row % 2))) & 15
                 if bits == 6:
@@ -42,7 +42,7 @@ def unpack_tile(codes, bits, alphabet, level):
 
 @njit(cache=True, nogil=True)
 def dot_group(level, x):
-    """int32 dot product of one group: at most columns * 64 * 127, so 2**31 / 2**13 columns."""
+    """int32 dot product of one group of at most MAX_GROUP columns: |sum| <= 2**18 * 64 * 127."""
     acc = np.int32(0)
     for i in range(level.size):
         acc = np.int32(acc + np.int32(level[i]) * np.int32(x[i]))
@@ -50,9 +50,7 @@ def dot_group(level, x):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def fabric(
-    codes, group_scale, row_mantissa, row_exponent, alphabet, bits, group, x, scale, out
-):
+def fabric(codes, group_scale, row_mantissa, row_exponent, alphabet, bits, group, x, scale, out):
     tokens, rows = out.shape
     columns = x.shape[1]
     for tile in prange(codes.shape[0]):

@@ -27,6 +27,9 @@ TILE_ROWS = 8
 TILE_COLUMNS = 32
 PLANES = {3: (2, 1), 4: (4,), 6: (4, 2)}  # code bits -> plane widths, low bits first
 TILE_BYTES = {bits: bits * TILE_ROWS * TILE_COLUMNS // 8 for bits in PLANES}
+LARGEST_LEVEL = 64  # |level|; two products with int8 then fit 16 bits
+MAX_GROUP = 1 << 18  # columns; a sum of int8 * level then fits int32
+LEAST_ROW_EXPONENT = -15  # a looked-up value shifts left by at most 31 places, and fits int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,17 @@ class PackedMatrix:
         row_scale_bits = 8 * (self.row_mantissa.itemsize + self.row_exponent.itemsize)
         scale_bits = 8 * self.rows * (self.columns // self.group) + row_scale_bits * self.rows
         return self.bits * self.rows * self.columns + scale_bits + 8 * self.alphabet.size
+
+
+def fault(matrix: PackedMatrix) -> str | None:
+    """What in a matrix's values would leave the widths of the datapath, or None."""
+    if np.abs(matrix.alphabet.astype(np.int64)).max() > LARGEST_LEVEL:
+        return f"alphabet holds levels beyond +-{LARGEST_LEVEL}"
+    if ((matrix.row_mantissa > 0) & (matrix.row_mantissa < 1 << 15)).any():
+        return f"row_mantissa holds values other than 0 and {1 << 15} to {(1 << 16) - 1}"
+    if matrix.row_exponent.min() < LEAST_ROW_EXPONENT:
+        return f"row_exponent holds {matrix.row_exponent.min()}, below {LEAST_ROW_EXPONENT}"
+    return None
 
 
 def row_tiles(rows: int) -> int:

@@ -42,17 +42,19 @@ Int64 = NDArray[np.int64]
 
 
 def round_shift(x: NDArray, shift: NDArray | int) -> Int64:
-    """x * 2**-shift, rounded half up; a negative shift is exact. |x| < 2**62, shift >= -62."""
+    """x * 2**-shift, rounded half up; a negative shift is exact. |x|, shifted, below 2**62."""
     x = np.asarray(x, np.int64)
-    shift = np.minimum(np.asarray(shift, np.int64), 62)
+    shift = np.minimum(np.asarray(shift, np.int64), 63)
     right = np.maximum(shift, 1)
     down = (x + (np.int64(1) << (right - 1))) >> right
-    return np.where(shift > 0, down, x << np.maximum(-shift, 0))
+    shifted: Int64 = np.where(shift > 0, down, x << np.maximum(-shift, 0))
+    return shifted
 
 
 def saturate_int32(x: NDArray) -> Int32:
     """Clamp to int32."""
-    return np.clip(x, -(2**31), 2**31 - 1).astype(np.int32)
+    clamped: Int32 = np.clip(x, -(2**31), 2**31 - 1).astype(np.int32)
+    return clamped
 
 
 def bit_length(x: NDArray) -> Int64:
@@ -162,7 +164,8 @@ def rotate_narrow(v: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
 
 def levels(matrix: PackedMatrix) -> Int64:
     """int64[rows, columns]: alphabet[code] * group scale, the integers a row adds up."""
-    level = matrix.alphabet[unpack_codes(matrix.codes, matrix.rows, matrix.bits)]
+    alphabet = matrix.alphabet.astype(np.int64)
+    level = alphabet[unpack_codes(matrix.codes, matrix.rows, matrix.bits)]
     scale = untile_rows(matrix.group_scale, matrix.rows).astype(np.int64)
     return level * np.repeat(scale, matrix.group, axis=1)
 

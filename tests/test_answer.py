@@ -1,4 +1,4 @@
-"""The embedded model, as a user meets it: compiled, asked once, answered in a process of its own."""
+"""The embedded model, as a user meets it: compiled, asked, answered in a process of its own."""
 
 import json
 import os

@@ -10,9 +10,9 @@ import pytest
 
 import kernels
 from emulator.chip import Chip
-from emulator.errors import ContextError
+from emulator.errors import ContextError, UsageError
 from emulator.silicon.spec import load_chip
-from weights.rom import RomImage
+from weights.rom import RomImage, open_image
 
 TOKENS = [(i * 37 + 11) % 320 for i in range(24)]
 
@@ -84,6 +84,35 @@ def test_a_full_context_raises_and_changes_nothing(either_image: RomImage):
 def test_context_is_at_most_the_images(either_image: RomImage):
     assert Chip(either_image).context == 64
     assert Chip(either_image, context=1000).context == 64
+
+
+@pytest.mark.parametrize("tokens", [[320], [-1], [1, 2**70], [1.5], ["a"], []], ids=str)
+def test_tokens_outside_the_vocabulary(either_image: RomImage, tokens):
+    """Refused before anything is looked up; the chip stays where it was."""
+    chip = Chip(either_image)
+    with pytest.raises(UsageError, match="token"):
+        chip.forward(tokens)
+    assert chip.position == 0
+
+
+@pytest.mark.parametrize("context", [0, -1])
+def test_positions_below_the_first(tiny_image: RomImage, context):
+    """Neither a chip without positions nor a way back beyond the first one."""
+    with pytest.raises(UsageError, match=f"at least 1 position, not {context}"):
+        Chip(tiny_image, context=context)
+    chip = Chip(tiny_image)
+    chip.forward([1, 2])
+    with pytest.raises(UsageError, match="position -1"):
+        chip.rewind(-1)
+    assert chip.position == 2
+
+
+def test_the_mixer_comes_from_the_image(tiny_image: RomImage, monkeypatch):
+    """A host whose math library rounds otherwise gives the same bits: a run does not ask it."""
+    expected = digest(feed(Chip(tiny_image), TOKENS))
+    for function in ("cos", "sin"):
+        monkeypatch.setattr(f"math.{function}", lambda x: 0.0)
+    assert digest(feed(Chip(open_image(tiny_image.folder)), TOKENS)) == expected
 
 
 def test_rewind_reproduces(either_image: RomImage):

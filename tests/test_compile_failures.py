@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import TINY_CONTEXT, TINY_MIX, compile_broken, leaves_nothing, refused
 
-from emulator.errors import ImageError, UsageError
+from emulator.errors import CheckpointError, ImageError, UsageError
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
+from weights.rom_writer import new_image
 from weights.safetensors_source import SafetensorsCheckpoint
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5", "three", "3,", "3,v", "3,v=", "3,v=8", "3,w=6", "v=6", "3;v=6", "3,v=6=4", "٣"],
+    [
+        "",
+        "5",
+        "three",
+        "3,",
+        "3,v",
+        "3,v=",
+        "3,v=8",
+        "3,w=6",
+        "v=6",
+        "3;v=6",
+        "3,v=6=4",
+        "٣",
+        "3,v=6,v=4",
+    ],
 )
 def test_mix(text):
     refused(UsageError, "^mix ", lambda: Mix.parse(text))
@@ -75,3 +94,103 @@ def test_interrupted_compile(checkpoint, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         compile_broken(checkpoint)
     assert leaves_nothing(checkpoint)
+
+
+def test_a_checkpoint_that_vanishes(checkpoint, monkeypatch):
+    """An error in reading is not taken for one in writing."""
+    source = SafetensorsCheckpoint(checkpoint)
+    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT)
+    assert source.config.layers == 2
+    (checkpoint / "model.safetensors").unlink()  # it stays mapped; its hash cannot be taken
+    out = checkpoint.parent / "out" / "image"
+    message = "model.safetensors: cannot be read: No such file"
+    refused(CheckpointError, message, lambda: compile_image(source, out, options))
+    assert leaves_nothing(checkpoint)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_permissions(checkpoint, umask):
+    """The image is as open as the user's other folders and files."""
+    before = os.umask(umask)
+    try:
+        compile_broken(checkpoint)
+    finally:
+        os.umask(before)
+    image = checkpoint.parent / "out" / "image"
+    assert image.stat().st_mode & 0o777 == 0o777 & ~umask
+    assert {path.stat().st_mode & 0o777 for path in image.iterdir()} == {0o666 & ~umask}
+
+
+def test_everything_is_flushed_in_order(checkpoint, monkeypatch):
+    """Files, then their folder, then, once it is renamed, the folder around it."""
+    fsync, flushed = os.fsync, []
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", noted)
+    compile_broken(checkpoint)
+    image = checkpoint.parent / "out" / "image"
+    *files, folder, parent = flushed
+    assert sorted(files) == sorted(path.stat().st_ino for path in image.iterdir())
+    assert (folder, parent) == (image.stat().st_ino, image.parent.stat().st_ino)
+
+
+def test_the_first_of_two_stays(checkpoint, monkeypatch):
+    """An image that another process finishes in the meantime is kept, file by file."""
+    out = checkpoint.parent / "out" / "image"
+    rename, first = os.rename, {}
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr("os.rename", rename)
+        compile_broken(checkpoint)
+        first.update({path.name: path.stat().st_ino for path in out.iterdir()})
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", late)
+    compile_broken(checkpoint)
+    assert {path.name: path.stat().st_ino for path in out.iterdir()} == first
+    assert [path.name for path in out.parent.iterdir()] == ["image"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_folder_in_the_way(checkpoint, monkeypatch, late):
+    """Somebody's files under the image's name are left alone, there before or put there since."""
+    out = checkpoint.parent / "out" / "image"
+    rename = os.rename
+
+    def notes() -> None:
+        out.mkdir(parents=True)
+        (out / "notes").write_text("x")
+
+    monkeypatch.setattr("os.rename", lambda *paths: (notes(), rename(*paths)) if late else None)
+    if not late:
+        notes()
+    message = "/image: cannot be written: (other files are there|Directory not empty)"
+    refused(ImageError, message, lambda: compile_broken(checkpoint))
+    assert [path.name for path in out.parent.iterdir()] == ["image"]
+    assert [path.name for path in out.iterdir()] == ["notes"]
+
+
+def test_a_killed_compile(checkpoint):
+    """What it leaves is never taken for an image, and the next compile takes it away."""
+    out = checkpoint.parent / "out"
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from weights.rom_writer import new_image\n"
+        "with new_image(Path(sys.argv[1]) / 'image'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).parent.parent
+    killed = subprocess.run([sys.executable, "-c", program, out], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = out.iterdir()
+    assert left.name.startswith(".image.")
+    mine = out / ".image.notes.tmp"
+    mine.mkdir()
+    with new_image(out / "image.2"), new_image(out / "image"):
+        assert not left.exists()
+        alive = {path.name for path in out.iterdir()}
+        compile_broken(checkpoint)  # leaves the folders of writers that are at work
+        assert {path.name for path in out.iterdir()} == {*alive, "image"}
+        assert mine.exists()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emulator.model import MAX_BLOCK
 from kernels import compiled, reference
-from kernels.pack import PackedMatrix, pack_codes, tile_rows
+from kernels.pack import LEAST_ROW_EXPONENT, MAX_GROUP, PackedMatrix, pack_codes, tile_rows
 from weights.rotate import mixer
 
 INT32 = np.iinfo(np.int32)
@@ -122,9 +123,13 @@ def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
 
 
 def test_lookup_with_far_exponents():
-    """Row exponents at which the shift is within its contract, -46 at least."""
-    for exponents in ((-46, -20), (-10, 16), (60, 127)):
+    """Row exponents from the least that an image may hold: saturated where that is needed."""
+    for exponents in ((LEAST_ROW_EXPONENT, LEAST_ROW_EXPONENT), (-10, 16), (60, 127)):
         twins("lookup", matrix(17, 96, 4, 32, exponents), np.arange(17))
+    m = matrix(17, 96, 4, 32, (LEAST_ROW_EXPONENT, LEAST_ROW_EXPONENT))
+    exact = reference.levels(m).astype(object) * m.row_mantissa.astype(object)[:, None]
+    expected = np.clip(exact << (16 - LEAST_ROW_EXPONENT), INT32.min, INT32.max)
+    np.testing.assert_array_equal(compiled.lookup(m, np.arange(17)), expected.astype(np.int64))
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -197,6 +202,27 @@ def test_swiglu_and_residual_add(gate, up):
     a, b = signal((2, 97), gate, 1), signal((2, 97), up, 2)
     twins("swiglu", a, b)
     twins("residual_add", a, b)
+
+
+@pytest.mark.parametrize("name", ["swiglu", "residual_add"])
+def test_arrays_in_column_order(name):
+    """A result in the order of memory, whatever the order of the arguments."""
+    a = np.asfortranarray(signal((4, 6), "random"))
+    twins(name, a, a)
+
+
+@pytest.mark.parametrize("fill", ["largest", "smallest", "alternating", "random"])
+def test_the_widest_hadamard_transform(fill):
+    """32,768 values of up to 2**15 add up to 2**30, so that int32 holds every sum."""
+    v = signal((1, MAX_BLOCK), fill)
+    twins("rotate_narrow", v, MAX_BLOCK, CONSTANT)
+
+
+def test_the_widest_group():
+    """A whole group of the largest products stays within int32."""
+    m = matrix(1, MAX_GROUP, 3, MAX_GROUP)
+    x = np.full((1, MAX_GROUP), -127, np.int8)
+    twins("fabric", m, x, np.array([[40000, 40]], np.int32))
 
 
 def test_swiglu_at_every_table_edge():

@@ -51,6 +51,10 @@ SHARDS = {
     "huge shape": (shard(entry(shape=(2**40, 2**40))), "offsets do not fit its shape"),
     "unknown dtype": (shard(entry(dtype="F8_E4M3")), "unknown type 'F8_E4M3'"),
     "dtype is a number": (shard(entry(dtype=32)), "unknown type 32"),
+    "dtype is a list": (shard(entry(dtype=[])), r"'w' has unknown type \[\]"),
+    "shape is text": (shard(entry(shape="")), "'w' has a malformed entry"),
+    "70 dimensions": (shard(entry(shape=(1,) * 70, offsets=(0, 4))), "'w' has a malformed entry"),
+    "2**63 times 0": (shard(entry(shape=(2**63, 0), offsets=(0, 0))), "'w' has an impossible sh"),
 }
 
 
@@ -69,24 +73,71 @@ def test_safetensors_file_of_integers(tmp_path):
     refused(CheckpointError, "has type I32, not a float", lambda: file.float32("w"))
 
 
+def scaling(**change: Any) -> dict[str, Any]:
+    """Llama 3.1's rotary settings with a change."""
+    keys = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rest = {"rope_type": "llama3", "original_max_position_embeddings": 8}
+    return {"rope_scaling": {**keys, **rest, **change}}
+
+
 CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
     "wrong model type": ({"model_type": "mistral"}, UnsupportedError, "model_type 'mistral'"),
+    "type is a list": ({"model_type": []}, UnsupportedError, r"model_type \[\]"),
     "attention bias": ({"attention_bias": True}, UnsupportedError, "attention_bias = True"),
     "experts": ({"num_local_experts": 8}, UnsupportedError, "num_local_experts = 8"),
     "other activation": ({"hidden_act": "gelu"}, UnsupportedError, "hidden_act = 'gelu'"),
-    "zero layers": ({"num_hidden_layers": 0}, CheckpointError, "layers must be a whole number"),
-    "zero heads": ({"num_attention_heads": 0}, CheckpointError, "heads must be a whole number"),
-    "heads as text": ({"num_attention_heads": "4"}, CheckpointError, "heads must be a whole"),
+    "zero layers": ({"num_hidden_layers": 0}, CheckpointError, "num_hidden_layers must be a whole"),
+    "true layers": ({"num_hidden_layers": True}, CheckpointError, "num_hidden_layers must be a wh"),
+    "zero heads": ({"num_attention_heads": 0}, CheckpointError, "num_attention_heads must be a wh"),
+    "heads as text": ({"num_attention_heads": "4"}, CheckpointError, "1024, not '4'"),
+    "zero KV heads": ({"num_key_value_heads": 0}, CheckpointError, "num_key_value_heads must be a"),
     "odd KV heads": ({"num_key_value_heads": 3}, CheckpointError, "4 heads cannot share 3"),
+    "zero head_dim": ({"head_dim": 0}, CheckpointError, "head_dim must be a whole number"),
+    "no room for heads": (
+        {"head_dim": None, "num_attention_heads": 128},
+        UnsupportedError,
+        "head_dim must be a multiple of 32: 0",
+    ),
     "odd width": ({"intermediate_size": 100}, UnsupportedError, "ffn must be a multiple of 32"),
-    "huge width": ({"hidden_size": 10**30}, CheckpointError, "hidden must be a whole number"),
-    "eos outside": ({"eos_token_id": 320}, CheckpointError, "320 is outside the vocabulary"),
-    "negative epsilon": ({"rms_norm_eps": -1}, CheckpointError, "rms_epsilon must be a positive"),
+    "huge width": ({"hidden_size": 10**30}, CheckpointError, "hidden_size must be a whole number"),
+    "hidden of 65536": ({"hidden_size": 65536}, UnsupportedError, "Hadamard transform of 65536"),
+    "ffn of 3 * 65536": ({"intermediate_size": 196608}, UnsupportedError, "transform of 65536"),
+    "eos outside": ({"eos_token_id": 320}, CheckpointError, "eos_token_id must be .* 0 to 319"),
+    "eos is true": ({"eos_token_id": [1, True]}, CheckpointError, "eos_token_id must be whole"),
+    "bos below": ({"bos_token_id": -1}, CheckpointError, "bos_token_id must be .* 0 to 319"),
+    "seven tokens": ({"vocab_size": 7}, CheckpointError, "vocab_size must be .* from 8"),
+    "tied is text": ({"tie_word_embeddings": "no"}, CheckpointError, "must be true or false"),
+    "negative epsilon": ({"rms_norm_eps": -1}, CheckpointError, "rms_norm_eps must be a number"),
+    "huge epsilon": ({"rms_norm_eps": 1e300}, CheckpointError, "rms_norm_eps must be a number"),
+    "theta is true": ({"rope_theta": True}, CheckpointError, "rope_theta must be a number"),
+    "theta is NaN": (
+        {"rope_theta": float("nan")},
+        CheckpointError,
+        "rope_theta must be .* not nan",
+    ),
+    "huge theta": ({"rope_theta": 10**400}, CheckpointError, "rope_theta must be a number"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn"}}, UnsupportedError, "rope_type 'yarn'"),
     "half a scaling": (
         {"rope_scaling": {"rope_type": "llama3"}},
         CheckpointError,
         "lacks 'factor'",
+    ),
+    "scaling is a list": ({"rope_scaling": [1]}, CheckpointError, "rope_scaling must be an object"),
+    "scaling is text": ({"rope_scaling": "llama3"}, CheckpointError, "rope_scaling must be an obj"),
+    "factor is text": (scaling(factor="x"), CheckpointError, "rope_scaling: factor must be a num"),
+    "no factor": (scaling(factor=0), CheckpointError, "rope_scaling: factor must be a number"),
+    "factor is NaN": (scaling(factor=float("nan")), CheckpointError, "rope_scaling: factor must"),
+    "factor is true": (scaling(factor=True), CheckpointError, "rope_scaling: factor must be"),
+    "no low factor": (scaling(low_freq_factor=0), CheckpointError, "low_freq_factor must be"),
+    "equal factors": (
+        scaling(low_freq_factor=4),
+        CheckpointError,
+        "high_freq_factor must be above",
+    ),
+    "endless context": (
+        scaling(original_max_position_embeddings=float("inf")),
+        CheckpointError,
+        "original_max_position_embeddings must be a whole number",
     ),
 }
 
@@ -120,18 +171,21 @@ def test_json_files(checkpoint, name, text):
     assert leaves_nothing(checkpoint)
 
 
+PLAIN = "w must be a plain file name"
 INDICES = {
-    "no map": ({}, "no weight_map"),
-    "map is a list": ({"weight_map": ["a"]}, "no weight_map"),
+    "no map": ({}, "lacks 'weight_map'"),
+    "map is a list": ({"weight_map": ["a"]}, "weight_map must be an object"),
     "missing shard": (
         {"weight_map": {"w": "model-2.safetensors"}},
         "'model-2.safetensors' is miss",
     ),
-    "traversal": ({"weight_map": {"w": "../secret"}}, "'../secret' is missing"),
-    "absolute": ({"weight_map": {"w": "/etc/passwd"}}, "'/etc/passwd' is missing"),
-    "parent": ({"weight_map": {"w": ".."}}, "is missing"),
-    "NUL": ({"weight_map": {"w": "a\0b"}}, "is missing"),
-    "not a name": ({"weight_map": {"w": None}}, "is missing"),
+    "traversal": ({"weight_map": {"w": "../secret"}}, PLAIN),
+    "absolute": ({"weight_map": {"w": "/etc/passwd"}}, PLAIN),
+    "parent": ({"weight_map": {"w": ".."}}, PLAIN),
+    "NUL": ({"weight_map": {"w": "a\0b"}}, PLAIN),
+    "surrogate": ({"weight_map": {"w": "\ud800"}}, PLAIN),
+    "long": ({"weight_map": {"w": "a" * 5000}}, PLAIN),
+    "not a name": ({"weight_map": {"w": None}}, PLAIN),
 }
 
 
@@ -147,6 +201,7 @@ Q = "model.layers.1.self_attn.q_proj.weight"
 TENSORS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray | None], str]] = {
     "NaN": (Q, lambda w: np.where(w == w.max(), np.nan, w), "not finite"),
     "infinity": (Q, lambda w: np.where(w == w.max(), np.inf, w), "not finite"),
+    "huge": (Q, lambda w: w * 1e6, r"beyond \+-32768"),
     "wrong shape": (Q, lambda w: w[:-1], r"has shape \(127, 64\), not \(128, 64\)"),
     "flat": (Q, lambda w: w.reshape(-1), r"has shape \(8192,\)"),
     "missing": (Q, lambda w: None, "no tensor model.layers.1.self_attn.q_proj.weight"),

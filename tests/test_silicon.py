@@ -58,7 +58,9 @@ CASES = {
         r"line {line}: fabric\.lanes = 65 .* 8 to 64",
     ),
     "below its range": ("value = 16,", "value = 7,", r"line {line}: fabric\.lanes = 7 .* 8 to 64"),
-    "not a number": ("value = 16,", "value = nan,", r"line {line}: fabric\.lanes = nan .* 8 to 64"),
+    "not a number": ("value = 16,", "value = nan,", r"line {line}: fabric\.lanes: value and range"),
+    "infinite": ("value = 16,", "value = inf,", r"fabric\.lanes: value and range .* finite"),
+    "beyond floats": ("[8, 64]", f"[8, 1{'0' * 400}]", r"fabric\.lanes: value and range"),
     "half a lane": (
         "value = 16,",
         "value = 16.5,",
@@ -77,8 +79,9 @@ CASES = {
     "range of one": ("[8, 64]", "[8]", r"fabric\.lanes: value and range"),
     "range as text": ("[8, 64]", '"8 to 64"', r"fabric\.lanes: value and range"),
     "range from nothing": ("[8, 64]", "[0, 64]", r"fabric\.lanes: a range of 0 to 64 makes no"),
-    "range without end": ("[8, 64]", "[8, inf]", r"fabric\.lanes: a range of 8 to inf makes no"),
+    "range without end": ("[8, 64]", "[8, inf]", r"fabric\.lanes: value and range .* finite"),
     "bare number": (LANES, "lanes = 16", r"fabric\.lanes must hold exactly"),
+    "line break in a key": (LANES, f'"hue\\n" = 1\n{LANES}', r"fabric\.hue  ?is an unknown key"),
     "unknown section": ("[clock]", "[lamp]\n[clock]", r"line 15: \[lamp\] is an unknown section"),
     "missing section": ("[top_k]", "[bottom_k]", r"\[top_k\] is missing"),
     "head without title": ("title =", "subtitle =", r"\[chip\] must hold name and title"),
@@ -107,7 +110,7 @@ def test_files_that_cannot_be_read(tmp_path):
     """Missing, a folder, bytes that are not UTF-8, brackets without end."""
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
-    for name in ("none.toml", "", "binary.toml", "deep.toml"):
+    for name in ("none.toml", ".", "a\0b", "binary.toml", "deep.toml"):
         with pytest.raises(ChipError, match=r"cannot be read|not TOML"):
             load_chip(tmp_path / name)
 

@@ -17,7 +17,7 @@ from emulator.silicon.spec import ChipSpec, load_chip
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages, known_model
 from emulator.timing.prefill import decode_seconds, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import (
-    cycles_over,
+    runs_alike,
     stage_cycles,
     token_cycles,
     token_schedule,
@@ -180,7 +180,7 @@ def test_prefill():
 
 def test_contexts_in_runs():
     """Halving between equal ends gives what every context gives by itself."""
-    runs = cycles_over(STAGES, HC1, 60, 400)
+    runs = runs_alike(lambda c: stage_cycles(STAGES, HC1, c), 60, 400)
     assert [c for alike, cycles in runs for c in [cycles] * alike] == [
         stage_cycles(STAGES, HC1, context) for context in range(60, 401)
     ]

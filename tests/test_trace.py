@@ -96,8 +96,9 @@ def test_perfetto_loads_it(trace: Path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trace"], "needs a prompt"),
-        (["trace", "hello", "--model", "llama-3.1-8b"], "needs a prompt"),
+        (["trace", "--model", "llama-9"], "known shapes"),
+        (["trace", "hello", "--model", "llama-9"], "no model 'llama-9'"),
+        ([*ARGS[:3], "--max-tokens", "0"], "--max-tokens must be at least 1"),
         ([*ARGS[:3], "--prompt-tokens", "0"], "--prompt-tokens must be at least 1"),
         ([*ARGS[:3], "--prompt-tokens", "6144"], "do not fit"),
         ([*ARGS, "--out", "/nowhere/trace.json"], "--out /nowhere/trace.json"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from emulator.errors import CheckpointError, UnsupportedError
 
 CONTROL = 3  # GGUF's token type for special tokens
 
 
 def byte_level_tokenizer(
-    tokens: list[str], types: list[int], merges: list[str], flavour: str
+    tokens: list[str], types: Sequence[int], merges: list[str], flavour: str
 ) -> str:
     """Byte-level BPE with the pre-tokenizer that GGUF calls `flavour`, as JSON text.
 
@@ -20,7 +22,7 @@ def byte_level_tokenizer(
         raise UnsupportedError(f"pre-tokenizer {flavour!r} of a GGUF file is not known")
     if len(types) != len(tokens):
         raise CheckpointError("the GGUF file's token list and token types differ in length")
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     try:
         vocabulary = {token: index for index, token in enumerate(tokens)}
         tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))

@@ -40,6 +40,7 @@ class Checkpoint(Protocol):
     def tensor(self, name: str) -> NDArray[np.float32]: ...
 
 
+LARGEST_WEIGHT = 1 << 15  # the reach of Q15.16
 LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
@@ -84,7 +85,8 @@ def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
 def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDArray[np.float32]:
     """The tensor with our short name, its shape and values checked against the configuration.
 
-    Raises CheckpointError for a wrong shape or a value that is not finite.
+    Raises CheckpointError for a wrong shape, a value that is not finite, or one that no signal
+    of the chip could carry (so that gains and rotations cannot carry it beyond float32 either).
     """
     hub = hub_name(name, layer)
     tensor = source.tensor(hub)
@@ -93,6 +95,8 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
         raise CheckpointError(f"tensor {hub} has shape {tensor.shape}, not {expected}")
     if not np.isfinite(tensor).all():
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
+    if max(-tensor.min(), tensor.max()) > LARGEST_WEIGHT:
+        raise CheckpointError(f"tensor {hub} holds values beyond +-{LARGEST_WEIGHT}")
     return tensor
 
 
@@ -103,3 +107,11 @@ def sha256_file(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def file_record(path: Path) -> tuple[str, int, str]:
+    """(name, bytes, SHA-256) of a file of a checkpoint. Raises CheckpointError."""
+    try:
+        return path.name, path.stat().st_size, sha256_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None

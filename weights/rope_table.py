@@ -18,7 +18,8 @@ def frequencies(config: LlamaConfig) -> list[float]:
     """
     with localcontext(prec=40):
         theta = Decimal(repr(float(config.rope_theta)))
-        base = [float(theta ** (-Decimal(i) / config.head_dim)) for i in range(0, config.head_dim, 2)]
+        even = range(0, config.head_dim, 2)
+        base = [float(theta ** (-Decimal(i) / config.head_dim)) for i in even]
     scaling = config.rope_scaling
     if scaling is None:
         return base
@@ -39,9 +40,7 @@ def frequencies(config: LlamaConfig) -> list[float]:
     return stretched
 
 
-def rope_tables(
-    config: LlamaConfig, context: int
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def rope_tables(config: LlamaConfig, context: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """(cosine, sine), int16[context, head_dim / 2] each, Q1.14."""
     table = np.empty((2, context, config.head_dim // 2), np.int16)
     for i, frequency in enumerate(frequencies(config)):

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import CheckpointError
+from emulator.fields import is_whole, shown
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+MAX_DIMENSIONS = 8  # NumPy's are 32 or 64, by its version; no weight has more than 4
 DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -89,15 +91,19 @@ class SafetensorsFile:
         try:
             kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
             numbers = [*shape, begin, end]
-            if any(type(n) is not int or n < 0 for n in numbers):
+            if any(not is_whole(n) or n < 0 for n in numbers):
+                raise ValueError
+            if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise self._error(f"{self.path}: tensor {name!r} has a malformed entry") from None
-        if kind not in DTYPES:
-            raise self._error(f"{self.path}: tensor {name!r} has unknown type {kind!r}")
+        if not isinstance(kind, str) or kind not in DTYPES:
+            raise self._error(f"{self.path}: tensor {name!r} has unknown type {shown(kind)}")
         expected = math.prod(shape) * np.dtype(DTYPES[kind]).itemsize
         if end - begin != expected:
             raise self._error(f"{self.path}: tensor {name!r}: offsets do not fit its shape")
         if start + end > size:
             raise self._error(f"{self.path}: truncated: tensor {name!r} ends beyond the file")
+        if math.prod(max(n, 1) for n in shape) > size:  # empty, yet too large for NumPy
+            raise self._error(f"{self.path}: tensor {name!r} has an impossible shape")
         return kind, tuple(shape), start + begin, start + end

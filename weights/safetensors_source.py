@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import CheckpointError
+from emulator.fields import Fields, read_object
 from emulator.model import LlamaConfig, from_hub_config
-from weights.checkpoint import Provenance, sha256_file
+from weights.checkpoint import Provenance, file_record
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
@@ -29,12 +29,12 @@ class SafetensorsCheckpoint:
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from config.json."""
-        return from_hub_config(self._json("config.json"))
+        return from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
 
     @cached_property
     def tokenizer_json(self) -> str:
-        """The folder's tokenizer.json, as it is."""
-        return json.dumps(self._json("tokenizer.json"), ensure_ascii=False)
+        """The folder's tokenizer.json, in ASCII: a lone surrogate has no UTF-8."""
+        return json.dumps(self._json("tokenizer.json").values)
 
     @property
     def chat_style(self) -> str:
@@ -45,11 +45,12 @@ class SafetensorsCheckpoint:
         return "chatml" if "<|im_start|>" in text else "plain"
 
     def provenance(self) -> Provenance:
-        """Folder name and every shard with its hash."""
-        files = tuple(
-            (name, (self.folder / name).stat().st_size, sha256_file(self.folder / name))
-            for name in sorted(self._files)
-        )
+        """Folder name and every shard with its hash, which is computed once."""
+        return self._provenance
+
+    @cached_property
+    def _provenance(self) -> Provenance:
+        files = tuple(file_record(self.folder / name) for name in sorted(self._files))
         return Provenance(self.folder.resolve().name, "as its source states", files)
 
     def tensor(self, name: str) -> NDArray[np.float32]:
@@ -61,28 +62,14 @@ class SafetensorsCheckpoint:
 
     def _shard_names(self) -> list[str]:
         index = self.folder / "model.safetensors.index.json"
+        names = ["model.safetensors"]
         if index.exists():
-            weight_map = self._json(index.name).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise CheckpointError(f"{index}: no weight_map")
-            names = sorted({str(name) for name in weight_map.values()})
-        else:
-            names = ["model.safetensors"]
+            weight_map = self._json(index.name).object("weight_map")
+            names = sorted({weight_map.file_name(tensor) for tensor in weight_map.values})
         for name in names:
-            if Path(name).name != name or not (self.folder / name).is_file():
+            if not (self.folder / name).is_file():
                 raise CheckpointError(f"{self.folder}: shard {name!r} is missing")
         return names
 
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB")
-            data = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: not JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise CheckpointError(f"{path}: does not hold an object")
-        return data
+    def _json(self, name: str) -> Fields:
+        return read_object(self.folder / name, MAX_JSON_BYTES, CheckpointError)

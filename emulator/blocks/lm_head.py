@@ -11,7 +11,6 @@ from emulator.blocks.wires import Block, Wires
 from emulator.silicon.cost import NOTHING, Cost
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
-from weights.rotate import mixer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,8 @@ def head_blocks(image: RomImage) -> list[Block]:
     norm: Block
     if config.tied:
         exponent = int(image.manifest["final_gain_exponent"])
-        gain = image.vectors["final_gain"]
-        norm = FinalGain.of(gain, exponent, mixer(config.hidden), config.rms_epsilon)
+        gain, mixer = image.vectors["final_gain"], image.vectors["residual_mixer"]
+        norm = FinalGain.of(gain, exponent, mixer, config.rms_epsilon)
     else:
         norm = RmsNorm.of(config.hidden, config.rms_epsilon)
     table = image.matrices["embedding" if config.tied else "head"]

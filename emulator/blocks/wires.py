@@ -21,8 +21,16 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
 
-def _empty(dtype: type) -> NDArray:
-    return field(default_factory=lambda: np.empty(0, dtype))  # type: ignore[no-any-return]
+def _int8() -> Int8:
+    return np.empty(0, np.int8)
+
+
+def _int32() -> Int32:
+    return np.empty(0, np.int32)
+
+
+def _int64() -> Int64:
+    return np.empty(0, np.int64)
 
 
 @dataclass(slots=True)
@@ -32,19 +40,19 @@ class Wires:
     tokens: Int64  # [T] token ids
     start: int  # position of the first token
     all_logits: bool  # the head runs for every token, not only for the last
-    residual: Int32 = _empty(np.int32)  # [T, hidden] Q15.16, saturating
-    x: Int8 = _empty(np.int8)  # [T, columns of the next matrix] fabric input
-    x_scale: Int32 = _empty(np.int32)  # [T, 2]
-    q: Int32 = _empty(np.int32)  # [T, heads, head_dim] Q15.16
-    k: Int32 = _empty(np.int32)  # [T, kv_heads, head_dim] Q15.16
-    v: Int32 = _empty(np.int32)  # [T, kv_heads, head_dim] Q15.16
-    q8: Int8 = _empty(np.int8)  # [T, heads, head_dim] after R3
-    q8_scale: Int32 = _empty(np.int32)  # [T, heads, 2], holds log2(e) / sqrt(head_dim)
-    gate: Int32 = _empty(np.int32)  # [T, ffn] Q15.16
-    up: Int32 = _empty(np.int32)  # [T, ffn] Q15.16
-    delta: Int32 = _empty(np.int32)  # [T, hidden] Q15.16, what a sublayer adds
-    logits: Int32 = _empty(np.int32)  # [T or 1, vocabulary] Q15.16
-    top: Int64 = _empty(np.int64)  # [8] ids of the last token's largest logits, largest first
+    residual: Int32 = field(default_factory=_int32)  # [T, hidden] Q15.16, saturating
+    x: Int8 = field(default_factory=_int8)  # [T, columns of the next matrix] fabric input
+    x_scale: Int32 = field(default_factory=_int32)  # [T, 2]
+    q: Int32 = field(default_factory=_int32)  # [T, heads, head_dim] Q15.16
+    k: Int32 = field(default_factory=_int32)  # [T, kv_heads, head_dim] Q15.16
+    v: Int32 = field(default_factory=_int32)  # [T, kv_heads, head_dim] Q15.16
+    q8: Int8 = field(default_factory=_int8)  # [T, heads, head_dim] after R3
+    q8_scale: Int32 = field(default_factory=_int32)  # [T, heads, 2], holds log2(e) / sqrt(head_dim)
+    gate: Int32 = field(default_factory=_int32)  # [T, ffn] Q15.16
+    up: Int32 = field(default_factory=_int32)  # [T, ffn] Q15.16
+    delta: Int32 = field(default_factory=_int32)  # [T, hidden] Q15.16, what a sublayer adds
+    logits: Int32 = field(default_factory=_int32)  # [T or 1, vocabulary] Q15.16
+    top: Int64 = field(default_factory=_int64)  # [8] ids of the largest logits, largest first
 
     @property
     def positions(self) -> Int64:

@@ -8,10 +8,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from emulator.chat.sampler import Sampler
 from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import token_cycles
+from emulator.timing.schedule import prompt_cycles, token_cycles
+
+# Why an answer ended:
+END = "end"  # the model said so
+STOP = "stop"  # whoever listened said so
+MAX_TOKENS = "max_tokens"
+CONTEXT = "context"  # the KV SRAM is full
+INTERRUPTED = "interrupted"  # Ctrl+C
 
 
 @dataclass(slots=True)
@@ -19,8 +27,9 @@ class Answer:
     """What came out, and what it cost on the chip and on this computer."""
 
     prompt_tokens: int
-    token_ids: list[int] = field(default_factory=list)
-    cycles: Counter[str] = field(default_factory=Counter)
+    token_ids: list[int] = field(default_factory=list)  # the end token among them
+    reason: str = INTERRUPTED
+    cycles: Counter[str] = field(default_factory=Counter)  # by block
     prefill_cycles: int = 0
     clock_hz: float = 1.0
     host_seconds: float = 0.0
@@ -43,36 +52,45 @@ def generate(
     spec: ChipSpec,
     prompt: list[int],
     max_tokens: int,
-    emit: Callable[[list[int]], None] | None = None,
+    sampler: Sampler | None = None,
+    heard: Callable[[int], bool] | None = None,
 ) -> Answer:
-    """Greedy answer to `prompt` at the chip's position; `emit` sees the ids after each token.
+    """Answer to `prompt` at the chip's position, greedy without a sampler.
 
-    Raises ContextError when the prompt leaves no room for an answer. A KeyboardInterrupt ends
-    the answer and keeps what was said.
+    `heard` gets each token but the end token as it is picked, and ends the answer by returning
+    true. The last token picked is not in the KV SRAM. Raises ContextError when the prompt leaves
+    no room for an answer. A KeyboardInterrupt ends the answer and keeps what was said.
     """
     if chip.position + len(prompt) >= chip.context:
+        taken = f", {chip.position} of them taken" if chip.position else ""
         raise ContextError(
-            f"a prompt of {len(prompt)} tokens leaves no room in the chip's {chip.context} positions"
+            f"a prompt of {len(prompt)} tokens leaves no room in {chip.context} positions{taken}"
         )
+    sampler = sampler or Sampler()
     begin, digest = time.perf_counter(), hashlib.sha256()
     answer = Answer(len(prompt), clock_hz=spec.clock_hz)
-    for i in range(len(prompt)):
-        last = i == len(prompt) - 1
-        answer.cycles += token_cycles(chip.stages, spec, chip.position + i + 1, last)
-    answer.prefill_cycles = sum(answer.cycles.values())
     try:
+        answer.cycles = prompt_cycles(chip.stages, spec, chip.position, len(prompt))
+        answer.prefill_cycles = sum(answer.cycles.values())
         wires = chip.forward(prompt)
         while True:
             digest.update(wires.logits[-1].astype("<i4").tobytes())
-            token = int(wires.top[0])
+            token = sampler.pick(wires)
             answer.token_ids.append(token)
-            if emit is not None:
-                emit(answer.token_ids)
-            ended = token in chip.image.config.end_ids
-            if ended or len(answer.token_ids) == max_tokens or chip.position == chip.context:
-                break
-            answer.cycles += token_cycles(chip.stages, spec, chip.position + 1, True)
-            wires = chip.forward([token])
+            if token in chip.image.config.end_ids:
+                answer.reason = END
+            elif heard is not None and heard(token):
+                answer.reason = STOP
+            elif len(answer.token_ids) == max_tokens:
+                answer.reason = MAX_TOKENS
+            elif chip.position == chip.context:
+                answer.reason = CONTEXT
+            else:
+                step = token_cycles(chip.stages, spec, chip.position + 1, True)
+                wires = chip.forward([token])
+                answer.cycles += step
+                continue
+            break
     except KeyboardInterrupt:
         pass
     answer.host_seconds = time.perf_counter() - begin

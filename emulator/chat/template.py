@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
+from emulator.errors import UnsupportedError
+
 SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -27,17 +29,27 @@ class ChatFormat:
         answer = [self._special("<|im_start|>"), *self.encode("assistant\n")]
         return [*self._turn("user", text), *answer]
 
+    def closing(self) -> list[int]:
+        """Tokens that end an answer and come before the next question."""
+        if self.style == "plain":
+            return []
+        return [self._special("<|im_end|>"), *self.encode("\n")]
+
     def encode(self, text: str) -> list[int]:
-        """Plain text -> token ids."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        """Plain text -> token ids. Lone surrogates, from undecodable bytes, become "?"."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return list(self.tokenizer.encode(clean, add_special_tokens=False).ids)
 
     def decode(self, ids: list[int]) -> str:
         """Token ids -> text, without control tokens."""
         return str(self.tokenizer.decode(ids))
 
     def _turn(self, role: str, text: str) -> list[int]:
-        body = self.encode(f"{role}\n{text}")
-        return [self._special("<|im_start|>"), *body, self._special("<|im_end|>"), *self.encode("\n")]
+        begin = self._special("<|im_start|>")
+        return [begin, *self.encode(f"{role}\n{text}"), *self.closing()]
 
     def _special(self, token: str) -> int:
-        return int(self.tokenizer.token_to_id(token))
+        number = self.tokenizer.token_to_id(token)
+        if number is None:
+            raise UnsupportedError(f"the tokenizer has no {token}, which its chat format needs")
+        return number

@@ -16,10 +16,18 @@ if TYPE_CHECKING:
     from weights.mix import Mix
 
 
-def add_chip_options(parser: argparse.ArgumentParser, model: str | None = "llama-3.1-8b") -> None:
-    """--model, --mix, --chip, --set and --json."""
-    parser.add_argument("--model", default=model, help="a known shape, such as llama-3.1-8b")
-    parser.add_argument("--mix", help="bits by tensor, such as 3,embedding=6,head=6 (the default)")
+def add_shape_options(parser: argparse.ArgumentParser) -> None:
+    """--model, by its shape, and --mix."""
+    parser.add_argument("--model", default="llama-3.1-8b", help="a known shape; llama-3.1-8b")
+    add_mix_option(parser)
+
+
+def add_mix_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mix", help="bits by tensor; 3,embedding=6,head=6")
+
+
+def add_chip_options(parser: argparse.ArgumentParser) -> None:
+    """--chip, --set and --json."""
     parser.add_argument(
         "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml"
     )

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from emulator.commands.chip_options import add_chip_options, chip_of, model_of
+from emulator.commands.chip_options import add_chip_options, add_shape_options, chip_of, model_of
 from emulator.commands.table import grades, table
 
 CONTEXT = 1536  # the middle of 1k in, 1k out
@@ -20,6 +20,7 @@ CAVEAT = (
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("compare", help="other machines' published figures beside ours")
+    add_shape_options(parser)
     add_chip_options(parser)
     parser.set_defaults(command=_compare)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.commands.chip_options import (
     add_chip_options,
     add_plot_option,
+    add_shape_options,
     assumptions,
     chip_of,
     contexts_of,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("cycles", help="a token's time by block, layer and context")
+    add_shape_options(parser)
     add_chip_options(parser)
     parser.add_argument(
         "--context", default="1,1536,6144", help="positions a token attends to, itself included"

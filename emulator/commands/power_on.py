@@ -1,71 +1,65 @@
-"""What chat and run share: the default image, a chip with it, the line under an answer."""
+"""What chat and run share: options of an answer, and a chip that is ready to give it."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator import __version__
+from emulator.commands.images import add_image_options, chosen_image
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
-    from emulator.chat.generate import Answer
+    from emulator.chat.sampler import Sampler
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip
     from emulator.silicon.spec import ChipSpec
-    from weights.rom import RomImage
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that answers a prompt."""
-    parser.add_argument("--system", help="system prompt")
-    parser.add_argument("--max-tokens", type=int, default=512)
+    add_image_options(parser)
+    parser.add_argument("--system", metavar="TEXT", help="system prompt")
+    parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="512")
+    parser.add_argument(
+        "--top-k", type=int, default=1, metavar="K", help="pick from the K best, 1 to 8; 1: greedy"
+    )
+    parser.add_argument("--temperature", type=float, metavar="T", help="0.01 to 2; default 1")
+    parser.add_argument("--seed", type=int, metavar="N", help="0 to 2**64 - 1; default 0")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable"
+    )
 
 
-def default_image() -> RomImage:
-    """The embedded small model's image, compiled on first use."""
-    from weights.compile import DEFAULT_MIX, CompileOptions, compile_image
-    from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
-    from weights.mix import Mix
-    from weights.rom import MANIFEST, open_image
+def checked_sampler(args: argparse.Namespace) -> Sampler:
+    """The sampler that the options ask for, all options of an answer checked.
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hardwired-llama"
-    home = Path(os.environ.get("HARDWIRED_HOME", cache))
-    folder = home / f"smollm2-135m-{DEFAULT_MIX}-{__version__}"
-    if not (folder / MANIFEST).exists():
-        source = GgufCheckpoint(embedded_checkpoint())
-        options = CompileOptions(Mix.parse(DEFAULT_MIX), source.config.context)
+    Raises UsageError for one outside its range.
+    """
+    from emulator.chat.sampler import Sampler
 
-        def progress(done: int, total: int) -> None:
-            print(f"\rcompiling the masks: {done}/{total} matrices", end="", file=sys.stderr)
-
-        compile_image(source, folder, options, progress)
-        print(file=sys.stderr)
-    return open_image(folder)
+    if args.max_tokens < 1:
+        raise UsageError(f"--max-tokens must be at least 1, not {args.max_tokens}")
+    if "" in args.stop:
+        raise UsageError("--stop needs a text that is not empty")
+    temperature = 1.0 if args.temperature is None else args.temperature
+    sampler = Sampler(args.top_k, temperature, args.seed or 0)
+    if args.top_k == 1 and (args.temperature, args.seed) != (None, None):
+        print("note: --temperature and --seed do nothing without --top-k 2 to 8", file=sys.stderr)
+    return sampler
 
 
-def power_on() -> tuple[ChatFormat, Chip, ChipSpec]:
-    """The default model's chat format, a chip that holds it, and the chip's description."""
+def power_on(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
+    """The chosen model's chat format, a chip that holds it, and the chip's description."""
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip
     from emulator.silicon.spec import load_chip
 
-    image = default_image()
+    image = chosen_image(args)
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
     return chat, Chip(image), load_chip()
 
 
-def summary(answer: Answer) -> str:
-    return (
-        f"[chip: {answer.tokens_per_second:,.0f} tok/s, {answer.chip_seconds * 1e6:,.0f} us in all, "
-        f"{sum(answer.cycles.values()):,} cycles (estimate) | host: {answer.host_seconds:.1f} s]"
-    )
-
-
-def positive(tokens: int) -> int:
-    if tokens < 1:
-        raise UsageError(f"--max-tokens must be at least 1, not {tokens}")
-    return tokens
+def write(text: str) -> None:
+    """To standard output at once."""
+    print(text, end="", flush=True)

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from emulator.commands.power_on import add_answer_options, positive, power_on, summary
+from emulator.commands.power_on import add_answer_options, checked_sampler, power_on, write
 
 
 def register(commands: Any) -> None:
@@ -20,22 +20,32 @@ def register(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from emulator.chat.generate import generate
+    from emulator.chat.text_stream import TextStream
+    from emulator.chat.voice import Voice, summary
 
-    chat, chip, spec = power_on()
+    sampler = checked_sampler(args)
+    chat, chip, spec = power_on(args)
     prompt = [*chat.opening(args.system), *chat.question(args.prompt)]
-    answer = generate(chip, spec, prompt, positive(args.max_tokens))
-    text = chat.decode(answer.token_ids)
+    stream = TextStream(chat.decode, args.stop)
+    voice = Voice(stream, "host", (lambda text: None) if args.json else write)
+    answer = generate(chip, spec, prompt, args.max_tokens, sampler, voice.hear)
+    voice.finish(answer)
     if not args.json:
-        print(text)
-        print(summary(answer))
+        print(f"\n{summary(answer)}")
         return 0
     rate = len(answer.token_ids) / answer.host_seconds
     report: dict[str, Any] = {
         "schema": 1,
-        "text": text,
+        "text": stream.text,
         "token_ids": answer.token_ids,
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": len(answer.token_ids),
+        "reason": answer.reason,
+        "sampler": {
+            "top_k": sampler.top_k,
+            "temperature": sampler.temperature,
+            "seed": sampler.seed,
+        },
         "chip": {
             "cycles": sum(answer.cycles.values()),
             "seconds": answer.chip_seconds,

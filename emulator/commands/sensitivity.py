@@ -9,6 +9,7 @@ from typing import Any
 from emulator.commands.chip_options import (
     add_chip_options,
     add_plot_option,
+    add_shape_options,
     chip_of,
     contexts_of,
     model_of,
@@ -21,6 +22,7 @@ from emulator.errors import UsageError
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("sensitivity", help="which constant moves the rate most")
+    add_shape_options(parser)
     add_chip_options(parser)
     parser.add_argument("--context", default="1536", help="positions a token attends to")
     parser.add_argument(

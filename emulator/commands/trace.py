@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.chip_options import add_chip_options, chip_of, model_of
-from emulator.commands.power_on import positive
+from emulator.commands.chip_options import add_chip_options, add_mix_option, chip_of, model_of
+from emulator.commands.images import add_image_options
 from emulator.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ VIEWER = "https://ui.perfetto.dev"
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("trace", help="a timeline of tokens, for Perfetto's viewer")
-    parser.add_argument("prompt", nargs="?", help="run it on the default model; or give --model")
-    add_chip_options(parser, model=None)
-    parser.add_argument("--prompt-tokens", type=int, default=4, help="with --model: prompt length")
+    parser.add_argument(
+        "prompt", nargs="?", help="run it on an image; without one, trace the shape of --model"
+    )
+    add_image_options(parser)
+    add_mix_option(parser)
+    add_chip_options(parser)
+    parser.add_argument("--prompt-tokens", type=int, default=4, help="length, without a prompt")
     parser.add_argument("--max-tokens", type=int, default=8, help="length of the reply")
     parser.add_argument("--out", type=Path, default=Path("trace.json"), metavar="FILE")
     parser.set_defaults(command=_trace)
@@ -33,11 +37,10 @@ def register(commands: Any) -> None:
 def _trace(args: argparse.Namespace) -> int:
     from emulator.timing.trace import chrome_trace
 
-    if (args.prompt is None) == (args.model is None):
-        raise UsageError("trace needs a prompt to run, or --model and no prompt")
     chip = chip_of(args)
-    make = _shapes if args.model else _run
-    stages, tokens = make(args, chip)
+    if args.max_tokens < 1:
+        raise UsageError(f"--max-tokens must be at least 1, not {args.max_tokens}")
+    stages, tokens = _shapes(args, chip) if args.prompt is None else _run(args, chip)
     trace = chrome_trace(stages, chip, tokens)
     try:
         args.out.write_text(json.dumps(trace), "utf-8")
@@ -55,7 +58,7 @@ def _trace(args: argparse.Namespace) -> int:
 
 def _shapes(args: argparse.Namespace, chip: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
     """Numbered tokens of a known shape."""
-    prompt, reply = args.prompt_tokens, positive(args.max_tokens)
+    prompt, reply = args.prompt_tokens, args.max_tokens
     if prompt < 1:
         raise UsageError(f"--prompt-tokens must be at least 1, not {prompt}")
     if prompt + reply > chip.kv_sram.positions.value:
@@ -67,13 +70,13 @@ def _shapes(args: argparse.Namespace, chip: ChipSpec) -> tuple[list[Stage], list
 
 
 def _run(args: argparse.Namespace, chip: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
-    """A prompt and its answer by the default model."""
+    """A prompt and its greedy answer by the chosen image."""
     from emulator.chat.generate import generate
     from emulator.commands.power_on import power_on
 
-    chat, emulated, _ = power_on()
+    chat, emulated, _ = power_on(args)
     prompt = [*chat.opening(None), *chat.question(args.prompt)]
-    answer = generate(emulated, chip, prompt, positive(args.max_tokens))
+    answer = generate(emulated, chip, prompt, args.max_tokens)
     texts = [chat.decode([token]) for token in (*prompt, *answer.token_ids)]
     return emulated.stages, _passes(texts, len(prompt))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.commands.chip_options import (
     add_chip_options,
     add_plot_option,
+    add_shape_options,
     chip_of,
     model_of,
     save_plot,
@@ -30,6 +31,7 @@ WHY_N_MINUS_1 = (
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("validate", help="the time model against real telemetry")
+    add_shape_options(parser)
     add_chip_options(parser)
     parser.add_argument("--records", type=Path, metavar="FILE", help="telemetry like records.json")
     add_plot_option(parser)

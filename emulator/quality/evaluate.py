@@ -102,4 +102,5 @@ def chip_logits(chip: Chip, tokens: list[int]) -> Float64:
 def log_softmax(logits: NDArray) -> Float64:
     """Natural logarithms of probabilities, float64."""
     shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p: Float64 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_p

@@ -103,7 +103,7 @@ class FloatModel:
             x = mix_rows(hadamard_rows(x, block))
         else:
             x = x * self.final_gain
-        return x @ self.head.T
+        return np.asarray(x @ self.head.T, np.float32)
 
 
 def dequantise(matrix: PackedMatrix) -> Float32:
@@ -115,10 +115,11 @@ def dequantise(matrix: PackedMatrix) -> Float32:
 
 def _rms_norm(r: Float32, epsilon: float) -> Float32:
     mean = np.mean(np.square(r, dtype=np.float64), axis=-1, keepdims=True)
-    return (r / np.sqrt(mean + epsilon)).astype(np.float32)
+    normed: Float32 = (r / np.sqrt(mean + epsilon)).astype(np.float32)
+    return normed
 
 
-def _heads(x: Float32, head_dim: int) -> Float32:
+def _heads(x: NDArray, head_dim: int) -> Float32:
     """[T, heads * head_dim] -> [heads, T, head_dim]"""
     return x.reshape(len(x), -1, head_dim).swapaxes(0, 1)
 
@@ -141,4 +142,5 @@ def _attention(q: Float32, k: Float32, v: Float32) -> Float32:
     scores += np.triu(np.full(scores.shape[1:], -np.inf, np.float32), 1)
     p = np.exp(scores - scores.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
-    return (p @ v).swapaxes(0, 1).reshape(q.shape[1], -1)
+    out: Float32 = (p @ v).swapaxes(0, 1).reshape(q.shape[1], -1)
+    return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from emulator.errors import ChipError
+from emulator.fields import is_real
 from emulator.silicon import sections
 from emulator.silicon.sections import GRADES, Constant
 
@@ -99,15 +99,14 @@ def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
         data = tomllib.loads(text)
     except OSError as error:
         raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, too long a number, too deep
         raise ChipError(f"{path}: not TOML: {error}") from None
-    except RecursionError:
-        raise ChipError(f"{path}: not TOML: nested too deep") from None
     try:
         return _chip(data)
     except ChipError as error:
-        key = str(error).split(" ", 1)[0].rstrip(":")
-        raise ChipError(f"{path}, line {_line(text, key)}: {error}") from None
+        message = " ".join(str(error).splitlines())  # a quoted key may hold a line break
+        key = message.split(" ", 1)[0].rstrip(":")
+        raise ChipError(f"{path}, line {_line(text, key)}: {message}") from None
 
 
 def _chip(data: dict[str, Any]) -> ChipSpec:
@@ -155,10 +154,10 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
         raise ChipError(f"{key} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
     value, bounds = entry["value"], entry["range"]
     numbers = [value, *bounds] if isinstance(bounds, list) else []
-    if len(numbers) != 3 or any(type(n) not in (int, float) for n in numbers):
-        raise ChipError(f"{key}: value and range [low, high] must be numbers")
+    if len(numbers) != 3 or not all(is_real(n) for n in numbers):
+        raise ChipError(f"{key}: value and range [low, high] must be finite numbers")
     low, high = bounds
-    if not (0 <= low <= high < math.inf and high > 0) or low < _least(unit):
+    if not (0 <= low <= high and high > 0) or low < _least(unit):
         raise ChipError(f"{key}: a range of {low} to {high} makes no sense for {unit}")
     if entry["unit"] != unit:
         raise ChipError(

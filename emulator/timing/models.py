@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emulator.blocks.kv_sram import KvSram
 from emulator.chip import Stage, build_stages
 from emulator.errors import UsageError
+from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig, RopeScaling
 from emulator.silicon.spec import ChipSpec
 from kernels.pack import TILE_BYTES, PackedMatrix, row_tiles
@@ -84,7 +85,9 @@ def _blank_image(config: LlamaConfig, mix: Mix) -> RomImage:
     rotary = _blank(np.int16, 1, config.head_dim // 2)
     vectors = {"rope_cosine": rotary, "rope_sine": rotary}
     if config.tied:
+        blocks = config.hidden // power_of_two_block(config.hidden)
         vectors["final_gain"] = _blank(np.int16, config.hidden)
+        vectors["residual_mixer"] = _blank(np.int16, blocks, blocks)
     return RomImage(Path(), {"final_gain_exponent": 0}, config, "", matrices, vectors)
 
 

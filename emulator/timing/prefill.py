@@ -11,25 +11,23 @@ from dataclasses import dataclass
 
 from emulator.chip import Stage
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import cycles_over, stage_cycles
+from emulator.timing.schedule import prompt_cycles, runs_alike, stage_cycles
 
 HYPOTHESES = ("serial", "pipelined")
 
 
 def prefill_cycles(stages: list[Stage], chip: ChipSpec, tokens: int) -> dict[str, int]:
     """Cycles from the first of `tokens` prompt tokens to the first reply token, by hypothesis."""
-    serial = pipelined = 0
     free = dict.fromkeys((stage.name for stage in stages), 0)  # when its last token left a stage
-    left = tokens
-    for alike, cycles in cycles_over(stages, chip, 1, tokens):
+    end, left = 0, tokens
+    for alike, cycles in runs_alike(lambda c: stage_cycles(stages, chip, c), 1, tokens):
         for _ in range(alike):
-            left -= 1
-            pipelined = 0
+            end, left = 0, left - 1
             for name, own in cycles.items():
                 if name != "head" or left == 0:
-                    serial += own
-                    pipelined = free[name] = max(pipelined, free[name]) + own
-    return {"serial": serial, "pipelined": pipelined}
+                    end = free[name] = max(end, free[name]) + own
+    serial = sum(prompt_cycles(stages, chip, 0, tokens).values())
+    return {"serial": serial, "pipelined": end}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,10 @@ def decode_seconds(stages: list[Stage], chip: ChipSpec, prompt: int, output: int
 
     The first token belongs to the prefill; the step that makes token n+1 attends to prompt + n.
     """
-    runs = cycles_over(stages, chip, prompt + 1, prompt + output - 1)
-    cycles = sum(alike * sum(step.values()) for alike, step in runs)
+
+    def cycles_at(context: int) -> int:
+        return sum(stage_cycles(stages, chip, context).values())
+
+    runs = runs_alike(cycles_at, prompt + 1, prompt + output - 1)
+    cycles = sum(alike * step for alike, step in runs)
     return cycles / (output - 1) / chip.clock_hz

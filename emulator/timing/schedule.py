@@ -8,13 +8,15 @@ do, and skip the head, all but the last.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 from emulator.blocks.wires import Block
 from emulator.chip import Stage
 from emulator.silicon.cost import Cost, Wave
 from emulator.silicon.spec import ChipSpec
+
+T = TypeVar("T")
 
 
 class Step(NamedTuple):
@@ -90,22 +92,33 @@ def stage_cycles(
     return {part.stage.name: part.cycles for part in schedule}
 
 
-def cycles_over(
-    stages: list[Stage], chip: ChipSpec, first: int, last: int
-) -> Iterator[tuple[int, dict[str, int]]]:
-    """`stage_cycles`, head included, from context `first` to `last`, as (how many alike, cycles).
+def runs_alike(cycles: Callable[[int], T], first: int, last: int) -> Iterator[tuple[int, T]]:
+    """`cycles` of every context from `first` to `last`, as (how many alike, cycles).
 
-    No stage gets faster as the context grows, so if both ends are alike, all between them are.
+    No block gets faster as the context grows, so if both ends are alike, all between them are.
     """
-    low, high = (stage_cycles(stages, chip, context) for context in (first, last))
+    low, high = cycles(first), cycles(last)
     if low == high:
         yield last - first + 1, low
     elif first + 1 == last:
         yield from ((1, low), (1, high))
     else:
         middle = (first + last) // 2
-        yield from cycles_over(stages, chip, first, middle)
-        yield from cycles_over(stages, chip, middle + 1, last)
+        yield from runs_alike(cycles, first, middle)
+        yield from runs_alike(cycles, middle + 1, last)
+
+
+def prompt_cycles(stages: list[Stage], chip: ChipSpec, start: int, count: int) -> Counter[str]:
+    """Cycles by block of `count` prompt tokens from position `start` on; the head runs once."""
+    last = start + count
+    cycles = token_cycles(stages, chip, last, True)
+    if count > 1:
+        for alike, token in runs_alike(
+            lambda context: token_cycles(stages, chip, context, False), start + 1, last - 1
+        ):
+            for name, own in token.items():
+                cycles[name] += alike * own
+    return cycles
 
 
 def token_work(stages: list[Stage], chip: ChipSpec, context: int, with_head: bool = True) -> Cost:

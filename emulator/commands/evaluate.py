@@ -1,0 +1,126 @@
+"""`eval`: how far the chip is from the model it was made from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.commands.images import add_image_options, chosen_image
+from emulator.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from emulator.model import LlamaConfig
+    from weights.checkpoint import Checkpoint
+    from weights.rom import RomImage
+
+DISTANCES = ("quantiser", "datapath", "total")
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "eval",
+        help="perplexity, KL divergence and top-1 agreement on a text",
+        description="Windows of a text, each scored on its second half. quantiser: the masks' "
+        "weights against the original ones; datapath: the chip against the masks' weights in "
+        "float32; total: the chip against the original.",
+    )
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
+    parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
+    parser.add_argument(
+        "--limit", type=int, default=6144, metavar="N", help="tokens of the text used; 6144"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="what the image was made from, if it is not embedded"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_image_options(parser)
+    parser.set_defaults(command=_eval)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from emulator.chat.template import ChatFormat
+    from emulator.chip import Chip
+    from emulator.commands.progress import progress
+    from emulator.quality.evaluate import evaluate
+    from emulator.quality.reference import FloatModel
+
+    for name in ("window", "limit"):
+        if getattr(args, name) < 2:
+            raise UsageError(f"--{name} must be at least 2, not {getattr(args, name)}")
+    text = _read_text(args.text)
+    image = chosen_image(args)
+    source = _checkpoint(image, args.checkpoint)
+    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
+    if len(tokens) < args.window:
+        raise UsageError(f"{args.text}: {len(tokens)} tokens hold no window of {args.window}")
+    _check_memory(image.config)
+    with progress("scoring windows", "windows") as show:
+        show(0, len(tokens) // args.window)
+        reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
+        report = evaluate(reference, masks, Chip(image), tokens, args.window, show)
+    if args.json:
+        print(json.dumps({"schema": 1, **report}))
+    else:
+        _print_table(report)
+    return 0
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8 text") from None
+
+
+def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:
+    """The checkpoint whose hashes the image bears: the given one, or the embedded one."""
+    from weights.gguf_source import embedded_checkpoint
+    from weights.sources import open_checkpoint
+
+    source = open_checkpoint(path or embedded_checkpoint())
+    have = sorted(digest for _, _, digest in source.provenance().files)
+    made_from = image.manifest["checkpoint"]
+    if have != sorted(file[2] for file in made_from["files"]):
+        name, other = made_from["name"], path or "the embedded checkpoint"
+        raise CheckpointError(f"the image was made from {name}, not {other}; give --checkpoint")
+    return source
+
+
+def _check_memory(config: LlamaConfig) -> None:
+    """Refuse two float32 models that this computer cannot hold."""
+    needed = 2 * 4 * config.parameters
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > installed:
+            raise UsageError(
+                f"two float32 models of {config.parameters:,} weights need "
+                f"{needed / 2**30:.0f} GiB; this computer has {installed / 2**30:.0f}"
+            )
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("distance", box=box.SIMPLE_HEAD)
+    for title in ("KL mean", "KL 99 %", "top-1 agreement"):
+        table.add_column(title, justify="right")
+    for name in DISTANCES:
+        row = report[name]
+        agreement = f"{100 * row['top1_agreement']:.2f} %"
+        table.add_row(name, f"{row['kl_mean']:.5f}", f"{row['kl_p99']:.5f}", agreement)
+    console = Console(highlight=False)
+    console.print(
+        f"{report['windows']} windows of {report['window']} tokens, {report['positions']:,} "
+        f"positions scored; {report['bits_per_weight']:.3f} bits a weight\n"
+        f"perplexity {report['ppl_reference']:.3f} (reference), {report['ppl_chip']:.3f} (chip)"
+    )
+    console.print(table)

@@ -1,0 +1,93 @@
+"""Where images live, and which one a command means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from weights.rom import RomImage
+
+HOME_VARIABLE = "HARDWIRED_HOME"
+EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoint`
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """--model and --image."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", default=EMBEDDED, help="a name that `models` lists")
+    which.add_argument("--image", type=Path, metavar="DIR", help="a ROM image anywhere")
+
+
+def chosen_image(args: argparse.Namespace) -> RomImage:
+    """The image of --image or --model; the embedded model's is compiled on first use.
+
+    Raises ImageError when there is none, or the cache folder cannot be used.
+    """
+    from weights.rom import open_image
+
+    return open_image(args.image or image_folder(args.model))
+
+
+def image_folder(name: str) -> Path:
+    """Folder of the image that `models` lists under `name`."""
+    if name == EMBEDDED:
+        return embedded_image()
+    folder = home() / name
+    if Path(name).name != name or not is_image(folder):
+        raise ImageError(
+            f"no model {name!r} in {home()}: `models` lists what is there, `compile` adds to it"
+        )
+    return folder
+
+
+def embedded_image() -> Path:
+    """Folder of the embedded model's image, compiled if it is not there yet."""
+    from emulator.commands.progress import progress
+    from weights.compile import DEFAULT_MIX, CompileOptions, compile_image
+    from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
+    from weights.mix import Mix
+
+    folder = embedded_folder()
+    if not is_image(folder):
+        source = GgufCheckpoint(embedded_checkpoint())
+        options = CompileOptions(Mix.parse(DEFAULT_MIX), source.config.context)
+        with progress("compiling the masks, once", "matrices") as show:
+            compile_image(source, folder, options, show)
+    return folder
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model's image is, or would be."""
+    from weights.compile import DEFAULT_MIX, recipe_tag
+
+    return home() / f"{EMBEDDED}-{recipe_tag(DEFAULT_MIX)}"
+
+
+def home() -> Path:
+    """The cache folder: HARDWIRED_HOME, or the platform's."""
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / "hardwired-llama")
+    except RuntimeError:
+        raise UsageError(f"no home folder; set {HOME_VARIABLE} to a folder for images") from None
+
+
+def is_image(folder: Path) -> bool:
+    """Whether the folder holds an image. Raises ImageError when one may not look."""
+    from weights.rom import MANIFEST
+
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> ImageError:
+    """The cache folder's error, with the way out."""
+    hint = f"set {HOME_VARIABLE} to a folder of your own"
+    return ImageError(f"{path}: cannot be read: {error.strerror}; {hint}")

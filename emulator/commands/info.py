@@ -1,0 +1,78 @@
+"""`info`: what an image holds, every hash checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.commands.images import image_folder
+
+if TYPE_CHECKING:
+    from weights.rom import RomImage
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("info", help="what an image holds")
+    parser.add_argument("image", help="folder of an image, or a name that `models` lists")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=_info)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from weights.rom import open_image
+
+    path = Path(args.image)
+    image = open_image(
+        path if path.is_dir() or path.name != args.image else image_folder(args.image)
+    )
+    report = facts(image)
+    print(json.dumps(report) if args.json else _lines(report))
+    return 0
+
+
+def facts(image: RomImage) -> dict[str, Any]:
+    """What the manifest says, and what follows from it, as plain values."""
+    weights = Counter[int]()
+    for matrix in image.matrices.values():
+        weights[matrix.bits] += matrix.rows * matrix.columns
+    manifest = image.manifest
+    return {
+        "schema": 1,
+        "image": str(image.folder),
+        "tool": manifest.get("tool"),
+        "format_version": manifest["format_version"],
+        "model": image.config.to_json(),
+        "parameters": image.config.parameters,
+        "context": image.context,
+        "chat_style": manifest.get("chat_style"),
+        "mix": manifest.get("mix"),
+        "weights_by_code_bits": {str(bits): weights[bits] for bits in sorted(weights)},
+        "bits_per_weight": image.bits_per_weight,
+        "image_bytes": image.size_bytes,
+        "rotation": manifest.get("rotation"),
+        "checkpoint": manifest.get("checkpoint"),
+        "hashes_checked": len(manifest["files"]),
+    }
+
+
+def _lines(report: dict[str, Any]) -> str:
+    model, checkpoint = report["model"], report["checkpoint"] or {}
+    shares = ", ".join(f"{n:,} of {b} bits" for b, n in report["weights_by_code_bits"].items())
+    rows = {
+        "image": f"{report['image']}, format {report['format_version']}, by {report['tool']}",
+        "checkpoint": f"{checkpoint.get('name')}, licence {checkpoint.get('license')}",
+        "model": f"{report['parameters']:,} parameters, {model['layers']} layers, "
+        f"hidden {model['hidden']}, ffn {model['ffn']}, vocabulary {model['vocabulary']:,}",
+        "heads": f"{model['heads']} of {model['head_dim']} values, {model['kv_heads']} for K and V",
+        "context": f"{report['context']:,} positions (the checkpoint: {model['context']:,})",
+        "weights": f"{shares}; mix {report['mix']}",
+        "size": f"{report['bits_per_weight']:.3f} bits a weight, "
+        f"{report['image_bytes'] / 2**20:,.1f} MiB",
+        "chat": f"{report['chat_style']}",
+        "hashes": f"{report['hashes_checked']} files, all as written",
+    }
+    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())

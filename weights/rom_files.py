@@ -1,0 +1,89 @@
+"""The files of a ROM image: the manifest, and the plain, listed, hashed files beside it."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from emulator.errors import ImageError
+from emulator.fields import Fields, read_object, shown
+from weights.checkpoint import sha256_file
+
+FORMAT = "hardwired-rom"
+FORMAT_VERSION = 2
+MANIFEST = "rom.json"
+TOKENIZER = "tokenizer.json"
+TABLES = "tables.safetensors"
+MAX_MANIFEST_BYTES = 16 << 20
+AGAIN = "delete the image and compile it again"
+
+
+def read_manifest(folder: Path) -> Fields:
+    """`rom.json`, of this format and version. Raises ImageError."""
+    path = folder / MANIFEST
+    try:
+        plain = stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        raise ImageError(f"{folder}: not a ROM image: no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from None
+    if not plain:
+        raise ImageError(f"{path}: cannot be read: a link or no file")
+    manifest = read_object(path, MAX_MANIFEST_BYTES, ImageError)
+    if manifest.values.get("format") != FORMAT:
+        raise ImageError(f"{path}: not a ROM image of this program")
+    version = manifest.values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ImageError(
+            f"{path}: format version {shown(version)}, this program reads {FORMAT_VERSION}; "
+            f"{AGAIN}, or update the program"
+        )
+    for key in ("tool", "mix", "chat_style"):
+        manifest.text(key)
+    manifest.object("rotation")
+    checkpoint = manifest.object("checkpoint")
+    for key in ("name", "license"):
+        checkpoint.text(key)
+    files = checkpoint.values.get("files")
+    kinds = [str, int, str]
+    if not isinstance(files, list) or any(
+        not isinstance(file, list) or [type(part) for part in file] != kinds for file in files
+    ):
+        checkpoint.refuse("files", "a list of [name, bytes, SHA-256]")
+    return manifest
+
+
+def checked_files(folder: Path, manifest: Fields, check_hashes: bool) -> list[str]:
+    """Names of the listed files, each a plain file of the folder itself.
+
+    With `check_hashes` lengths and contents are compared too, two files at a time.
+    Raises ImageError.
+    """
+    entries = manifest.objects("files")
+    names = [entry.file_name("file") for entry in entries]
+    for needed in (TOKENIZER, TABLES):
+        if needed not in names:
+            raise ImageError(f"{folder / MANIFEST}: files does not list {needed}; {AGAIN}")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda entry: _check(folder, entry, check_hashes), entries))
+    return names
+
+
+def _check(folder: Path, entry: Fields, check_hashes: bool) -> None:
+    path = folder / entry.file_name("file")
+    length, digest = entry.whole("bytes", 0, 1 << 62), entry.text("sha256")
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path}: a link or a folder, not a file; {AGAIN}")
+        if not check_hashes:
+            return
+        if status.st_size != length:
+            raise ImageError(f"{path}: {status.st_size} bytes instead of {length}; {AGAIN}")
+        if sha256_file(path) != digest:
+            raise ImageError(f"{path}: its content has changed (SHA-256 differs); {AGAIN}")
+    except FileNotFoundError:
+        raise ImageError(f"{path}: missing; {AGAIN}") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
