@@ -88,12 +88,10 @@ def test_sensitivity(report):
 def test_energy_and_area_are_brackets_around_the_published(report):
     """Low below, high above; parts add up; the ends are the ends of the constants' ranges."""
     found = report("cycles", "--context", "1536")
-    published = {"card_power": 200, "energy_per_token": 200 / 16960}
     for name in ("card_power", "energy_per_token", "die_area", "transistors"):
         bracket = found[name]
         assert bracket["estimate"] is True
-        wanted = published.get(name) or bracket["published"]
-        assert 0 < bracket["low"] < wanted < bracket["high"]
+        assert 0 < bracket["low"] < bracket["published"] < bracket["high"]
         for index, end in enumerate(("low", "mid", "high")):
             parts = [part[index] for part in bracket["parts"].values()]
             assert sum(parts) == pytest.approx(bracket[end])
@@ -168,9 +166,10 @@ def test_no_matplotlib(monkeypatch, tmp_path, capsys):
 
 REFUSED = {
     "--set fabric.lanes=99": "fabric.lanes = 99 is outside its range 8 to 64",
-    "--set fabric.lanes=many": "'many' is not a number",
+    "--set fabric.lanes=many": "'many' is none; fabric.lanes is a number from 8 to 64",
+    "--set clock.frequency=1GHz": "number from 500000000.0 to 1500000000.0 Hz",
     "--set fabric.lanes": "write section.key=value",
-    "--set fabric.lights=1": "fabric.lights is an unknown key",
+    "--set fabric.lights=1": "unknown key fabric.lights",
     "--set fabric.lanes=nan": "outside its range 8 to 64",
     "--context 0": "the chip has positions 1 to 6144",
     "--context 1,6145": "the chip has positions 1 to 6144",

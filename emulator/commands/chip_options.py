@@ -55,9 +55,12 @@ def chip_of(args: argparse.Namespace) -> ChipSpec:
         if not equals:
             raise UsageError(f"--set {text}: write section.key=value, such as fabric.lanes=32")
         try:
-            chip = chip.with_value(key.strip(), _number(value))
+            low, high = chip.constant(key).range
+            chip = chip.with_value(key, _number(value))
         except ValueError:
-            raise UsageError(f"--set {text}: {value!r} is not a number") from None
+            unit = chip.constant(key).unit
+            wanted = f"{key} is a number from {low} to {high} {unit}"
+            raise UsageError(f"--set {text}: {value!r} is none; {wanted}") from None
         except ChipError as error:
             raise ChipError(f"--set {text}: {error}") from None
     return chip

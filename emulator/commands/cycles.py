@@ -71,8 +71,8 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{chip.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {chip.name} at {clock}: one decode step\n")
-    print(_times(reports, chip))
-    print(f"\n{_whole_chip(whole, reports, chip)}\n\n{grades(chip)}")
+    print(_times(reports))
+    print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(chip)}")
     return 0
 
 
@@ -92,7 +92,7 @@ def _sweep(args: argparse.Namespace, chip: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
-def _times(reports: list[Report], chip: ChipSpec) -> str:
+def _times(reports: list[Report]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
     def row(name: str, *cells: str) -> list[str]:
@@ -130,20 +130,16 @@ def _times(reports: list[Report], chip: ChipSpec) -> str:
     )
 
 
-def _whole_chip(whole: dict[str, Any], reports: list[Report], chip: ChipSpec) -> str:
-    last = reports[-1]
-
-    def bracket(name: str, b: Bracket, scale: float, published: str) -> list[str]:
-        return [name, *(f"{scale * x:,.1f}" for x in b.totals), published]
+def _whole_chip(whole: dict[str, Any], last: Report) -> str:
+    def bracket(name: str, b: Bracket, scale: float, published: float) -> list[str]:
+        return [name, *(f"{scale * x:,.1f}" for x in (*b.totals, published))]
 
     def total(name: str, b: dict[str, Any]) -> list[str]:
         return [name, *(f"{b[k]:,.0f}" for k in ("low", "mid", "high")), f"{b['published']:,.0f}"]
 
-    power = chip.published.power.value
-    millijoule = f"{1e3 * power / chip.published.rate.value:,.1f}"
     rows = [
-        bracket(f"mJ per token at {last.context:,}", last.energy_j, 1e3, millijoule),
-        bracket("W per card", last.power_w, 1, f"{power:,.0f}"),
+        bracket(f"mJ per token at {last.context:,}", last.energy_j, 1e3, last.published_j),
+        bracket("W per card", last.power_w, 1, last.published_w),
         total("die, mm2", whole["die_area"]),
         total("transistors, billion", whole["transistors"]),
     ]

@@ -63,7 +63,7 @@ class ChipSpec:
         names = dict(self.constants())
         if key not in names:
             near = ", ".join(get_close_matches(key, names)) or ", ".join(names)
-            raise ChipError(f"{key} is an unknown key; try {near}")
+            raise ChipError(f"unknown key {key}; try {near}")
         return names[key]
 
     def with_value(self, key: str, value: float) -> ChipSpec:
@@ -105,23 +105,27 @@ def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
         return _chip(data)
     except ChipError as error:
         message = " ".join(str(error).splitlines())  # a quoted key may hold a line break
-        key = message.split(" ", 1)[0].rstrip(":")
-        raise ChipError(f"{path}, line {_line(text, key)}: {message}") from None
+        raise ChipError(f"{path}, line {_line(text, message)}: {message}") from None
 
 
 def _chip(data: dict[str, Any]) -> ChipSpec:
-    """Every message begins with the key or section that it is about."""
+    """What is there is checked first, so that a wrong value is not hidden by a missing one."""
     head = data.pop("chip", None)
+    kinds = {name: kind for name, kind in get_type_hints(ChipSpec).items() if kind is not str}
+    parts: dict[str, Any] = {}
+    for name, table in data.items():
+        if name == "deployment":
+            parts[name] = _deployments(table)
+        elif name in kinds:
+            parts[name] = _section(name, kinds[name], table)
+    for name in kinds:
+        if name not in parts:
+            raise ChipError(f"section [{name}] is missing")
+    for name in data:
+        if name not in kinds:
+            raise ChipError(f"unknown section [{name}]")
     if not isinstance(head, dict) or set(head) != {"name", "title"}:
         raise ChipError("[chip] must hold name and title")
-    parts: dict[str, Any] = {}
-    for name, kind in get_type_hints(ChipSpec).items():
-        if name == "deployment":
-            parts[name] = _deployments(data.pop(name, None))
-        elif name not in head:
-            parts[name] = _section(name, kind, data.pop(name, None))
-    if data:
-        raise ChipError(f"[{next(iter(data))}] is an unknown section")
     return ChipSpec(name=str(head["name"]), title=str(head["title"]), **parts)
 
 
@@ -136,17 +140,16 @@ def _deployments(tables: Any) -> dict[str, sections.Deployment]:
 
 def _section(name: str, kind: Any, table: Any) -> Any:
     if not isinstance(table, dict):
-        raise ChipError(f"[{name}] is missing")
-    units = sections.units(kind)
-    for key in table:
+        raise ChipError(f"[{name}] must be a section of constants")
+    units, constants = sections.units(kind), {}
+    for key, entry in table.items():
         if key not in units:
-            raise ChipError(f"{name}.{key} is an unknown key; [{name}] has {', '.join(units)}")
+            raise ChipError(f"unknown key {name}.{key}; [{name}] has {', '.join(units)}")
+        constants[key] = _constant(f"{name}.{key}", entry, units[key])
     for key in units:
-        if key not in table:
-            raise ChipError(f"{name}.{key} is missing")
-    return kind(
-        **{key: _constant(f"{name}.{key}", table[key], unit) for key, unit in units.items()}
-    )
+        if key not in constants:
+            raise ChipError(f"key {name}.{key} is missing")
+    return kind(**constants)
 
 
 def _constant(key: str, entry: Any, unit: str) -> Constant:
@@ -157,8 +160,12 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
     if len(numbers) != 3 or not all(is_real(n) for n in numbers):
         raise ChipError(f"{key}: value and range [low, high] must be finite numbers")
     low, high = bounds
-    if not (0 <= low <= high and high > 0) or low < _least(unit):
-        raise ChipError(f"{key}: a range of {low} to {high} makes no sense for {unit}")
+    if not (0 <= low <= high and high > 0):
+        raise ChipError(f"{key}: a range of {low} to {high} makes no sense")
+    if low < _least(unit):
+        raise ChipError(f"{key} divides work into cycles: its range must begin at 1 or above")
+    if not all(isinstance(entry[k], str) and entry[k] for k in ("unit", "source")):
+        raise ChipError(f"{key}: unit and source must be given")
     if entry["unit"] != unit:
         raise ChipError(
             f"{key} = {value} has unit {entry['unit']!r}, not {unit!r} (range {low} to {high})"
@@ -166,8 +173,6 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
     _check_value(key, value, unit, (low, high))
     if entry["grade"] not in GRADES:
         raise ChipError(f"{key}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
-    if not isinstance(entry["source"], str) or not entry["source"]:
-        raise ChipError(f"{key}: a source must be given")
     return Constant(value, unit, (low, high), entry["grade"], entry["source"])
 
 
@@ -189,10 +194,11 @@ def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float])
         raise ChipError(f"{key} = {value} must be a whole number from {low} to {high} {unit}")
 
 
-def _line(text: str, key: str) -> int:
-    """Line of "section.key" or "[section]" in the file; of the last part of it that is there."""
+def _line(text: str, message: str) -> int:
+    """Line of the "section.key" or "[section]" that a message names first; 1 if it is not there."""
+    named = re.search(r"\[([\w.-]+)\]|[\w-]+(?:\.[\w-]+)+", message)
+    wanted = (named[1] or named[0]) if named else ""
     section, found = "", 1
-    wanted = key.strip("[]")
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
         if header:

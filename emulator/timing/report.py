@@ -8,7 +8,8 @@ from typing import Any
 from emulator.chip import Stage
 from emulator.model import LlamaConfig
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.energy import Bracket, card_power, token_energy
+from emulator.timing.energy import Bracket, card_power, die_area, token_energy, transistors
+from emulator.timing.models import kv_sram_bits, rom_bits
 from emulator.timing.prefill import Aggregate, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import stage_cycles, token_cycles, token_work
 from weights.mix import Mix
@@ -32,6 +33,8 @@ class Report:
     prefill: dict[str, int]  # cycles to the first token by hypothesis
     energy_j: Bracket  # of a token
     power_w: Bracket  # of the card
+    published_j: float  # the vendor's power over its rate
+    published_w: float
 
     @property
     def cycles(self) -> int:
@@ -60,8 +63,8 @@ class Report:
                 hypothesis: {"cycles": cycles, "seconds": cycles / self.clock_hz}
                 for hypothesis, cycles in self.prefill.items()
             },
-            "energy_per_token": self.energy_j.to_json("J"),
-            "card_power": self.power_w.to_json("W"),
+            "energy_per_token": self.energy_j.to_json("J") | {"published": self.published_j},
+            "card_power": self.power_w.to_json("W") | {"published": self.published_w},
         }
 
 
@@ -78,14 +81,13 @@ def report(stages: list[Stage], chip: ChipSpec, context: int) -> Report:
         prefill_cycles(stages, chip, context),
         token_energy(chip, work, seconds),
         card_power(chip, work, seconds),
+        chip.published.power.value / chip.published.rate.value,
+        chip.published.power.value,
     )
 
 
 def describe(config: LlamaConfig, mix: Mix, chip: ChipSpec) -> dict[str, Any]:
     """Die and memory of the whole model: estimates beside what is published."""
-    from emulator.timing.energy import die_area, transistors
-    from emulator.timing.models import kv_sram_bits, rom_bits
-
     return {
         "rom_bits": rom_bits(config, mix, int(chip.kv_sram.positions)),
         "kv_sram_bits": kv_sram_bits(config, chip),
