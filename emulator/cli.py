@@ -8,10 +8,25 @@ import sys
 from typing import NoReturn
 
 from emulator import __version__
-from emulator.commands import chat, compile_masks, evaluate, info, models, run
+from emulator.commands import (
+    chat,
+    compare,
+    compile_masks,
+    cycles,
+    evaluate,
+    info,
+    models,
+    run,
+    sensitivity,
+    trace,
+    validate,
+)
 from emulator.errors import EmulatorError
 
-COMMANDS = (chat, run, compile_masks, models, info, evaluate)  # in the order of --help
+COMMANDS = (  # in the order of --help
+    *(chat, run, compile_masks, models, info, evaluate),
+    *(cycles, validate, sensitivity, compare, trace),
+)
 
 
 class Parser(argparse.ArgumentParser):

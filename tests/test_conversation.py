@@ -6,21 +6,13 @@ import pytest
 from conftest import refused
 
 from emulator.chat.conversation import Conversation
-from emulator.chat.generate import (
-    CONTEXT,
-    END,
-    INTERRUPTED,
-    MAX_TOKENS,
-    STOP,
-    generate,
-    prompt_cycles,
-)
+from emulator.chat.generate import CONTEXT, END, INTERRUPTED, MAX_TOKENS, STOP, generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import load_chip
-from emulator.timing.schedule import token_cycles
+from emulator.timing.schedule import prompt_cycles, token_cycles
 from weights.rom import RomImage
 
 SPEC = load_chip()

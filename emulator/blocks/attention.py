@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from types import ModuleType
 
-from emulator.blocks.kv_sram import SCALE_BITS, KvSram
+from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
-from emulator.silicon.cost import Cost, narrow, tree
+from emulator.silicon.cost import WHOLE_VECTOR, Cost, Phase, narrow, stream, tree
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX
 
@@ -34,16 +34,28 @@ class Attention:
         wires.x, wires.x_scale = ops.narrow(mixed, self.constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        """Scores as they are read, a maximum, then probabilities and values in a second pass."""
+        """All scores of a head before its maximum, then its values: a KV head reads its values
+        while the next one reads its keys. The SRAM or the multipliers set the pace.
+        """
         sram = self.sram
-        per_cycle = chip.attention.positions.value
-        sweep = math.ceil(context / per_cycle)
-        scores = sweep + tree(sram.head_dim) + tree(per_cycle)
-        values = sweep + int(chip.attention.softmax_table.value) + tree(per_cycle)
-        kv_heads, width = sram.k.shape[1], sram.heads * sram.head_dim
-        finish = int(chip.vector.divide.value) + narrow(chip, width)
+        width = sram.heads * sram.head_dim
+        position_bits = sram.position_bits(chip)
+        by_reads = 8 * chip.kv_sram.bandwidth.value / position_bits
+        positions = min(by_reads, chip.attention.macs.value / width)  # a cycle
+        sweep = math.ceil(context / positions)
+        side_by_side = tree(chip, positions)
+        pipeline = int(chip.vector.pipeline)
+        scores = tree(chip, sram.head_dim) + pipeline + side_by_side + 1
+        values = int(chip.vector.table) + pipeline + side_by_side + 1
         return Cost(
-            cycles=scores + values + finish,
+            phases=(
+                WHOLE_VECTOR,
+                Phase(sweep, scores, sram.kv_heads),
+                Phase(sweep, values, sram.kv_heads),
+                stream(chip, sram.heads, int(chip.vector.reciprocal)),  # of the sum of p
+                stream(chip, width),
+                *narrow(chip, width),
+            ),
             macs=2 * context * width,
-            sram_bits=2 * context * kv_heads * (8 * sram.head_dim + SCALE_BITS),
+            sram_bits=2 * context * position_bits,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from emulator.blocks.wires import Wires
-from emulator.silicon.cost import Cost
+from emulator.silicon.cost import Cost, Phase
 from emulator.silicon.spec import ChipSpec
 from kernels.pack import PackedMatrix
 
@@ -21,4 +21,4 @@ class Embedding:
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         bits = self.table.columns * self.table.bits
-        return Cost(int(chip.embedding.read.value), rom_bits=bits)
+        return Cost((Phase(1, int(chip.embedding.read)),), rom_bits=bits)

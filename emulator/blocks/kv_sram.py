@@ -15,7 +15,7 @@ import numpy as np
 from emulator.blocks.wires import Int8, Int32, Wires
 from emulator.fixedpoint import LOG2_E, scale_of
 from emulator.model import LlamaConfig
-from emulator.silicon.cost import Cost, hadamard, narrow
+from emulator.silicon.cost import Cost, rotate_narrow
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX
 
@@ -60,9 +60,15 @@ class KvSram:
         self.v[now], self.v_scale[now] = ops.narrow(wires.v, self.v_constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        kv_heads = self.k.shape[1]
-        values = (self.heads + kv_heads) * self.head_dim
-        rotate = hadamard(chip, values, self.head_dim)
-        cycles = rotate + narrow(chip, self.head_dim) + int(chip.kv_sram.write.value)
-        bits = 2 * kv_heads * (8 * self.head_dim + SCALE_BITS)
-        return Cost(cycles, sram_bits=bits)
+        """q and k by heads; v, and the write, end before attention has read the older positions."""
+        values = (self.heads + self.kv_heads) * self.head_dim
+        phases = rotate_narrow(chip, values, self.head_dim, over=self.head_dim)
+        return Cost(phases, sram_bits=2 * self.position_bits(chip))
+
+    @property
+    def kv_heads(self) -> int:
+        return int(self.k.shape[1])
+
+    def position_bits(self, chip: ChipSpec) -> int:
+        """Bits of one position's keys, or values, with their scales."""
+        return self.kv_heads * (int(chip.kv_sram.value_bits) * self.head_dim + SCALE_BITS)

@@ -31,10 +31,10 @@ def layer_blocks(
         sram,
         Attention.of(sram),
         WeightFabric("fabric_o", {"delta": m["o"]}),
-        ResidualAdd(),
+        ResidualAdd(config.hidden),
         norm,
         WeightFabric("fabric_gate_up", {"gate": m["gate"], "up": m["up"]}),
         SwiGlu.of(config.ffn),
         WeightFabric("fabric_down", {"delta": m["down"]}),
-        ResidualAdd(),
+        ResidualAdd(config.hidden),
     ]

@@ -9,7 +9,7 @@ from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int16, Wires
 from emulator.model import LlamaConfig
-from emulator.silicon.cost import Cost
+from emulator.silicon.cost import NOTHING, Cost
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
@@ -25,7 +25,7 @@ class LastToken:
             wires.residual = wires.residual[-1:]
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        return Cost(0)
+        return NOTHING
 
 
 def head_blocks(image: RomImage) -> list[Block]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from emulator.blocks.wires import Wires
-from emulator.silicon.cost import Cost
+from emulator.silicon.cost import Cost, stream
 from emulator.silicon.spec import ChipSpec
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualAdd:
+    hidden: int
     name: str = "residual_add"
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
@@ -19,4 +20,4 @@ class ResidualAdd:
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         """One adder stage behind the fabric's drain; the norm starts on the first sums."""
-        return Cost(1)
+        return Cost((stream(chip, self.hidden, latency=1),))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
-from emulator.silicon.cost import Cost, hadamard, narrow, reduce, stream, tree
+from emulator.silicon.cost import Cost, Phase, narrow, reduce, stream, tree
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import FRACTION, INT8_MAX
 
@@ -41,7 +41,8 @@ class RmsNorm:
         wires.x, wires.x_scale = ops.rms_norm(wires.residual, self.epsilon, self.constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        return Cost(_norm_cycles(chip, self.hidden))
+        """The root goes into the scale, which only the fabric's drain awaits."""
+        return Cost(narrow(chip, self.hidden))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,12 @@ class FinalGain:
         )
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        hidden = self.gain.size
-        m = len(self.mixer)
-        mix = stream(chip, hidden) + tree(m) if m > 1 else 0
-        rotations = 2 * (hadamard(chip, hidden, hidden // m) + mix)
-        cycles = _norm_cycles(chip, hidden) + rotations + stream(chip, hidden)
-        return Cost(cycles, rom_bits=16 * hidden)
-
-
-def _norm_cycles(chip: ChipSpec, hidden: int) -> int:
-    """Sum of squares, then root and reciprocal while the maximum's own reciprocal is formed."""
-    return reduce(chip, hidden) + int(chip.vector.divide.value) + narrow(chip, hidden)
+        """Maximum, rotation, gain; maximum, rotation, and to int8."""
+        hidden, m = self.gain.size, len(self.mixer)
+        peak = reduce(chip, hidden)
+        hadamard = stream(chip, hidden, tree(chip, hidden // m) + 1)
+        mix = Phase(1, int(chip.vector.pipeline) + tree(chip, m))  # across the blocks
+        rotate = (hadamard, mix) if m > 1 else (hadamard,)
+        gain = stream(chip, hidden)
+        phases = (peak, *rotate, gain, peak, *rotate, *narrow(chip, hidden))
+        return Cost(phases, rom_bits=16 * hidden)

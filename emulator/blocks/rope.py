@@ -28,4 +28,4 @@ class Rope:
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         table_bits = 16 * 2 * self.cosine.shape[1]
-        return Cost(stream(chip, self.values), rom_bits=table_bits)
+        return Cost((stream(chip, self.values),), rom_bits=table_bits)

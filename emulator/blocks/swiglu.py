@@ -8,7 +8,7 @@ from types import ModuleType
 
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import power_of_two_block, scale_of
-from emulator.silicon.cost import Cost, hadamard, narrow, stream
+from emulator.silicon.cost import Cost, rotate_narrow, stream
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX
 
@@ -32,5 +32,6 @@ class SwiGlu:
         wires.x, wires.x_scale = ops.rotate_narrow(product, self.block, self.constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        rotate = hadamard(chip, self.ffn, self.block)
-        return Cost(stream(chip, self.ffn) + rotate + narrow(chip, self.ffn))
+        """Table and product as they come, then R4 and int8, each of which needs a maximum."""
+        silu = stream(chip, self.ffn, int(chip.vector.table) + int(chip.vector.pipeline))
+        return Cost((silu, *rotate_narrow(chip, self.ffn, self.block)))

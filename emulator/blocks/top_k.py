@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 
 from emulator.blocks.wires import Wires
-from emulator.silicon.cost import Cost
+from emulator.silicon.cost import Cost, Phase
 from emulator.silicon.spec import ChipSpec
 
 MAX_K = 8  # HC1's API: topk from 1 to 8
@@ -23,4 +24,7 @@ class TopK:
         wires.top = ops.top_k(wires.logits[-1], MAX_K)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
-        return Cost(int(chip.top_k.sort.value))
+        """A tree that merges sorted lists of k: a compare keeps the better half, log2(k) sort."""
+        merges = math.ceil(math.log2(self.vocabulary))
+        levels = merges * (1 + math.ceil(math.log2(chip.top_k.width.value)))
+        return Cost((Phase(1, math.ceil(levels / chip.vector.levels.value)),))

@@ -30,9 +30,11 @@ class WeightFabric:
             setattr(wires, wire, out)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
+        """Matrices side by side take the same inputs, so the widest codes set the time."""
         matrices = self.matrices.values()
+        widest = max(matrices, key=lambda m: m.bits)
         return Cost(
-            cycles=max(fabric_pass(chip, m.columns, m.bits) for m in matrices),
+            (fabric_pass(chip, widest.columns, widest.bits),),
             macs=sum(m.rows * m.columns for m in matrices),
             rom_bits=sum(m.stored_bits for m in matrices),
         )

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emulator.chat.sampler import Sampler
-from emulator.chip import Chip, Stage
+from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import token_cycles
+from emulator.timing.schedule import prompt_cycles, token_cycles
 
 # Why an answer ended:
 END = "end"  # the model said so
@@ -96,24 +96,3 @@ def generate(
     answer.host_seconds = time.perf_counter() - begin
     answer.logits_sha256 = digest.hexdigest()
     return answer
-
-
-def prompt_cycles(stages: list[Stage], spec: ChipSpec, start: int, count: int) -> Counter[str]:
-    """Cycles by block of `count` prompt tokens from position `start` on; the head runs once.
-
-    Cost never falls as the context grows. A block that asks the same of the first and of the
-    last token therefore asks it of all; only attention has to be added up token by token.
-    """
-    first, last = start + 1, start + count
-    cycles: Counter[str] = Counter()
-    for stage in stages:
-        for block in stage.blocks:
-            low, high = (block.cost(spec, context).cycles for context in (first, last))
-            if stage.name == "head":
-                cycles[block.name] += high
-            elif low == high:
-                cycles[block.name] += count * low
-            else:
-                contexts = range(first, last + 1)
-                cycles[block.name] += sum(block.cost(spec, n).cycles for n in contexts)
-    return cycles

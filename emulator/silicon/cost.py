@@ -1,36 +1,66 @@
-"""Cycles and work of one operation on a given chip; blocks add these up.
+"""Cycles and work of one operation on a given chip; blocks put these together.
 
-A block's cycles are what it adds to a token's critical path, given that its consumer starts on
-the first values that leave it. Time depends on shapes and position, never on data.
+A vector crosses the chip as a wave: its first values leave a unit at one cycle, its last at
+another. A unit is a phase: it takes so many cycles to take the vector in, has a latency from a
+value in to its result out, and treats the vector in one or many parts that do not wait for each
+other. An elementwise unit has many, so its consumer starts at once; a sum or a maximum has one,
+so nothing leaves before the last value is in. Time depends on shapes and position, never on data.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emulator.silicon.spec import ChipSpec
 
 
+class Wave(NamedTuple):
+    """Cycles at which the first and the last values of a vector are there."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One unit's part in a token's path."""
+
+    take: int  # cycles to take the vector in, at least 1
+    latency: int  # from a value in to its result out
+    parts: int = 1  # pieces of the vector that do not wait for each other
+
+    def after(self, wave: Wave) -> Wave:
+        """The wave that leaves, of a wave that comes in no faster than `take` allows."""
+        span = max(self.take, wave.last - wave.first + 1)
+        part = -(-span // self.parts)
+        return Wave(wave.first + part - 1 + self.latency, wave.first + span - 1 + self.latency)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one block spends on one token."""
+    """What one block spends on one token: its phases in order, and its work."""
 
-    cycles: int
+    phases: tuple[Phase, ...] = ()
     macs: int = 0  # multiply-accumulates of weights, or of attention
     rom_bits: int = 0  # read from the masks
     sram_bits: int = 0  # read from or written to the KV SRAM
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.cycles + other.cycles,
-            self.macs + other.macs,
-            self.rom_bits + other.rom_bits,
-            self.sram_bits + other.sram_bits,
-        )
+    def after(self, wave: Wave) -> Wave:
+        """The wave that leaves the block's last phase."""
+        for phase in self.phases:
+            wave = phase.after(wave)
+        return wave
+
+    @property
+    def cycles(self) -> int:
+        """From a vector that is there to the last value out, of this block alone."""
+        return self.after(Wave(0, 0)).last
 
 
-NOTHING = Cost(0)
+NOTHING = Cost()
+WHOLE_VECTOR = Phase(1, 0)  # holds the vector back until its last value is in
 
 
 def passes(chip: ChipSpec, values: int) -> int:
@@ -38,35 +68,60 @@ def passes(chip: ChipSpec, values: int) -> int:
     return math.ceil(values / chip.vector.lanes.value)
 
 
-def tree(inputs: float) -> int:
-    """Stages of an adder or compare tree over `inputs`."""
-    return math.ceil(math.log2(inputs)) if inputs > 1 else 0
+def tree(chip: ChipSpec, inputs: float) -> int:
+    """Cycles of an adder or compare tree over `inputs`, several levels a cycle."""
+    return math.ceil(math.ceil(math.log2(inputs)) / chip.vector.levels.value) if inputs > 1 else 0
 
 
-def stream(chip: ChipSpec, values: int) -> int:
-    """An elementwise unit: fill of its pipeline, then as many cycles as the values need."""
-    return int(chip.vector.pipeline.value) + passes(chip, values) - 1
+def stream(chip: ChipSpec, values: int, latency: int | None = None) -> Phase:
+    """An elementwise unit: its pipeline fills, then a result leaves for every pass."""
+    take = passes(chip, values)
+    return Phase(take, int(chip.vector.pipeline) if latency is None else latency, take)
 
 
-def reduce(chip: ChipSpec, values: int) -> int:
-    """Sum or maximum over `values`: taken in, then down the tree of the lanes."""
-    return passes(chip, values) + tree(min(values, chip.vector.lanes.value))
+def reduce(chip: ChipSpec, values: int, over: int | None = None) -> Phase:
+    """Sums or maxima over every `over` of `values` (all of them), down the tree, then a register.
+
+    With several sums in a vector, the first is out before the last values are in.
+    """
+    over = values if over is None else over
+    inputs = min(over, chip.vector.lanes.value)
+    return Phase(passes(chip, values), tree(chip, inputs) + 1, values // over)
 
 
-def fabric_pass(chip: ChipSpec, columns: int, bits: int) -> int:
-    """A matrix-vector product: inputs G a cycle to all rows, then the adders and scales drain."""
+def narrow(chip: ChipSpec, values: int, over: int | None = None) -> tuple[Phase, ...]:
+    """To int8: absolute maximum, its reciprocal, and the values multiplied by it."""
+    return (
+        reduce(chip, values, over),
+        stream(chip, values // (over or values), int(chip.vector.reciprocal)),
+        stream(chip, values),
+    )
+
+
+def rotate_narrow(
+    chip: ChipSpec, values: int, block: int, over: int | None = None
+) -> tuple[Phase, ...]:
+    """To int16 by the maximum's bit length, log2(block) levels of adders, then to int8."""
+    return (
+        reduce(chip, values, over),
+        stream(chip, values, tree(chip, block) + 1),
+        *narrow(chip, values, over),
+    )
+
+
+def fabric_pass(chip: ChipSpec, columns: int, bits: int) -> Phase:
+    """A matrix-vector product: inputs G a cycle to all rows, then the adders and scales drain.
+
+    A weight wider than a cell lies in several cells, whose products meet in the adder tree; cells
+    that the array cannot select in one cycle cost another.
+    """
+    cells = math.ceil(bits / chip.fabric.cell_bits.value)
+    turns = math.ceil(cells / chip.fabric.cells.value)
     lanes = chip.fabric.lanes.value
-    feed = math.ceil(columns / lanes)
-    split = chip.fabric.split_code.value if bits > 4 else 0
-    drain = tree(lanes) + split + chip.fabric.scale_drain.value
-    return int(chip.fabric.alphabet_setup.value + feed + drain)
-
-
-def narrow(chip: ChipSpec, values: int) -> int:
-    """Absolute maximum, its reciprocal, and the first multiplications by it."""
-    return reduce(chip, values) + int(chip.vector.divide.value) + int(chip.vector.pipeline.value)
-
-
-def hadamard(chip: ChipSpec, values: int, block: int) -> int:
-    """log2(block) stages of adders, pipelined."""
-    return tree(block) + passes(chip, values) - 1
+    return Phase(
+        take=math.ceil(columns / lanes) * turns,
+        latency=int(chip.fabric.alphabet_setup)
+        + tree(chip, lanes * cells)
+        + 1  # the accumulator
+        + int(chip.fabric.scale_drain),
+    )

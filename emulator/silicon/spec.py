@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from emulator.errors import ChipError
 from emulator.fields import is_real
+from emulator.silicon import sections
+from emulator.silicon.sections import GRADES, Constant
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,63 +21,8 @@ else:
     import tomli as tomllib
 
 DEFAULT_CHIP = Path(__file__).with_name("hc1.toml")
-GRADES = ("official", "observed", "estimate", "assumed")
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-DIVISORS = (".frequency", ".lanes", ".positions")  # values a cycle, or a second
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """One constant of the silicon and how well it is known."""
-
-    value: float
-    unit: str
-    range: tuple[float, float]
-    grade: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    frequency: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Fabric:
-    lanes: Constant
-    alphabet_setup: Constant
-    scale_drain: Constant
-    split_code: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    lanes: Constant
-    pipeline: Constant
-    divide: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    read: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    positions: Constant
-    softmax_table: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class KvSram:
-    write: Constant
-    positions: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    width: Constant
-    sort: Constant
+WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +31,18 @@ class ChipSpec:
 
     name: str
     title: str
-    clock: Clock
-    fabric: Fabric
-    vector: Vector
-    embedding: Embedding
-    attention: Attention
-    kv_sram: KvSram
-    top_k: TopK
+    clock: sections.Clock
+    fabric: sections.Fabric
+    vector: sections.Vector
+    embedding: sections.Embedding
+    kv_sram: sections.KvSram
+    attention: sections.Attention
+    top_k: sections.TopK
+    energy: sections.Energy
+    area: sections.Area
+    transistors: sections.Transistors
+    published: sections.Published
+    deployment: dict[str, sections.Deployment]  # by name, oldest first
 
     @property
     def clock_hz(self) -> float:
@@ -98,69 +52,160 @@ class ChipSpec:
         """Every constant as ("section.key", Constant)."""
         for section in fields(self):
             value = getattr(self, section.name)
-            if not isinstance(value, str):
-                for key in fields(value):
-                    yield f"{section.name}.{key.name}", getattr(value, key.name)
+            if isinstance(value, dict):
+                for name, table in value.items():
+                    yield from _constants_of(f"{section.name}.{name}", table)
+            elif not isinstance(value, str):
+                yield from _constants_of(section.name, value)
+
+    def constant(self, key: str) -> Constant:
+        """The constant "section.key". Raises ChipError, with near keys, if there is none."""
+        names = dict(self.constants())
+        if key not in names:
+            near = ", ".join(get_close_matches(key, names)) or ", ".join(names)
+            raise ChipError(f"unknown key {key}; try {near}")
+        return names[key]
+
+    def with_value(self, key: str, value: float) -> ChipSpec:
+        """A variant of the chip with one constant changed; `key` is "section.key".
+
+        Raises ChipError, naming key and range, for an unknown key or a value outside its range.
+        """
+        constant = self.constant(key)
+        _check_value(key, value, constant.unit, constant.range)
+        section, name = key.rsplit(".", 1)
+        changed = {name: replace(constant, value=value)}
+        if section.startswith("deployment."):
+            place = section.removeprefix("deployment.")
+            one = replace(self.deployment[place], **changed)
+            return replace(self, deployment={**self.deployment, place: one})
+        part: Any = replace(getattr(self, section), **changed)
+        return replace(self, **{section: part})
+
+
+def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
+    for key in fields(section):
+        yield f"{name}.{key.name}", getattr(section, key.name)
 
 
 def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
     """Read and check a chip description.
 
-    Raises ChipError, naming file and key, for a file that is not TOML, an unknown or missing
-    key, a constant without grade or source, or a value outside its range.
+    Raises ChipError, naming file, line and key, for a file that is not TOML, an unknown or missing
+    key, a constant without grade or source, another unit, or a value outside its range.
     """
     try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
+        text = path.read_text("utf-8")
+        data = tomllib.loads(text)
     except OSError as error:
         raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, too long a number, too deep
         raise ChipError(f"{path}: not TOML: {error}") from None
+    try:
+        return _chip(data)
+    except ChipError as error:
+        message = " ".join(str(error).splitlines())  # a quoted key may hold a line break
+        raise ChipError(f"{path}, line {_line(text, message)}: {message}") from None
+
+
+def _chip(data: dict[str, Any]) -> ChipSpec:
+    """What is there is checked first, so that a wrong value is not hidden by a missing one."""
     head = data.pop("chip", None)
+    kinds = {name: kind for name, kind in get_type_hints(ChipSpec).items() if kind is not str}
+    parts: dict[str, Any] = {}
+    for name, table in data.items():
+        if name == "deployment":
+            parts[name] = _deployments(table)
+        elif name in kinds:
+            parts[name] = _section(name, kinds[name], table)
+    for name in kinds:
+        if name not in parts:
+            raise ChipError(f"section [{name}] is missing")
+    for name in data:
+        if name not in kinds:
+            raise ChipError(f"unknown section [{name}]")
     if not isinstance(head, dict) or set(head) != {"name", "title"}:
-        raise ChipError(f"{path}: [chip] must hold name and title")
-    sections = {}
-    hints = get_type_hints(ChipSpec)
-    for section, kind in hints.items():
-        if section in ("name", "title"):
-            continue
-        table = data.pop(section, None)
-        if not isinstance(table, dict):
-            raise ChipError(f"{path}: section [{section}] is missing")
-        keys = [f.name for f in fields(kind)]
-        _same_keys(path, section, table, keys)
-        sections[section] = kind(
-            **{key: _constant(f"{path}: {section}.{key}", table[key]) for key in keys}
-        )
-    if data:
-        raise ChipError(f"{path}: unknown section [{next(iter(data))}]")
-    return ChipSpec(name=str(head["name"]), title=str(head["title"]), **sections)
+        raise ChipError("[chip] must hold name and title")
+    return ChipSpec(name=str(head["name"]), title=str(head["title"]), **parts)
 
 
-def _same_keys(path: Path, section: str, table: dict[str, Any], keys: list[str]) -> None:
-    for key in table:
-        if key not in keys:
-            raise ChipError(f"{path}: unknown key {section}.{key}")
-    for key in keys:
-        if key not in table:
-            raise ChipError(f"{path}: key {section}.{key} is missing")
+def _deployments(tables: Any) -> dict[str, sections.Deployment]:
+    if not isinstance(tables, dict) or not tables:
+        raise ChipError("[deployment] must hold at least one named deployment")
+    return {
+        name: _section(f"deployment.{name}", sections.Deployment, table)
+        for name, table in tables.items()
+    }
 
 
-def _constant(where: str, entry: Any) -> Constant:
+def _section(name: str, kind: Any, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise ChipError(f"[{name}] must be a section of constants")
+    units, constants = sections.units(kind), {}
+    for key, entry in table.items():
+        if key not in units:
+            raise ChipError(f"unknown key {name}.{key}; [{name}] has {', '.join(units)}")
+        constants[key] = _constant(f"{name}.{key}", entry, units[key])
+    for key in units:
+        if key not in constants:
+            raise ChipError(f"key {name}.{key} is missing")
+    return kind(**constants)
+
+
+def _constant(key: str, entry: Any, unit: str) -> Constant:
     if not isinstance(entry, dict) or set(entry) != CONSTANT_KEYS:
-        raise ChipError(f"{where} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
+        raise ChipError(f"{key} must hold exactly {', '.join(sorted(CONSTANT_KEYS))}")
     value, bounds = entry["value"], entry["range"]
     numbers = [value, *bounds] if isinstance(bounds, list) else []
     if len(numbers) != 3 or not all(is_real(n) for n in numbers):
-        raise ChipError(f"{where}: value and range [low, high] must be finite numbers")
-    if not bounds[0] <= value <= bounds[1]:
-        raise ChipError(f"{where} = {value} is outside its range {bounds[0]} to {bounds[1]}")
-    if bounds[0] < 0 or bounds[1] == 0:
-        raise ChipError(f"{where}: a range of {bounds[0]} to {bounds[1]} makes no sense")
-    if where.endswith(DIVISORS) and bounds[0] < 1:
-        raise ChipError(f"{where} divides work into cycles: its range must begin at 1 or above")
-    if entry["grade"] not in GRADES:
-        raise ChipError(f"{where}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
+        raise ChipError(f"{key}: value and range [low, high] must be finite numbers")
+    low, high = bounds
+    if not (0 <= low <= high and high > 0):
+        raise ChipError(f"{key}: a range of {low} to {high} makes no sense")
+    if low < _least(unit):
+        raise ChipError(f"{key} divides work into cycles: its range must begin at 1 or above")
     if not all(isinstance(entry[k], str) and entry[k] for k in ("unit", "source")):
-        raise ChipError(f"{where}: unit and source must be given")
-    return Constant(value, entry["unit"], (bounds[0], bounds[1]), entry["grade"], entry["source"])
+        raise ChipError(f"{key}: unit and source must be given")
+    if entry["unit"] != unit:
+        raise ChipError(
+            f"{key} = {value} has unit {entry['unit']!r}, not {unit!r} (range {low} to {high})"
+        )
+    _check_value(key, value, unit, (low, high))
+    if entry["grade"] not in GRADES:
+        raise ChipError(f"{key}: grade {entry['grade']!r} is none of {', '.join(GRADES)}")
+    return Constant(value, unit, (low, high), entry["grade"], entry["source"])
+
+
+def whole(unit: str) -> bool:
+    """Whether a constant of this unit counts things."""
+    return unit.endswith("/cycle") or unit in WHOLE
+
+
+def _least(unit: str) -> int:
+    """A latency may be nothing, and so may a cost; what is divided by may not."""
+    return 1 if unit == "Hz" or (whole(unit) and unit != "cycles") else 0
+
+
+def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if not low <= value <= high:
+        raise ChipError(f"{key} = {value} is outside its range {low} to {high} {unit}")
+    if whole(unit) and value != int(value):
+        raise ChipError(f"{key} = {value} must be a whole number from {low} to {high} {unit}")
+
+
+def _line(text: str, message: str) -> int:
+    """Line of the "section.key" or "[section]" that a message names first; 1 if it is not there."""
+    named = re.search(r"\[([\w.-]+)\]|[\w-]+(?:\.[\w-]+)+", message)
+    wanted = (named[1] or named[0]) if named else ""
+    section, found = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            section = header[1].replace('"', "").replace("'", "")
+            if section in (wanted, wanted.rpartition(".")[0]):
+                found = number
+        name = re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line)
+        if name and f"{section}.{name[1]}" == wanted:
+            return number
+    return found

@@ -1,0 +1,120 @@
+"""The options of every command that asks about a chip without running it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ChipError, UsageError
+
+if TYPE_CHECKING:
+    from emulator.chip import Stage
+    from emulator.model import LlamaConfig
+    from emulator.silicon.spec import ChipSpec
+    from weights.mix import Mix
+
+
+def add_shape_options(parser: argparse.ArgumentParser) -> None:
+    """--model, by its shape, and --mix."""
+    parser.add_argument("--model", default="llama-3.1-8b", help="a known shape; llama-3.1-8b")
+    add_mix_option(parser)
+
+
+def add_mix_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mix", help="bits by tensor; 3,embedding=6,head=6")
+
+
+def add_chip_options(parser: argparse.ArgumentParser) -> None:
+    """--chip, --set and --json."""
+    parser.add_argument(
+        "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one of its constants",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_plot_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: a .svg, .png or .pdf")
+
+
+def chip_of(args: argparse.Namespace) -> ChipSpec:
+    """The description that --chip and --set ask for."""
+    from emulator.silicon.spec import DEFAULT_CHIP, load_chip
+
+    chip = load_chip(args.chip or DEFAULT_CHIP)
+    for text in args.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write section.key=value, such as fabric.lanes=32")
+        try:
+            low, high = chip.constant(key).range
+            chip = chip.with_value(key, _number(value))
+        except ValueError:
+            unit = chip.constant(key).unit
+            wanted = f"{key} is a number from {low} to {high} {unit}"
+            raise UsageError(f"--set {text}: {value!r} is none; {wanted}") from None
+        except ChipError as error:
+            raise ChipError(f"--set {text}: {error}") from None
+    return chip
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def model_of(args: argparse.Namespace) -> tuple[LlamaConfig, Mix, list[Stage]]:
+    """Shape, mix and blocks of the model that --model and --mix ask for."""
+    from emulator.timing.models import HC1_MIX, blank_stages, known_model
+    from weights.mix import Mix
+
+    config, mix = known_model(args.model), Mix.parse(args.mix or HC1_MIX)
+    return config, mix, blank_stages(config, mix)
+
+
+def contexts_of(text: str, chip: ChipSpec) -> list[int]:
+    """ "1,1024,6144" as positions that the chip has. Raises UsageError for anything else."""
+    most = int(chip.kv_sram.positions)
+    try:
+        contexts = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--context {text}: write numbers with commas, such as 1,1024") from None
+    for context in contexts:
+        if not 1 <= context <= most:
+            raise UsageError(f"--context {context}: the chip has positions 1 to {most}")
+    return contexts
+
+
+def assumptions(chip: ChipSpec) -> list[dict[str, Any]]:
+    """Every constant with its grade, range and source."""
+    return [
+        {
+            "key": key,
+            "value": c.value,
+            "unit": c.unit,
+            "range": list(c.range),
+            "grade": c.grade,
+            "source": c.source,
+        }
+        for key, c in chip.constants()
+    ]
+
+
+def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
+    """Draw to a file. Raises UsageError without matplotlib, or where the file cannot be written."""
+    try:
+        draw(path)
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'hardwired-llama[plot]'") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None

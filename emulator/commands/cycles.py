@@ -1,0 +1,147 @@
+"""`cycles`: the time of a token, by block, layer and context, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from emulator.commands.chip_options import (
+    add_chip_options,
+    add_plot_option,
+    add_shape_options,
+    assumptions,
+    chip_of,
+    contexts_of,
+    model_of,
+    save_plot,
+)
+from emulator.commands.table import grades, table
+
+if TYPE_CHECKING:
+    from emulator.chip import Stage
+    from emulator.silicon.spec import ChipSpec
+    from emulator.timing.energy import Bracket
+    from emulator.timing.report import Report
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("cycles", help="a token's time by block, layer and context")
+    add_shape_options(parser)
+    add_chip_options(parser)
+    parser.add_argument(
+        "--context", default="1,1536,6144", help="positions a token attends to, itself included"
+    )
+    parser.add_argument(
+        "--sweep",
+        metavar="KEY=LOW:HIGH:COUNT",
+        help="instead: the rate over values of one constant, at the first context",
+    )
+    add_plot_option(parser)
+    parser.set_defaults(command=_cycles)
+
+
+def _cycles(args: argparse.Namespace) -> int:
+    from emulator.timing.pictures import cycles_by_context
+    from emulator.timing.report import describe, report
+
+    chip = chip_of(args)
+    config, mix, stages = model_of(args)
+    if args.sweep:
+        return _sweep(args, chip, stages)
+    reports = [report(stages, chip, context) for context in contexts_of(args.context, chip)]
+    whole = describe(config, mix, chip)
+    if args.plot:
+        save_plot(args.plot, lambda path: cycles_by_context(path, reports, args.model))
+    if args.json:
+        head = {"schema": 1, "model": args.model, "mix": mix.text, "chip": chip.name}
+        print(
+            json.dumps(
+                {
+                    **head,
+                    "clock_hz": chip.clock_hz,
+                    **reports[0].to_json(),
+                    "contexts": [r.to_json() for r in reports],
+                    **whole,
+                    "assumptions": assumptions(chip),
+                }
+            )
+        )
+        return 0
+    clock = f"{chip.clock_hz / 1e9:.3g} GHz"
+    print(f"{args.model}, mix {mix.text}, on {chip.name} at {clock}: one decode step\n")
+    print(_times(reports))
+    print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(chip)}")
+    return 0
+
+
+def _sweep(args: argparse.Namespace, chip: ChipSpec, stages: list[Stage]) -> int:
+    from emulator.timing.sensitivity import sweep, values_of
+
+    context = contexts_of(args.context, chip)[0]
+    key, values = values_of(args.sweep, chip)
+    pairs = sweep(stages, chip, key, values, context)
+    if args.json:
+        rows = [{"value": value, "tokens_per_second": rate} for value, rate in pairs]
+        head = {"schema": 1, "model": args.model, "chip": chip.name, "context": context}
+        print(json.dumps(head | {"key": key, "rows": rows}))
+        return 0
+    lines = [[f"{value:,.12g}", f"{rate:,.0f}"] for value, rate in pairs]
+    print(f"{table([key, 'tok/s, one user'], lines)}\n\n{grades(chip)}")
+    return 0
+
+
+def _times(reports: list[Report]) -> str:
+    from emulator.timing.report import ONE_USER, PIPELINED
+
+    def row(name: str, *cells: str) -> list[str]:
+        return [name, *cells]
+
+    first = reports[0]
+    layers = [name for name in first.by_layer if name.startswith("layer ")]
+    blocks = [row(name, *(f"{r.by_block[name]:,}" for r in reports)) for name in first.by_block]
+    stages = [
+        row("embedding", *(f"{r.by_layer['embedding']:,}" for r in reports)),
+        row(f"each of {len(layers)} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
+        row("head", *(f"{r.by_layer['head']:,}" for r in reports)),
+    ]
+    totals = [
+        row("cycles per token", *(f"{r.cycles:,}" for r in reports)),
+        row("us per token", *(f"{r.seconds * 1e6:,.2f}" for r in reports)),
+        row("tok/s, one user [1]", *(f"{1 / r.seconds:,.0f}" for r in reports)),
+        row("tok/s, pipelined [2]", *(f"{r.aggregate.tokens_per_second:,.0f}" for r in reports)),
+        row("  of so many users", *(f"{r.aggregate.users}" for r in reports)),
+        *(
+            row(
+                f"TTFT ms, {name}", *(f"{1e3 * r.prefill[name] / r.clock_hz:,.2f}" for r in reports)
+            )
+            for name in first.prefill
+        ),
+    ]
+    contexts = [f"{r.context:,}" for r in reports]
+    return "\n\n".join(
+        [
+            table(["cycles by block, at context", *contexts], blocks),
+            table(["cycles by layer", *contexts], stages),
+            table(["sums; prompt of the same length", *contexts], totals),
+            f"[1] {ONE_USER}\n[2] {PIPELINED}",
+        ]
+    )
+
+
+def _whole_chip(whole: dict[str, Any], last: Report) -> str:
+    def bracket(name: str, b: Bracket, scale: float, published: float) -> list[str]:
+        return [name, *(f"{scale * x:,.1f}" for x in (*b.totals, published))]
+
+    def total(name: str, b: dict[str, Any]) -> list[str]:
+        return [name, *(f"{b[k]:,.0f}" for k in ("low", "mid", "high")), f"{b['published']:,.0f}"]
+
+    rows = [
+        bracket(f"mJ per token at {last.context:,}", last.energy_j, 1e3, last.published_j),
+        bracket("W per card", last.power_w, 1, last.published_w),
+        total("die, mm2", whole["die_area"]),
+        total("transistors, billion", whole["transistors"]),
+    ]
+    bits = f"ROM {whole['rom_bits'] / 1e9:.2f} Gbit, KV SRAM {whole['kv_sram_bits'] / 1e9:.2f} Gbit"
+    return f"{table(['estimate', 'low', 'mid', 'high', 'published'], rows)}\n{bits}"

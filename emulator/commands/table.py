@@ -1,0 +1,34 @@
+"""Tables on a terminal and a few words about where their numbers come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emulator.silicon.spec import ChipSpec
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns two spaces apart: the first flush left, those of numbers (or "-") flush right."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [i > 0 and all(_number(row[i]) for row in cells[1:]) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = zip(row, widths, right, strict=True)
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in padded).rstrip()
+
+    return "\n".join([line(cells[0]), "  ".join("-" * w for w in widths), *map(line, cells[1:])])
+
+
+def _number(cell: str) -> bool:
+    return cell[:1] in "+-" or cell[:1].isdigit()
+
+
+def grades(chip: ChipSpec) -> str:
+    """How many constants of the chip are official, observed, estimated or assumed."""
+    counts = Counter(constant.grade for _, constant in chip.constants())
+    known = ", ".join(f"{count} {grade}" for grade, count in counts.most_common())
+    return f"Estimates: the chip's constants are {known}; see docs/timing.md."

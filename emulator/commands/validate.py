@@ -1,0 +1,127 @@
+"""`validate`: the time model against public telemetry of the real chip, row by row."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.commands.chip_options import (
+    add_chip_options,
+    add_plot_option,
+    add_shape_options,
+    chip_of,
+    model_of,
+    save_plot,
+)
+from emulator.commands.table import grades, table
+
+if TYPE_CHECKING:
+    from emulator.timing.telemetry import Record
+    from emulator.timing.validate import Compared, Row
+
+WHY_N_MINUS_1 = (
+    "A reported rate is N tokens over the time of N - 1 steps, since the first token belongs to "
+    "ttft; the decode step here is that time over N - 1, and the predicted rate is N / (N - 1) "
+    "over the predicted step."
+)
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("validate", help="the time model against real telemetry")
+    add_shape_options(parser)
+    add_chip_options(parser)
+    parser.add_argument("--records", type=Path, metavar="FILE", help="telemetry like records.json")
+    add_plot_option(parser)
+    parser.set_defaults(command=_validate)
+
+
+def _validate(args: argparse.Namespace) -> int:
+    from emulator.timing.pictures import predicted_against_measured
+    from emulator.timing.telemetry import RECORDS, read_records
+    from emulator.timing.validate import compare, headline, reasons_against, summary
+
+    chip = chip_of(args)
+    _, _, stages = model_of(args)
+    records, figures = read_records(args.records or RECORDS)
+    reasons = [reasons_against(record, chip) for record in records]
+    believed = [r for r, why in zip(records, reasons, strict=True) if not why]
+    rows = {id(record): compare(record, stages, chip) for record in believed}
+    published = headline(figures, stages, chip)
+    if args.plot:
+        save_plot(args.plot, lambda path: predicted_against_measured(path, list(rows.values())))
+    if args.json:
+        report = {
+            "schema": 1,
+            "model": args.model,
+            "chip": chip.name,
+            "rows": [
+                _row_json(record, why, rows.get(id(record)))
+                for record, why in zip(records, reasons, strict=True)
+            ],
+            "headline": {name: compared.to_json() for name, compared in published.items()},
+            "summary": summary(list(rows.values())),
+            "reported_rate_means": WHY_N_MINUS_1,
+        }
+        print(json.dumps(report))
+        return 0
+    print(_text(list(rows.values()), published, summary(list(rows.values()))))
+    refused = [(r.id, "; ".join(why)) for r, why in zip(records, reasons, strict=True) if why]
+    if refused:
+        print(f"\n{table(['not believed', 'why'], refused)}")
+    print(f"\n{WHY_N_MINUS_1}\n{grades(chip)}")
+    return 0
+
+
+def _row_json(record: Record, reasons: list[str], row: Row | None) -> dict[str, Any]:
+    def by_hypothesis(pairs: dict[str, Compared]) -> dict[str, Any]:
+        return {name: compared.to_json() for name, compared in pairs.items()}
+
+    return {
+        "id": record.id,
+        "accepted": row is not None,
+        "reasons": reasons,
+        "deployment": row and row.deployment,
+        "prefill_tokens": record.prefill_tokens,
+        "decode_tokens": record.decode_tokens,
+        "decode_step_us": row and row.decode_step_us.to_json(),
+        "reported_rate": row and row.reported_rate.to_json(),
+        "ttft_us": row and by_hypothesis(row.ttft_us),
+        "total_time_us": row and by_hypothesis(row.total_time_us),
+    }
+
+
+def _text(rows: list[Row], published: dict[str, Compared], errors: dict[str, Any]) -> str:
+    def cells(compared: Compared, digits: int = 1) -> list[str]:
+        numbers = (compared.measured, compared.predicted)
+        return [*(f"{n:,.{digits}f}" for n in numbers), f"{compared.error:+.1%}"]
+
+    def section(name: str, pairs: list[tuple[str, Compared]], digits: int = 1) -> str:
+        head = [name, "measured", "predicted", "error"]
+        return table(head, [[row_id, *cells(compared, digits)] for row_id, compared in pairs])
+
+    parts = []
+    if rows:
+        parts = [
+            section("decode step, us", [(r.id, r.decode_step_us) for r in rows], 2),
+            section("reported rate, tok/s", [(r.id, r.reported_rate) for r in rows], 0),
+        ]
+        for hypothesis in rows[0].ttft_us:
+            ttft = [(r.id, r.ttft_us[hypothesis]) for r in rows]
+            total = [(r.id, r.total_time_us[hypothesis]) for r in rows]
+            parts += [section(f"TTFT, us, {hypothesis} prefill", ttft, 0)]
+            parts += [section(f"total time, us, {hypothesis} prefill", total, 0)]
+    if published:
+        parts.append(section("vendor's figures, tok/s", list(published.items()), 0))
+    return "\n\n".join([*parts, _errors(errors)])
+
+
+def _errors(errors: dict[str, Any]) -> str:
+    if not errors:
+        return "No record can be believed."
+    named = {"decode step": errors["decode_step"]}
+    named |= {f"TTFT, {name} prefill": error for name, error in errors["ttft"].items()}
+    rows = [[name, f"{e['mean']:.1%}", f"{e['max']:.1%}"] for name, e in named.items()]
+    return table(["absolute error", "mean", "largest"], rows)

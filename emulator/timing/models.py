@@ -1,0 +1,128 @@
+"""Models whose shape is known without a checkpoint, and a chip of that shape with blank masks.
+
+Time depends on shapes alone, so the blocks of a blank chip cost what those of a real one do. Its
+arrays are views of a single zero: nothing is allocated, and nothing can be computed with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.blocks.kv_sram import KvSram
+from emulator.chip import Stage, build_stages
+from emulator.errors import UsageError
+from emulator.fixedpoint import power_of_two_block
+from emulator.model import LlamaConfig, RopeScaling
+from emulator.silicon.spec import ChipSpec
+from kernels.pack import TILE_BYTES, PackedMatrix, row_tiles
+from weights.checkpoint import LAYER_MATRICES
+from weights.mix import Mix
+from weights.quantize import GROUP
+from weights.rom import RomImage, expected_matrices
+
+HC1_MIX = "3,embedding=6,head=6"  # 3 and 6 bits are official, which tensor has which is not
+
+
+def _llama(
+    hidden: int, layers: int, heads: int, kv_heads: int, head_dim: int, ffn: int, tied: bool
+) -> LlamaConfig:
+    """A Llama 3 with its vocabulary; `rope_scaling` does not touch the time."""
+    return LlamaConfig(
+        hidden, layers, heads, kv_heads, head_dim, ffn, 128256, 131072, 1e-5, 500000.0,
+        RopeScaling(8.0, 1.0, 4.0, 8192), tied, 128000, (128001, 128008, 128009),
+    )  # fmt: skip
+
+
+MODELS = {
+    "llama-3.1-8b": _llama(4096, 32, 32, 8, 128, 14336, tied=False),
+    "llama-3.2-1b": _llama(2048, 16, 32, 8, 64, 8192, tied=True),
+    "llama-3.2-3b": _llama(3072, 28, 24, 8, 128, 8192, tied=True),
+    "smollm2-135m": LlamaConfig(
+        576, 30, 9, 3, 64, 1536, 49152, 8192, 1e-5, 100000.0, None, True, 1, (2,)
+    ),
+}
+
+
+def known_model(name: str) -> LlamaConfig:
+    """Raises UsageError with the known names."""
+    if name not in MODELS:
+        raise UsageError(f"--model {name}: the known shapes are {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def blank_stages(config: LlamaConfig, mix: Mix) -> list[Stage]:
+    """The blocks of a chip with this model, as `build_stages` makes them, with blank masks.
+
+    Layers with the same code widths share one set of blocks, so that a schedule computes it once.
+    """
+    embedding, _, head = _one_layer(config, mix)
+    layers = []
+    of_widths: dict[tuple[int, ...], Stage] = {}
+    for i in range(config.layers):
+        widths = {name: mix.bits(name, i) for name in LAYER_MATRICES}
+        key = tuple(widths.values())
+        if key not in of_widths:
+            of_widths[key] = _one_layer(config, Mix(mix.text, mix.base, widths))[1]
+        layers.append(Stage(f"layer {i}", of_widths[key].blocks))
+    return [embedding, *layers, head]
+
+
+def _one_layer(config: LlamaConfig, mix: Mix) -> list[Stage]:
+    return build_stages(_blank_image(replace(config, layers=1), mix), context=1)
+
+
+def rom_bits(config: LlamaConfig, mix: Mix, positions: int) -> int:
+    """Bits in the masks: matrices with scales, rotary tables, a tied model's final gain."""
+    rotary = 2 * 16 * positions * (config.head_dim // 2)
+    image = _blank_image(config, mix)
+    matrices = sum(matrix.stored_bits for matrix in image.matrices.values())
+    return matrices + rotary + (16 * config.hidden if config.tied else 0)
+
+
+def kv_sram_bits(config: LlamaConfig, chip: ChipSpec) -> int:
+    """Keys, values and their scales of every layer, for all positions of the chip."""
+    layer = 2 * KvSram.of(config, 1).position_bits(chip)
+    return config.layers * layer * int(chip.kv_sram.positions)
+
+
+def _blank_image(config: LlamaConfig, mix: Mix) -> RomImage:
+    matrices = {
+        name: _blank_matrix(rows, columns, _bits(mix, name))
+        for name, (rows, columns) in expected_matrices(config).items()
+    }
+    rotary = _blank(np.int16, 1, config.head_dim // 2)
+    vectors = {"rope_cosine": rotary, "rope_sine": rotary}
+    if config.tied:
+        blocks = config.hidden // power_of_two_block(config.hidden)
+        vectors["final_gain"] = _blank(np.int16, config.hidden)
+        vectors["residual_mixer"] = _blank(np.int16, blocks, blocks)
+    return RomImage(Path(), {"final_gain_exponent": 0}, config, "", matrices, vectors)
+
+
+def _bits(mix: Mix, name: str) -> int:
+    """Of a matrix by its name in an image: "embedding", "layers.3.q"."""
+    *_, layer, matrix = ("", *name.split("."))
+    return mix.bits(matrix, int(layer) if layer else None)
+
+
+def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
+    tiles, group = row_tiles(rows), GROUP[bits]
+    return PackedMatrix(
+        rows,
+        columns,
+        bits,
+        group,
+        codes=_blank(np.uint8, tiles, columns // 32, TILE_BYTES[bits]),
+        group_scale=_blank(np.uint8, tiles, columns // group, 8),
+        row_mantissa=_blank(np.uint16, rows),
+        row_exponent=_blank(np.int8, rows),
+        alphabet=_blank(np.int8, 1 << bits),
+    )
+
+
+def _blank(dtype: type, *shape: int) -> NDArray:
+    return np.broadcast_to(dtype(0), shape)

@@ -1,0 +1,98 @@
+"""What the model says of one model on one chip at one context: the numbers behind `cycles`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from emulator.chip import Stage
+from emulator.model import LlamaConfig
+from emulator.silicon.spec import ChipSpec
+from emulator.timing.energy import Bracket, card_power, die_area, token_energy, transistors
+from emulator.timing.models import kv_sram_bits, rom_bits
+from emulator.timing.prefill import Aggregate, pipelined_aggregate, prefill_cycles
+from emulator.timing.schedule import stage_cycles, token_cycles, token_work
+from weights.mix import Mix
+
+ONE_USER = "one user, one token in flight: a token starts when the one before it has left the chip"
+PIPELINED = (
+    "one user in every stage: each layer has fabric, vector unit and KV SRAM of its own, the SRAM "
+    "holds the context of each user, and the card can be fed; nothing public says so"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One decode step that attends to `context` positions, and a prompt as long."""
+
+    context: int
+    clock_hz: float
+    by_block: dict[str, int]  # cycles
+    by_layer: dict[str, int]  # cycles; embedding and head are layers here
+    aggregate: Aggregate
+    prefill: dict[str, int]  # cycles to the first token by hypothesis
+    energy_j: Bracket  # of a token
+    power_w: Bracket  # of the card
+    published_j: float  # the vendor's power over its rate
+    published_w: float
+
+    @property
+    def cycles(self) -> int:
+        return sum(self.by_block.values())
+
+    @property
+    def seconds(self) -> float:
+        return self.cycles / self.clock_hz
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "context": self.context,
+            "cycles_per_token": self.cycles,
+            "seconds_per_token": self.seconds,
+            "tokens_per_second": 1 / self.seconds,
+            "by_block": self.by_block,
+            "by_layer": self.by_layer,
+            "one_user": {"assumes": ONE_USER, "tokens_per_second": 1 / self.seconds},
+            "pipelined": {
+                "assumes": PIPELINED,
+                "tokens_per_second": self.aggregate.tokens_per_second,
+                "users": self.aggregate.users,
+                "cycles_per_token": self.aggregate.cycles_per_token,
+            },
+            "prefill": {
+                hypothesis: {"cycles": cycles, "seconds": cycles / self.clock_hz}
+                for hypothesis, cycles in self.prefill.items()
+            },
+            "energy_per_token": self.energy_j.to_json("J") | {"published": self.published_j},
+            "card_power": self.power_w.to_json("W") | {"published": self.published_w},
+        }
+
+
+def report(stages: list[Stage], chip: ChipSpec, context: int) -> Report:
+    """Everything about one context."""
+    by_block = dict(token_cycles(stages, chip, context, True))
+    work, seconds = token_work(stages, chip, context), sum(by_block.values()) / chip.clock_hz
+    return Report(
+        context,
+        chip.clock_hz,
+        by_block,
+        stage_cycles(stages, chip, context),
+        pipelined_aggregate(stages, chip, context),
+        prefill_cycles(stages, chip, context),
+        token_energy(chip, work, seconds),
+        card_power(chip, work, seconds),
+        chip.published.power.value / chip.published.rate.value,
+        chip.published.power.value,
+    )
+
+
+def describe(config: LlamaConfig, mix: Mix, chip: ChipSpec) -> dict[str, Any]:
+    """Die and memory of the whole model: estimates beside what is published."""
+    return {
+        "rom_bits": rom_bits(config, mix, int(chip.kv_sram.positions)),
+        "kv_sram_bits": kv_sram_bits(config, chip),
+        "die_area": die_area(chip, config, mix).to_json("mm2")
+        | {"published": chip.published.die.value},
+        "transistors": transistors(chip, config, mix).to_json("billion")
+        | {"published": chip.published.transistors.value},
+    }
