@@ -10,7 +10,7 @@ from numba import njit
 
 from kernels.reference import INT8_MAX, RECIPROCAL_BITS, ZERO_EXPONENT
 
-inline = njit(cache=True, nogil=True, inline="never")
+inline = njit(nogil=True)
 
 
 @inline

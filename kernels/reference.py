@@ -179,10 +179,13 @@ def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
     return saturate_int32(round_shift(levels(matrix)[rows] * scale[:, :1], shift[:, None]))
 
 
-def fabric(matrix: PackedMatrix, x: Int8, scale: Int32) -> Int32:
-    """Matrix times int8[T, columns] with scale int32[T, 2] -> Q15.16 int32[T, rows]."""
-    acc = x.astype(np.int64) @ levels(matrix).T
-    return requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION)
+def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
+    """Matrices times int8[T, columns] with scale int32[T, 2] -> of each, Q15.16 int32[T, rows]."""
+    results = []
+    for matrix in matrices:
+        acc = x.astype(np.int64) @ levels(matrix).T
+        results.append(requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION))
+    return results
 
 
 def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:

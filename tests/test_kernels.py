@@ -21,7 +21,7 @@ FILLS = ("random", "small", "zeros", "largest", "smallest", "one-hot", "alternat
 
 def same(a, b) -> None:
     """Equal types, shapes and bits."""
-    if isinstance(a, tuple):
+    if isinstance(a, (tuple, list)):
         assert len(a) == len(b)
         for left, right in zip(a, b, strict=True):
             same(left, right)
@@ -106,7 +106,7 @@ def test_fabric_and_lookup_at_every_shape(bits, columns, group, threads):
         m = matrix(rows, columns, bits, group)
         tokens = 1 + rows % 5
         x = rng.integers(-127, 128, (tokens, columns)).astype(np.int8)
-        twins("fabric", m, x, scales(rng, (tokens,), -5, 40))
+        twins("fabric", (m,), x, scales(rng, (tokens,), -5, 40))
         twins("lookup", m, rng.integers(0, rows, tokens))
 
 
@@ -118,7 +118,7 @@ def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
     x = np.full((3, 1536), value, np.int8)
     for far in (-200, -31, 0, 31, 62, 127, 500):
         scale = np.array([[65535, far], [32768, far], [0, 127]], np.int32)
-        twins("fabric", m, x, scale)
+        twins("fabric", (m,), x, scale)
 
 
 def test_lookup_with_far_exponents():

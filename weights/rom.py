@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from emulator.errors import EmulatorError, ImageError
 from emulator.model import LlamaConfig
-from kernels.pack import PLANES, TILE_BYTES, PackedMatrix, row_tiles
+from kernels.pack import CODE_BITS, TILE_BYTES, PackedMatrix, row_tiles
 from weights.checkpoint import LAYER_MATRICES, sha256_file, tensor_shape
 from weights.safetensors_file import SafetensorsFile
 
 FORMAT = "hardwired-rom"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "rom.json"
 TOKENIZER = "tokenizer.json"
 
@@ -164,7 +164,7 @@ def _matrix(
 ) -> PackedMatrix:
     rows, columns = shape
     bits, group = entry.get("bits"), entry.get("group")
-    if bits not in PLANES:
+    if bits not in CODE_BITS:
         raise ImageError(f"{shard.path}: matrix {name} has codes of {bits!r} bits")
     if not isinstance(group, int) or group < 32 or group % 32 or columns % group:
         raise ImageError(f"{shard.path}: matrix {name} has groups of {group!r} columns")
