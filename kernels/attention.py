@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import int16, int32, int64, njit, types, void
 
 from kernels.arith import requantise, round_shift, saturate_int32
 from kernels.reference import (
@@ -32,6 +32,8 @@ from kernels.simd import (
 )
 from kernels.team import JOB
 
+ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
+
 # Words of a job; then addresses.
 TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
 Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
@@ -40,18 +42,24 @@ BLOCK = 128  # positions whose keys or values stay in L1 while all query heads p
 assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
 
 
-@njit(nogil=True)
-def rope(v, positions, cosine, sine, out):
+@njit(
+    void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]),
+    cache=True,
+    nogil=True,
+)
+def rope(v, start, cosine, sine, out):
     tokens, heads, head_dim = v.shape
     half = head_dim // 2
     for t in range(tokens):
-        position = positions[t]
+        cosines, sines = cosine[start + t], sine[start + t]
         for head in range(heads):
+            left, right = v[t, head, :half], v[t, head, half:]
+            turned_left, turned_right = out[t, head, :half], out[t, head, half:]
             for i in range(half):
-                a, b = np.int64(v[t, head, i]), np.int64(v[t, head, i + half])
-                c, s = np.int64(cosine[position, i]), np.int64(sine[position, i])
-                out[t, head, i] = saturate_int32(round_shift(a * c - b * s, 14))
-                out[t, head, i + half] = saturate_int32(round_shift(b * c + a * s, 14))
+                a, b = np.int64(left[i]), np.int64(right[i])
+                c, s = np.int64(cosines[i]), np.int64(sines[i])
+                turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
+                turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)
 
 
 @njit(nogil=True)

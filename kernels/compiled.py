@@ -75,10 +75,28 @@ def gain_norm(
     return x, scale
 
 
-def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
+def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
     out = np.empty_like(v)
-    _attention.rope(v, positions, cosine, sine, out)
+    _attention.rope(v, start, cosine, sine, out)
     return out
+
+
+def kv_write(
+    q: Int32,
+    k: Int32,
+    v: Int32,
+    constants: Int32,
+    start: int,
+    k_sram: Int8,
+    k_scale: Int32,
+    v_sram: Int8,
+    v_scale: Int32,
+) -> tuple[Int8, Int32]:
+    q8, q8_scale = _int8_like(q)
+    _norm.kv_write(
+        q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
+    )
+    return q8, q8_scale
 
 
 def attention(
@@ -99,6 +117,12 @@ def swiglu(gate: Int32, up: Int32) -> Int32:
     out = np.empty_like(gate)
     _elementwise.swiglu(gate.reshape(-1), up.reshape(-1), out.reshape(-1))
     return out
+
+
+def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _jobs.swiglu_narrow(gate, up, block, constant, x, scale)
+    return x, scale
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:

@@ -298,7 +298,7 @@ def fabric_chunk(shared, chunk, scratch):
         fabric_tile(shared, matrix, index, scratch)
 
 
-@njit(nogil=True)
+@njit("void(int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
 def lookup_rows(wiring, rows, out):
     """Rows of the embedding as Q15.16, int32[T, columns]."""
     kind, chunks = wiring[wired.KIND], wiring[wired.CHUNKS]

@@ -8,6 +8,8 @@ from numba import njit
 from kernels import attention as att
 from kernels import fabric as fab
 from kernels import wiring as wired
+from kernels.elementwise import silu_product
+from kernels.norm import rotate_narrow_one
 from kernels.pack import TILE_ROWS
 from kernels.team import (
     JOB,
@@ -120,3 +122,25 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
     shared[att.V], shared[att.V_SCALE] = v.ctypes.data, v_scale.ctypes.data
     shared[att.OUT] = out.ctypes.data
     perform(shared, tokens * heads // span)
+
+
+@njit(
+    "void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
+    nogil=True,
+    cache=True,
+)
+def swiglu_narrow(gate, up, block, constant, x, scale):
+    h = np.empty(gate.shape[1], np.int32)
+    product = np.empty(gate.shape[1], np.int32)
+    for t in range(gate.shape[0]):
+        for i in range(product.size):
+            product[i] = silu_product(gate[t, i], up[t, i])
+        rotate_narrow_one(
+            product.ctypes.data,
+            product.size,
+            block,
+            constant,
+            x.ctypes.data + t * product.size,
+            scale.ctypes.data + 8 * t,
+            h.ctypes.data,
+        )

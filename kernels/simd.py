@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from llvmlite import ir
-from numba import njit
+from numba import carray, njit
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
@@ -252,6 +252,59 @@ def interleave(typing, a, b):
     return types.UniTuple(i16x16, 2)(types.int64, types.int64), code
 
 
+@intrinsic
+def hadamard8(typing, v):
+    """Walsh-Hadamard transform of the eight lanes of an i32x8."""
+
+    def code(context, builder, signature, args):
+        v = args[0]
+        for step in (1, 2, 4):
+            partner = ir.Constant(i32x8.ir, [lane ^ step for lane in range(8)])
+            other = builder.shuffle_vector(v, v, partner)
+            # Lanes whose bit `step` is clear take the sum, the others the difference.
+            lanes = [lane + 8 * (lane & step > 0) for lane in range(8)]
+            sums, differences = builder.add(v, other), builder.sub(other, v)
+            v = builder.shuffle_vector(sums, differences, ir.Constant(i32x8.ir, lanes))
+        return v
+
+    return v(v), code
+
+
+@intrinsic
+def bit_length(typing, x):
+    """Bits of a non-negative int64; 0 for 0."""
+
+    def code(context, builder, signature, args):
+        zeros = _call(builder, "llvm.ctlz.i64", I64, args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(I64(64), zeros)
+
+    return types.int64(types.int64), code
+
+
+def _viewer(dtype):
+    """A function (address, n) -> an array of n values there."""
+
+    @intrinsic
+    def pointer(typing, address):
+        def code(context, builder, signature, args):
+            kind = context.get_value_type(signature.return_type)
+            return builder.inttoptr(args[0], kind)
+
+        return types.CPointer(dtype)(types.int64), code
+
+    @inline
+    def view(address, n):
+        return carray(pointer(address), (n,))
+
+    return view
+
+
+inline = njit(nogil=True, forceinline=True)
+view_i8, view_u16, view_i32, view_i64 = (
+    _viewer(kind) for kind in (types.int8, types.uint16, types.int32, types.int64)
+)
+
+
 # --- what CPUs do in different ways -----------------------------------------------------------
 
 
@@ -325,8 +378,6 @@ def _low_words(typing, v):
 
     return i32x8(v), code
 
-
-inline = njit(nogil=True, forceinline=True)
 
 # A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
 # or in `scaled`, once a group, where an instruction exists that widens and adds.

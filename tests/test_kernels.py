@@ -166,8 +166,8 @@ def test_narrowing_of_any_vector(values):
 def test_rope(fill, head_dim):
     rng = np.random.default_rng(head_dim)
     tables = rng.integers(-16384, 16385, (2, 20, head_dim // 2)).astype(np.int16)
-    positions = np.array([0, 19, 7, 7, 1])
-    twins("rope", signal((5, 3, head_dim), fill), positions, *tables)
+    for start in (0, 7, 15):
+        twins("rope", signal((5, 3, head_dim), fill), start, *tables)
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -197,6 +197,28 @@ def test_swiglu_and_residual_add(gate, up):
     a, b = signal((2, 97), gate, 1), signal((2, 97), up, 2)
     twins("swiglu", a, b)
     twins("residual_add", a, b)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_swiglu_narrowed(fill):
+    for width, block in ((96, 32), (1536, 512)):
+        gate, up = signal((3, width), "small", 1) << 10, signal((3, width), fill, 2)
+        twins("swiglu_narrow", gate, up, block, CONSTANT)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_kv_write(fill):
+    """What is returned, what is written, and that nothing else is."""
+    constants = np.stack([CONSTANT, CONSTANT + [5, 1], CONSTANT - [7, 3]]).astype(np.int32)
+    q, k, v = (signal((3, heads, 64), fill, heads) for heads in (6, 2, 2))
+    memories = []
+    for ops in (reference, compiled):
+        rng = np.random.default_rng(3)
+        values = [rng.integers(-128, 128, (9, 2, 64)).astype(np.int8) for _ in range(2)]
+        scale = [rng.integers(0, 99, (9, 2, 2)).astype(np.int32) for _ in range(2)]
+        memory = [values[0], scale[0], values[1], scale[1]]
+        memories.append([*ops.kv_write(q, k, v, constants, 4, *memory), *memory])
+    same(*memories)
 
 
 def test_swiglu_at_every_table_edge():
