@@ -41,7 +41,8 @@ def normalise(value, exponent):
 @inline
 def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
     """Without a branch, so that a loop over it becomes vectors."""
-    product = acc * ((mantissa_a * mantissa_b + (1 << 14)) >> 15)
+    multiplier = np.int32((mantissa_a * mantissa_b + (1 << 14)) >> 15)
+    product = acc * np.int64(multiplier)
     shift = exponent_a + exponent_b - 15 - fraction
     clamped = min(max(product, -(1 << 31)), 1 << 31)
     product = clamped if shift < 0 else product

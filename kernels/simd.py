@@ -114,7 +114,8 @@ def _scale_pairs(builder, v):
 load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
 load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
 load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
-load_i16x16 = _loader(  # sixteen int8, widened
+load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
+widen_i8x16 = _loader(  # sixteen int8, as int16
     i16x16, ir.VectorType(I8, 16), lambda builder, v: _extend(builder, v, 16)
 )
 broadcast4 = _loader(  # four bytes, eight times
@@ -216,16 +217,6 @@ def widen(typing, v):
 
 
 @intrinsic
-def words(typing, v):
-    """The same bits as an i16x16."""
-
-    def code(context, builder, signature, args):
-        return builder.bitcast(args[0], i16x16.ir)
-
-    return i16x16(v), code
-
-
-@intrinsic
 def lane_sum(typing, v):
     """Sum of the lanes of an i32x8, as int64."""
 
@@ -234,6 +225,33 @@ def lane_sum(typing, v):
         return builder.sext(total, I64)
 
     return types.int64(v), code
+
+
+@intrinsic
+def lane_sums(typing, a, b, c, d, e, f, g, h):
+    """The sums of eight i32x8, as one."""
+
+    def code(context, builder, signature, args):
+        def neighbours(left, right):  # within halves, as CPUs shuffle
+            even, odd = (
+                ir.Constant(i32x8.ir, [lane + odd for lane in (0, 2, 8, 10, 4, 6, 12, 14)])
+                for odd in (0, 1)
+            )
+            return builder.add(
+                builder.shuffle_vector(left, right, even), builder.shuffle_vector(left, right, odd)
+            )
+
+        pairs = [neighbours(*args[i : i + 2]) for i in range(0, 8, 2)]
+        left, right = neighbours(*pairs[:2]), neighbours(*pairs[2:])
+        low, high = (
+            ir.Constant(i32x8.ir, [lane + half for lane in (0, 1, 2, 3, 8, 9, 10, 11)])
+            for half in (0, 4)
+        )
+        return builder.add(
+            builder.shuffle_vector(left, right, low), builder.shuffle_vector(left, right, high)
+        )
+
+    return i32x8(a, b, c, d, e, f, g, h), code
 
 
 @intrinsic
@@ -300,8 +318,8 @@ def _viewer(dtype):
 
 
 inline = njit(nogil=True, forceinline=True)
-view_i8, view_u16, view_i32, view_i64 = (
-    _viewer(kind) for kind in (types.int8, types.uint16, types.int32, types.int64)
+view_i8, view_i16, view_i32, view_i64 = (
+    _viewer(kind) for kind in (types.int8, types.int16, types.int32, types.int64)
 )
 
 
@@ -377,6 +395,23 @@ def _low_words(typing, v):
         return builder.and_(builder.bitcast(args[0], i32x8.ir), mask)
 
     return i32x8(v), code
+
+
+if VNNI:
+    dot_u8 = _dot4
+else:
+
+    @intrinsic
+    def dot_u8(typing, total, u, s):
+        """total + sums of four neighbouring products, unsigned bytes (any) times signed: i32x8."""
+
+        def code(context, builder, signature, args):
+            unsigned = _extend(builder, args[1], 16, signed=False)
+            products = builder.mul(unsigned, _extend(builder, args[2], 16))  # 255 * 128 < 2**15
+            pairs = _pair_sums(builder, _extend(builder, products, 32))
+            return builder.add(args[0], _pair_sums(builder, pairs))
+
+        return total(total, u, s), code
 
 
 # A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
