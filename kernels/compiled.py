@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import attention as _attention
-from kernels import elementwise as _elementwise
-from kernels import fabric as _fabric
-from kernels import jobs as _jobs
-from kernels import norm as _norm
+from kernels import cache as _cache
 from kernels.pack import PackedMatrix
 from kernels.reference import Int8, Int16, Int32, Int64
-from kernels.team import Team
+
+with _cache.filling():
+    from kernels import attention as _attention
+    from kernels import elementwise as _elementwise
+    from kernels import fabric as _fabric
+    from kernels import jobs as _jobs
+    from kernels import norm as _norm
+    from kernels.team import Team
 
 TEAM = Team(_jobs.serve)
 
@@ -38,9 +41,9 @@ def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
 def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
     tokens, columns = x.shape
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
-    first, second, third = (m.wiring for m in (matrices * 3)[:3])
-    need = _fabric.scratch_bytes(columns)
-    TEAM.run(_jobs.fabric, need, first, second, third, len(matrices), x, scale, out)
+    first, second, third = [m.wiring for m in (matrices * 3)[:3]]
+    own, common = _fabric.scratch_bytes(columns), tokens * columns // 8
+    TEAM.run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
     results, begin = [], 0
     for m in matrices:
         end = begin + tokens * m.rows
@@ -106,10 +109,8 @@ def attention(
     tokens, heads, head_dim = q.shape
     shared = heads // k.shape[1]  # query heads per KV head
     span = shared if tokens * k.shape[1] >= 4 * TEAM.threads else 1
-    need = _attention.scratch_bytes(span, start + tokens, head_dim)
-    TEAM.run(
-        _jobs.attention, need, q, q_scale, k, k_scale, v, v_scale, start, span, out
-    )
+    own = _attention.scratch_bytes(span, start + tokens, head_dim)
+    TEAM.run(_jobs.attention, own, 0, q, q_scale, k, k_scale, v, v_scale, start, span, out)
     return out.reshape(tokens, -1)
 
 

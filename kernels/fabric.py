@@ -51,13 +51,13 @@ MATRIX_WORDS = wired.WORDS + 1
 
 @njit(nogil=True)
 def sum_inputs(x, sums):
-    """x int8[T, columns] -> sums int32[T, columns / 32], each in the low half of its 32 bits."""
-    for t in range(x.shape[0]):
-        for chunk in range(sums.shape[1]):
-            total = np.int32(0)
-            for i in range(chunk * TILE_COLUMNS, (chunk + 1) * TILE_COLUMNS):
-                total += np.int32(x[t, i])
-            sums[t, chunk] = total & 0xFFFF
+    """x int8[T, columns] -> the sum of each 32 in the low half of 32 bits, int32[T, columns / 32]."""
+    values = x.reshape(-1)
+    for chunk in range(sums.size):
+        total = np.int32(0)
+        for i in range(TILE_COLUMNS):
+            total += np.int32(values[chunk * TILE_COLUMNS + i])
+        sums[chunk] = total & 0xFFFF
 
 
 def matvec_of(levels, tile_bytes):

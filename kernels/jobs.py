@@ -11,7 +11,9 @@ from kernels import wiring as wired
 from kernels.elementwise import silu_product
 from kernels.norm import rotate_narrow_one
 from kernels.pack import TILE_ROWS
+from kernels.simd import view_i32
 from kernels.team import (
+    CHUNKS_NEXT,
     JOB,
     SCRATCH,
     SCRATCH_BYTES,
@@ -19,6 +21,7 @@ from kernels.team import (
     WORDS,
     claim,
     close_job,
+    common_memory,
     fall_asleep,
     finish,
     next_job,
@@ -53,7 +56,14 @@ def work(shared, job, worker):
 
 @njit("void(int64[::1], int64)", nogil=True, cache=True)
 def serve(shared, worker):
-    """A worker's life between two sleeps."""
+    """Thread 0 does the job that was set up, with the others; they live here between two sleeps.
+
+    One function for both, for it holds the code of all kernels.
+    """
+    if worker == 0:
+        work(shared, open_job(shared), 0)
+        close_job(shared)
+        return
     job = np.int64(-1)
     while True:
         job = next_job(shared, job, worker)
@@ -63,13 +73,6 @@ def serve(shared, worker):
     fall_asleep(shared, worker)
 
 
-@njit(nogil=True)
-def perform(shared, chunks):
-    job = open_job(shared, chunks)
-    work(shared, job, 0)
-    close_job(shared)
-
-
 @njit(
     "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
     " int8[:, ::1], int32[:, ::1], int32[::1])",
@@ -77,18 +80,18 @@ def perform(shared, chunks):
     cache=True,
 )
 def fabric(shared, first, second, third, matrices, x, scale, out):
-    """x int8[T, columns] through one to three matrices, given by their wiring.
+    """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
 
     out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
     """
     tokens, columns = x.shape
-    sums = np.empty((tokens, columns // 32), np.int32)
-    fab.sum_inputs(x, sums)
+    sums = common_memory(shared)
+    fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
     shared[KIND] = FABRIC
     shared[fab.TOKEN_COUNT] = tokens
     shared[fab.X] = x.ctypes.data
     shared[fab.X_SCALE] = scale.ctypes.data
-    shared[fab.X_SUMS] = sums.ctypes.data
+    shared[fab.X_SUMS] = sums
     address, tiles, tile_bytes = out.ctypes.data, np.int64(0), np.int64(0)
     for m in range(matrices):
         wiring = first if m == 0 else second if m == 1 else third
@@ -102,7 +105,7 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
     least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
     size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
     shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
-    perform(shared, (tiles + size - 1) // size)
+    shared[CHUNKS_NEXT] = (tiles + size - 1) // size
 
 
 @njit(
@@ -112,7 +115,7 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
     cache=True,
 )
 def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
-    """Causal attention; `span` query heads, which share a KV head, are one chunk."""
+    """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
     tokens, heads, head_dim = q.shape
     shared[KIND] = ATTENTION
     shared[att.TOKEN_COUNT], shared[att.START], shared[att.SPAN] = tokens, start, span
@@ -121,7 +124,7 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
     shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
     shared[att.V], shared[att.V_SCALE] = v.ctypes.data, v_scale.ctypes.data
     shared[att.OUT] = out.ctypes.data
-    perform(shared, tokens * heads // span)
+    shared[CHUNKS_NEXT] = tokens * heads // span
 
 
 @njit(

@@ -29,7 +29,7 @@ from kernels.simd import I64, X86, _call, _pointer
 TURN = 0  # number of the job << 32 | next chunk
 FINISHED = 8  # chunks done
 ASLEEP = 16  # bit w is set while worker w has to be woken
-CHUNKS, THREADS, SCRATCH, SCRATCH_BYTES = 24, 25, 26, 27
+CHUNKS, CHUNKS_NEXT, THREADS, SCRATCH, SCRATCH_BYTES = 24, 25, 26, 27, 28
 JOB = 32  # what the job is; the owner of the team decides
 WORDS = 96
 
@@ -119,14 +119,14 @@ def finish(shared):
 
 
 @njit(nogil=True)
-def open_job(shared, chunks):
-    """Offer `chunks` chunks of the job that the words from JOB on describe; its number."""
+def open_job(shared):
+    """Offer the CHUNKS_NEXT chunks of the job that the words from JOB on describe; its number."""
     address = shared.ctypes.data
     job = (atomic_load(address + 8 * TURN) >> 32) + 1
     # First close the old job for good: a worker may still be looking at it.
     atomic_store(address + 8 * TURN, (job - 1) << 32 | 0xFFFFFFFF)
     atomic_store(address + 8 * FINISHED, 0)
-    shared[CHUNKS] = chunks
+    shared[CHUNKS] = shared[CHUNKS_NEXT]
     atomic_store(address + 8 * TURN, job << 32)
     return job
 
@@ -155,6 +155,12 @@ def next_job(shared, last, worker):
 
 
 @njit(nogil=True)
+def common_memory(shared):
+    """Address of the memory that all threads share, behind each one's own."""
+    return shared[SCRATCH] + shared[THREADS] * shared[SCRATCH_BYTES]
+
+
+@njit(nogil=True)
 def fall_asleep(shared, worker):
     atomic_add(shared.ctypes.data + 8 * ASLEEP, 1 << worker)
 
@@ -167,61 +173,60 @@ def wake_up(shared, workers):
 class Team:
     """The calling thread and its workers.
 
-    `serve(shared, worker)` is compiled and releases the GIL: it asks `next_job` for work, and
-    calls `fall_asleep` and returns when there is none.
+    `serve(shared, worker)` is compiled and releases the GIL. Worker 0, the caller, opens a job and
+    returns when it is done; the others ask `next_job` for work, and call `fall_asleep` and return
+    when there is none.
     """
 
     MOST = 32  # threads
 
     def __init__(self, serve: Callable[[NDArray[np.int64], int], None]) -> None:
         self._serve = serve
-        self._lock = threading.Lock()
+        self.threads = int(config.NUMBA_NUM_THREADS)
         self._start()
         if hasattr(os, "register_at_fork"):  # a child has no workers
             os.register_at_fork(after_in_child=self._start)
-        self.resize(config.NUMBA_NUM_THREADS)
 
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._wake: dict[int, threading.Semaphore] = {}  # of the workers that were started
-        threads = self.threads if hasattr(self, "shared") else 1
         self._scratch = np.empty(0, np.uint8)
         self.shared = _shared_words()
-        self.resize(threads)
-
-    @property
-    def threads(self) -> int:
-        """Threads that share a job, the calling one included."""
-        return int(self.shared[THREADS])
+        self.resize(self.threads)
 
     def resize(self, threads: int) -> None:
         """Use 1 to 32 threads from the next job on; no result depends on it."""
         if not 1 <= threads:
             raise ValueError(f"a team has at least one thread, not {threads}")
         with self._lock:
-            self.shared[THREADS] = min(threads, self.MOST)
+            self.threads = min(threads, self.MOST)  # that share a job, the calling one included
+            self.shared[THREADS] = self.threads
             self._workers = (1 << self.threads) - 2
-            self.shared[SCRATCH_BYTES] = 0
 
-    def run(self, kernel: Callable[..., None], scratch_bytes: int, *args: Any) -> None:
-        """kernel(shared, *args) with `scratch_bytes` of memory for each thread.
+    def run(self, set_up: Callable[..., None], own: int, common: int, *args: Any) -> None:
+        """Do the job that set_up(shared, *args) describes in the shared words.
 
-        A second caller, while a job is under way, does its own job alone.
+        `own` bytes of memory for each thread, `common` for all. A second caller, while a job is
+        under way, does its own job alone.
         """
         if not self._lock.acquire(blocking=False):
-            shared, scratch = _shared_words(), np.empty(scratch_bytes, np.uint8)
-            shared[SCRATCH] = scratch.ctypes.data
-            kernel(shared, *args)
+            shared, scratch = _shared_words(), np.empty(own + common, np.uint8)
+            shared[SCRATCH], shared[SCRATCH_BYTES] = scratch.ctypes.data, own
+            set_up(shared, *args)
+            self._serve(shared, 0)
             return
         try:
             shared = self.shared
-            if shared[SCRATCH_BYTES] < scratch_bytes:
-                self._scratch = np.empty(scratch_bytes * self.threads, np.uint8)
-                shared[SCRATCH], shared[SCRATCH_BYTES] = self._scratch.ctypes.data, scratch_bytes
+            need = own * self.threads + common
+            if self._scratch.size < need:
+                self._scratch = np.empty(need, np.uint8)
+                shared[SCRATCH] = self._scratch.ctypes.data
+            shared[SCRATCH_BYTES] = own
+            set_up(shared, *args)
             asleep = int(shared[ASLEEP]) & self._workers
             if asleep:
                 self._wake_up(asleep)
-            kernel(shared, *args)
+            self._serve(shared, 0)
         finally:
             self._lock.release()
 
