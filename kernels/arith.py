@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from kernels.reference import INT8_MAX, RECIPROCAL_BITS, ZERO_EXPONENT
+from kernels.simd import add, bit_length, hadamard8, load_i32x8, store, subtract
 
-inline = njit(cache=True, nogil=True, inline="never")
+inline = njit(nogil=True)
 
 
 @inline
@@ -27,15 +28,6 @@ def saturate_int32(x):
 
 
 @inline
-def bit_length(x):
-    bits = np.int64(0)
-    while x > 0:
-        x >>= 1
-        bits += 1
-    return bits
-
-
-@inline
 def normalise(value, exponent):
     """(mantissa, exponent) of value * 2**-exponent, value >= 0."""
     if value == 0:
@@ -48,12 +40,16 @@ def normalise(value, exponent):
 
 @inline
 def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
-    product = acc * round_shift(mantissa_a * mantissa_b, 15)
+    """Without a branch, so that a loop over it becomes vectors."""
+    multiplier = np.int32((mantissa_a * mantissa_b + (1 << 14)) >> 15)
+    product = acc * np.int64(multiplier)
     shift = exponent_a + exponent_b - 15 - fraction
-    if shift < 0:
-        product = min(max(product, -(1 << 31)), 1 << 31)
-        shift = max(shift, -31)
-    return saturate_int32(round_shift(product, shift))
+    clamped = min(max(product, -(1 << 31)), 1 << 31)
+    product = clamped if shift < 0 else product
+    right = min(max(shift, 0), 62)
+    left = min(max(-shift, 0), 31)
+    half = (np.int64(1) << right) >> 1
+    return saturate_int32(((product + half) >> right) << left)
 
 
 @inline
@@ -70,50 +66,89 @@ def integer_sqrt(x):
 
 @inline
 def absolute_maximum(v):
-    largest = np.int64(0)
+    largest, least = v[0], v[0]
     for i in range(v.size):
-        largest = max(largest, abs(np.int64(v[i])))
-    return largest
+        largest = max(largest, v[i])
+        least = min(least, v[i])
+    return max(np.int64(largest), -np.int64(least))
 
 
 @inline
 def to_int16(v, h):
-    """Write the mantissas of v[n] to h int32[n]; return the shift."""
+    """Write the mantissas of v[n], at most 62 bits, to h int32[n]; return the shift.
+
+    round(v, s) = ((v >> s - 1) + 1) >> 1 stays within the type of v, for s follows from its size.
+    """
     shift = max(bit_length(absolute_maximum(v)) - 15, 0)
-    for i in range(v.size):
-        h[i] = round_shift(np.int64(v[i]), shift)
+    if shift == 0:
+        for i in range(v.size):
+            h[i] = v[i]
+    else:
+        for i in range(v.size):
+            h[i] = ((v[i] >> (shift - 1)) + 1) >> 1
     return shift
 
 
 @inline
 def to_int8(v, exponent, x):
-    """Write int8 values of v[n] to x; return (peak, exponent)."""
+    """Write int8 values of v int32[n] to x; return (peak, exponent).
+
+    |h| <= peak, so h * reciprocal is at most 127 << 22 and fits 32 bits with its rounding.
+    """
     largest = absolute_maximum(v)
     shift = max(bit_length(largest) - 15, 0)
     peak = round_shift(largest, shift)
-    reciprocal = (INT8_MAX << RECIPROCAL_BITS) // max(peak, 1)
-    for i in range(v.size):
-        h = round_shift(np.int64(v[i]), shift)
-        x[i] = round_shift(h * reciprocal, RECIPROCAL_BITS)
+    reciprocal = np.int32((INT8_MAX << RECIPROCAL_BITS) // max(peak, 1))
+    half = np.int32(1 << (RECIPROCAL_BITS - 1))
+    if shift == 0:
+        for i in range(v.size):
+            x[i] = np.int32(np.int32(v[i] * reciprocal) + half) >> RECIPROCAL_BITS
+    else:
+        for i in range(v.size):
+            h = np.int32(((v[i] >> (shift - 1)) + 1) >> 1)
+            x[i] = np.int32(np.int32(h * reciprocal) + half) >> RECIPROCAL_BITS
     return peak, exponent - shift
 
 
 @inline
 def store_scale(scale, mantissa, exponent, constant):
-    """scale[:] = (mantissa, exponent) * constant, normalised."""
+    """int32[2] at address `scale` = (mantissa, exponent) * constant, normalised."""
     m, e = normalise(mantissa * np.int64(constant[0]), exponent + np.int64(constant[1]))
-    scale[0] = m
-    scale[1] = e
+    store(scale, np.int32(m))
+    store(scale + 4, np.int32(e))
 
 
 @inline
 def hadamard(h, block):
-    """In-place unnormalised Walsh-Hadamard transform of each run of `block` values."""
-    step = 1
-    while step < block:
-        for base in range(0, h.size, 2 * step):
-            for i in range(base, base + step):
-                low, high = h[i], h[i + step]
-                h[i] = low + high
-                h[i + step] = low - high
-        step *= 2
+    """In-place unnormalised Walsh-Hadamard transform of each run of `block` values, int32."""
+    if block < 8:
+        step = 1
+        while step < block:
+            for i in range(h.size):
+                if i & step == 0:
+                    low, high = h[i], h[i + step]
+                    h[i], h[i + step] = low + high, low - high
+            step *= 2
+        return
+    begin, bytes_ = h.ctypes.data, 4 * h.size
+    for i in range(begin, begin + bytes_, 32):
+        store(i, hadamard8(load_i32x8(i)))
+    step = np.int64(32)  # bytes between the two of a butterfly
+    while step * 2 < 4 * block:  # two stages at a time
+        for base in range(begin, begin + bytes_, 4 * step):
+            for i in range(base, base + step, 32):
+                a, b = load_i32x8(i), load_i32x8(i + step)
+                c, d = load_i32x8(i + 2 * step), load_i32x8(i + 3 * step)
+                a, b = add(a, b), subtract(a, b)
+                c, d = add(c, d), subtract(c, d)
+                store(i, add(a, c))
+                store(i + step, add(b, d))
+                store(i + 2 * step, subtract(a, c))
+                store(i + 3 * step, subtract(b, d))
+        step *= 4
+    if step < 4 * block:
+        for base in range(begin, begin + bytes_, 2 * step):
+            for i in range(base, base + step, 32):
+                a, b = load_i32x8(i), load_i32x8(i + step)
+                store(i, add(a, b))
+                store(i + step, subtract(a, b))

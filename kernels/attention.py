@@ -3,89 +3,268 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import int16, int32, int64, njit, types, void
 
 from kernels.arith import requantise, round_shift, saturate_int32
-from kernels.reference import EXP2, FRACTION, SCORE_FRACTION, SUM_RECIPROCAL_BITS
+from kernels.reference import (
+    EXP2,
+    FRACTION,
+    SCORE_FRACTION,
+    SUM_RECIPROCAL_BITS,
+)
+from kernels.simd import (
+    add,
+    broadcast_pair,
+    dot_i16,
+    dot_u8,
+    fill_i8,
+    fill_i32,
+    fill_i64,
+    get_i32,
+    get_i64,
+    inline,
+    interleave,
+    lane_sum,
+    lane_sums,
+    load_i8x32,
+    load_i64x8,
+    store,
+    view_i8,
+    view_i16,
+    view_i32,
+    view_i64,
+    widen,
+)
 from kernels.tables import EXP2_BITS
+from kernels.team import JOB
+
+ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
+
+# Words of a job; then addresses.
+TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
+Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
+
+BLOCK = 128  # positions whose keys or values stay in L1 while all query heads pass over them
+assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
 
 
-@njit(cache=True, nogil=True)
-def rope(v, positions, cosine, sine, out):
+@njit(
+    void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]),
+    cache=True,
+    nogil=True,
+)
+def rope(v, start, cosine, sine, out):
     tokens, heads, head_dim = v.shape
     half = head_dim // 2
     for t in range(tokens):
-        position = positions[t]
+        cosines, sines = cosine[start + t], sine[start + t]
         for head in range(heads):
+            left, right = v[t, head, :half], v[t, head, half:]
+            turned_left, turned_right = out[t, head, :half], out[t, head, half:]
             for i in range(half):
-                a, b = np.int64(v[t, head, i]), np.int64(v[t, head, i + half])
-                c, s = np.int64(cosine[position, i]), np.int64(sine[position, i])
-                out[t, head, i] = saturate_int32(round_shift(a * c - b * s, 14))
-                out[t, head, i + half] = saturate_int32(round_shift(b * c + a * s, 14))
+                a, b = np.int64(left[i]), np.int64(right[i])
+                c, s = np.int64(cosines[i]), np.int64(sines[i])
+                turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
+                turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)
 
 
-@njit(cache=True, nogil=True)
+@inline
 def exp2_negative(n):
+    """Without a branch, so that a loop over it becomes vectors."""
     whole = n >> SCORE_FRACTION
-    if whole >= 16:
-        return np.int64(0)
     fraction = n & ((1 << SCORE_FRACTION) - 1)
     below = SCORE_FRACTION - EXP2_BITS
     index, rest = fraction >> below, fraction & ((1 << below) - 1)
     low, high = np.int64(EXP2[index]), np.int64(EXP2[index + 1])
-    return round_shift(low - round_shift((low - high) * rest, below), whole)
+    value = low - (((low - high) * rest + (1 << (below - 1))) >> below)
+    shift = min(whole, 16)
+    p = (value + ((np.int64(1) << shift) >> 1)) >> shift
+    return p if whole < 16 else np.int64(0)
 
 
-@njit(cache=True, nogil=True)
-def attend(q, q_scale, k, k_scale, v, v_scale, out):
-    """One query head int8[head_dim] over n positions of one KV head, [n, head_dim]."""
-    n, head_dim = k.shape
-    score = np.empty(n, np.int32)
-    largest, least = np.int64(-(1 << 31)), np.int64(1 << 31)
+@njit(nogil=True)
+def dot_heads(q, k, stride, head_dim, n, dots):
+    """q times (k + 128), both int8[head_dim], at n positions: int32[n] at address `dots`."""
+    sign = fill_i8(-128)  # adding it makes k unsigned
+    i = np.int64(0)
+    while i + 8 <= n:
+        t0, t1, t2, t3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        t4, t5, t6, t7 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        for j in range(0, head_dim, 32):
+            part, at = load_i8x32(q + j), k + j
+            t0 = dot_u8(t0, add(load_i8x32(at), sign), part)
+            t1 = dot_u8(t1, add(load_i8x32(at + stride), sign), part)
+            t2 = dot_u8(t2, add(load_i8x32(at + 2 * stride), sign), part)
+            t3 = dot_u8(t3, add(load_i8x32(at + 3 * stride), sign), part)
+            t4 = dot_u8(t4, add(load_i8x32(at + 4 * stride), sign), part)
+            t5 = dot_u8(t5, add(load_i8x32(at + 5 * stride), sign), part)
+            t6 = dot_u8(t6, add(load_i8x32(at + 6 * stride), sign), part)
+            t7 = dot_u8(t7, add(load_i8x32(at + 7 * stride), sign), part)
+        store(dots + 4 * i, lane_sums(t0, t1, t2, t3, t4, t5, t6, t7))
+        k += 8 * stride
+        i += 8
+    while i < n:
+        total = fill_i32(0)
+        for j in range(0, head_dim, 32):
+            total = dot_u8(total, add(load_i8x32(k + j), sign), load_i8x32(q + j))
+        store(dots + 4 * i, np.int32(lane_sum(total)))
+        k += stride
+        i += 1
+
+
+@njit(nogil=True)
+def score_head(q, head_dim, mantissa, exponent, k, stride, scales, n, scores):
+    """Scores of one query head at n positions, int32[n] at address `scores`; the largest.
+
+    scales: the keys' mantissas, int32[BLOCK], then their exponents.
+    """
+    offset = np.int32(0)
+    for value in view_i8(q, head_dim):
+        offset += np.int32(value) << 7
+    dot_heads(q, k, stride, head_dim, n, scores)
+    score = view_i32(scores, n)
+    mantissas, exponents = view_i32(scales, n), view_i32(scales + 4 * BLOCK, n)
+    largest = np.int32(-(1 << 31))
     for i in range(n):
-        dot = np.int32(0)
-        for j in range(head_dim):
-            dot = np.int32(dot + np.int32(q[j]) * np.int32(k[i, j]))
         score[i] = requantise(
-            np.int64(dot),
-            np.int64(k_scale[i, 0]),
-            np.int64(k_scale[i, 1]),
-            np.int64(q_scale[0]),
-            np.int64(q_scale[1]),
+            np.int64(np.int32(score[i] - offset)),
+            np.int64(mantissas[i]),
+            np.int64(exponents[i]),
+            mantissa,
+            exponent,
             SCORE_FRACTION,
         )
-        largest = max(largest, np.int64(score[i]))
-        least = min(least, np.int64(v_scale[i, 1]))
+        largest = max(largest, score[i])
+    return np.int64(largest)
+
+
+@njit(nogil=True)
+def weigh(scores, largest, scales, least, n, weights):
+    """Probabilities times V's scales, int16[n + n % 2] at `weights`; the probabilities' sum.
+
+    The scale is relative to the largest, so a weight is at most 32767.
+    """
+    score, weight = view_i32(scores, n), view_i16(weights, n)
+    mantissas, exponents = view_i32(scales, n), view_i32(scales + 4 * BLOCK, n)
     total = np.int64(0)
-    acc = np.zeros(head_dim, np.int64)
     for i in range(n):
         p = exp2_negative(largest - np.int64(score[i]))
-        if p == 0:
-            continue
         total += p
-        shift = 16 + np.int64(v_scale[i, 1]) - least
-        w = round_shift(p * np.int64(v_scale[i, 0]), shift)
-        for j in range(head_dim):
-            acc[j] += w * np.int64(v[i, j])
-    reciprocal = (np.int64(1) << SUM_RECIPROCAL_BITS) // total
+        shift = min(16 + np.int64(exponents[i]) - least, 62)
+        half = np.int64(1) << (shift - 1)
+        weight[i] = (np.int64(np.int32(p)) * np.int64(mantissas[i]) + half) >> shift
+    if n % 2:
+        store(weights + 2 * n, np.int16(0))
+    return total
+
+
+@njit(nogil=True)
+def copy_scales(source, kv_heads, n, scales):
+    """One KV head's scales at n positions, side by side for vectors."""
+    pairs = view_i32(source, 2 * kv_heads * (n - 1) + 2)
+    mantissas, exponents = view_i32(scales, n), view_i32(scales + 4 * BLOCK, n)
+    for i in range(n):
+        mantissas[i], exponents[i] = pairs[2 * kv_heads * i], pairs[2 * kv_heads * i + 1]
+
+
+@njit(nogil=True)
+def mix(weights, v, stride, n, head_dim, acc):
+    """Add sum(weight * v) over n positions to int64[head_dim] at address `acc`.
+
+    Two pairs of positions by 32 dimensions at a time: eight sums that do not wait for each other.
+    """
+    for j in range(0, head_dim, 32):
+        a0, a1, a2, a3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        b0, b1, b2, b3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        i, at = np.int64(0), v + j
+        while i + 4 <= n:
+            first, second = broadcast_pair(weights + 2 * i), broadcast_pair(weights + 2 * i + 4)
+            p, q = interleave(at, at + stride)
+            a0, a1 = add(a0, dot_i16(p, first)), add(a1, dot_i16(q, first))
+            p, q = interleave(at + 16, at + stride + 16)
+            a2, a3 = add(a2, dot_i16(p, first)), add(a3, dot_i16(q, first))
+            p, q = interleave(at + 2 * stride, at + 3 * stride)
+            b0, b1 = add(b0, dot_i16(p, second)), add(b1, dot_i16(q, second))
+            p, q = interleave(at + 2 * stride + 16, at + 3 * stride + 16)
+            b2, b3 = add(b2, dot_i16(p, second)), add(b3, dot_i16(q, second))
+            at += 4 * stride
+            i += 4
+        while i < n:  # an odd last position meets itself, at a weight of 0
+            first, other = broadcast_pair(weights + 2 * i), at + (stride if i + 1 < n else 0)
+            p, q = interleave(at, other)
+            a0, a1 = add(a0, dot_i16(p, first)), add(a1, dot_i16(q, first))
+            p, q = interleave(at + 16, other + 16)
+            a2, a3 = add(a2, dot_i16(p, first)), add(a3, dot_i16(q, first))
+            at += 2 * stride
+            i += 2
+        to = acc + 8 * j
+        store(to, add(load_i64x8(to), widen(add(a0, b0))))
+        store(to + 64, add(load_i64x8(to + 64), widen(add(a1, b1))))
+        store(to + 128, add(load_i64x8(to + 128), widen(add(a2, b2))))
+        store(to + 192, add(load_i64x8(to + 192), widen(add(a3, b3))))
+
+
+def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
+    """Per query head: sums int64, scores int32, largest and total; scales and weights."""
+    return span * (8 * head_dim + 4 * positions + 16) + 8 * BLOCK + 2 * BLOCK
+
+
+@njit(nogil=True)
+def attention_chunk(shared, chunk, scratch):
+    """`SPAN` query heads of one token that share a KV head, over all its positions."""
+    heads, kv_heads, head_dim = shared[HEADS], shared[KV_HEADS], shared[HEAD_DIM]
+    span = shared[SPAN]
+    t, first = chunk * span // heads, chunk * span % heads
+    kv = first // (heads // kv_heads)
+    n = shared[START] + t + 1
+    stride, scale_stride = kv_heads * head_dim, 8 * kv_heads
+    k, v = shared[K] + kv * head_dim, shared[V] + kv * head_dim
+    k_scale, v_scale = shared[K_SCALE] + 8 * kv, shared[V_SCALE] + 8 * kv
+    q = shared[Q] + (t * heads + first) * head_dim
+    q_scale = shared[Q_SCALE] + (t * heads + first) * 8
+    out = shared[OUT] + (t * heads + first) * head_dim * 4
+
+    acc = scratch
+    largest = view_i64(acc + 8 * span * head_dim, span)
+    totals = view_i64(largest.ctypes.data + 8 * span, span)
+    scales = totals.ctypes.data + 8 * span
+    weights = scales + 8 * BLOCK
+    scores = weights + 2 * BLOCK
+    for j in range(0, span * head_dim, 8):
+        store(acc + 8 * j, fill_i64(0))
+    largest[:] = -(1 << 31)
+    totals[:] = 0
+
+    least = np.int64(1 << 31)
+    for i in range(n):
+        least = min(least, get_i32(v_scale + i * scale_stride + 4))
+    for begin in range(0, n, BLOCK):
+        size = min(BLOCK, n - begin)
+        copy_scales(k_scale + begin * scale_stride, kv_heads, size, scales)
+        for head in range(span):
+            most = score_head(
+                q + head * head_dim,
+                head_dim,
+                get_i32(q_scale + 8 * head),
+                get_i32(q_scale + 8 * head + 4),
+                k + begin * stride,
+                stride,
+                scales,
+                size,
+                scores + 4 * (head * n + begin),
+            )
+            largest[head] = max(largest[head], most)
+    for begin in range(0, n, BLOCK):
+        size = min(BLOCK, n - begin)
+        copy_scales(v_scale + begin * scale_stride, kv_heads, size, scales)
+        for head in range(span):
+            at = scores + 4 * (head * n + begin)
+            totals[head] += weigh(at, largest[head], scales, least, size, weights)
+            mix(weights, v + begin * stride, stride, size, head_dim, acc + 8 * head * head_dim)
+
     shift = SUM_RECIPROCAL_BITS - FRACTION - 16 + least
-    for j in range(head_dim):
-        out[j] = saturate_int32(round_shift(acc[j] * reciprocal, shift))
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def attention(q, q_scale, k, k_scale, v, v_scale, start, out):
-    tokens, heads, _ = q.shape
-    shared = heads // k.shape[1]
-    for task in prange(tokens * heads):
-        t, head = task // heads, task % heads
-        n, kv = start + t + 1, head // shared
-        attend(
-            q[t, head],
-            q_scale[t, head],
-            k[:n, kv],
-            k_scale[:n, kv],
-            v[:n, kv],
-            v_scale[:n, kv],
-            out[t, head],
-        )
+    for head in range(span):
+        reciprocal = (np.int64(1) << SUM_RECIPROCAL_BITS) // totals[head]
+        for j in range(head * head_dim, (head + 1) * head_dim):
+            value = saturate_int32(round_shift(get_i64(acc + 8 * j) * reciprocal, shift))
+            store(out + 4 * j, value)

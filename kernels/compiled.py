@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import attention as _attention
-from kernels import elementwise as _elementwise
-from kernels import fabric as _fabric
-from kernels import norm as _norm
+from kernels import cache as _cache
 from kernels.pack import PackedMatrix
 from kernels.reference import Int8, Int16, Int32, Int64
 
+with _cache.filling():
+    from kernels import attention as _attention
+    from kernels import elementwise as _elementwise
+    from kernels import fabric as _fabric
+    from kernels import jobs as _jobs
+    from kernels import norm as _norm
+    from kernels.team import Team
 
-def _parts(m: PackedMatrix) -> tuple:
-    return m.codes, m.group_scale, m.row_mantissa, m.row_exponent, m.alphabet, m.bits, m.group
+TEAM = Team(_jobs.serve)
 
 
 def _int8_like(v: np.ndarray) -> tuple[Int8, Int32]:
@@ -31,14 +34,22 @@ def _vectors(*arrays: np.ndarray) -> list[np.ndarray]:
 
 def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
     out = np.empty((rows.size, matrix.columns), np.int32)
-    _fabric.lookup(*_parts(matrix), rows, out)
+    _fabric.lookup_rows(matrix.wiring, rows, out)
     return out
 
 
-def fabric(matrix: PackedMatrix, x: Int8, scale: Int32) -> Int32:
-    out = np.empty((x.shape[0], matrix.rows), np.int32)
-    _fabric.fabric(*_parts(matrix), x, scale, out)
-    return out
+def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
+    tokens, columns = x.shape
+    out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
+    first, second, third = [m.wiring for m in (matrices * 3)[:3]]
+    own, common = _fabric.scratch_bytes(columns), tokens * columns // 8
+    TEAM.run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
+    results, begin = [], 0
+    for m in matrices:
+        end = begin + tokens * m.rows
+        results.append(out[begin:end].reshape(tokens, m.rows))
+        begin = end
+    return results
 
 
 def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:
@@ -67,24 +78,50 @@ def gain_norm(
     return x, scale
 
 
-def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
+def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
     out = np.empty_like(v)
-    _attention.rope(v, positions, cosine, sine, out)
+    _attention.rope(v, start, cosine, sine, out)
     return out
+
+
+def kv_write(
+    q: Int32,
+    k: Int32,
+    v: Int32,
+    constants: Int32,
+    start: int,
+    k_sram: Int8,
+    k_scale: Int32,
+    v_sram: Int8,
+    v_scale: Int32,
+) -> tuple[Int8, Int32]:
+    q8, q8_scale = _int8_like(q)
+    _norm.kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
+    return q8, q8_scale
 
 
 def attention(
     q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
 ) -> Int32:
     out = np.empty(q.shape, np.int32)
-    _attention.attention(q, q_scale, k, k_scale, v, v_scale, start, out)
-    return out.reshape(q.shape[0], -1)
+    tokens, heads, head_dim = q.shape
+    shared = heads // k.shape[1]  # query heads per KV head
+    span = shared if tokens * k.shape[1] >= 4 * TEAM.threads else 1
+    own = _attention.scratch_bytes(span, start + tokens, head_dim)
+    TEAM.run(_jobs.attention, own, 0, q, q_scale, k, k_scale, v, v_scale, start, span, out)
+    return out.reshape(tokens, -1)
 
 
 def swiglu(gate: Int32, up: Int32) -> Int32:
     out = np.empty(gate.shape, np.int32)
     _elementwise.swiglu(gate.reshape(-1), up.reshape(-1), out.reshape(-1))
     return out
+
+
+def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _jobs.swiglu_narrow(gate, up, block, constant, x, scale)
+    return x, scale
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:

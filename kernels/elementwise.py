@@ -5,46 +5,62 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kernels.arith import round_shift, saturate_int32
+from kernels.arith import saturate_int32
 from kernels.reference import FRACTION, SILU
+from kernels.simd import inline
 from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
+RUN = 128  # logits
 
-@njit(cache=True, nogil=True)
-def swiglu(gate, up, out):
+
+@inline
+def silu_product(gate, up):
+    """Without a branch: the table's ends are reached, then put right."""
     limit = SILU_RANGE << FRACTION
+    g = np.int64(gate)
+    offset = min(max(g + limit, 0), 2 * limit - 1)
+    index, rest = offset >> SILU_STEP_BITS, offset & ((1 << SILU_STEP_BITS) - 1)
+    low, high = np.int64(SILU[index]), np.int64(SILU[index + 1])
+    silu = low + (((high - low) * rest + (1 << (SILU_STEP_BITS - 1))) >> SILU_STEP_BITS)
+    silu = g if g >= limit else silu
+    silu = 0 if g < -limit else silu
+    return saturate_int32((silu * np.int64(up) + (1 << (FRACTION - 1))) >> FRACTION)
+
+
+@njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
+def swiglu(gate, up, out):
     for i in range(gate.size):
-        g = np.int64(gate[i])
-        if g >= limit:
-            silu = g
-        elif g < -limit:
-            silu = np.int64(0)
-        else:
-            index = (g + limit) >> SILU_STEP_BITS
-            rest = (g + limit) & ((1 << SILU_STEP_BITS) - 1)
-            low, high = np.int64(SILU[index]), np.int64(SILU[index + 1])
-            silu = low + round_shift((high - low) * rest, SILU_STEP_BITS)
-        out[i] = saturate_int32(round_shift(silu * np.int64(up[i]), FRACTION))
+        out[i] = silu_product(gate[i], up[i])
 
 
-@njit(cache=True, nogil=True)
+@njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
 def residual_add(residual, delta, out):
     for i in range(residual.size):
         out[i] = saturate_int32(np.int64(residual[i]) + np.int64(delta[i]))
 
 
-@njit(cache=True, nogil=True)
+@njit("void(int32[::1], int64[::1])", cache=True, nogil=True)
 def top_k(logits, indices):
-    """A k-entry sorter fed one logit after another, as the chip's is."""
-    k = indices.size
-    filled = 0
-    for i in range(logits.size):
-        place = filled
-        while place > 0 and logits[indices[place - 1]] < logits[i]:
-            place -= 1
-        if place == k:
-            continue
-        for j in range(min(filled, k - 1), place, -1):
-            indices[j] = indices[j - 1]
-        indices[place] = i
-        filled = min(filled + 1, k)
+    """A k-entry sorter fed one logit after another, as the chip's is.
+
+    Runs of logits that are all below the k-th are passed over.
+    """
+    k, filled = indices.size, 0
+    for begin in range(0, logits.size, RUN):
+        end = min(begin + RUN, logits.size)
+        if filled == k:
+            largest = logits[begin]
+            for i in range(begin, end):
+                largest = max(largest, logits[i])
+            if largest <= logits[indices[k - 1]]:
+                continue
+        for i in range(begin, end):
+            place = filled
+            while place > 0 and logits[indices[place - 1]] < logits[i]:
+                place -= 1
+            if place == k:
+                continue
+            for j in range(min(filled, k - 1), place, -1):
+                indices[j] = indices[j - 1]
+            indices[place] = i
+            filled = min(filled + 1, k)

@@ -1,84 +1,320 @@
 """Weight fabric, compiled: packed codes times int8 vectors. Twin in `kernels.reference`.
 
-A row tile is unpacked once into int8 levels and used for every token of the batch; threads own
-row tiles, so no sum is ever split between them.
+One token (decode) is a matrix-vector product that reads the codes once, in order, at the speed of
+memory. Several (prefill) unpack a row tile once and use it for four tokens at a time. A chunk of
+a job is a run of row tiles; each row is summed by one thread.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from kernels import wiring as wired
 from kernels.arith import requantise, round_shift, saturate_int32
+from kernels.codes import BYTES, codes6, levels3, levels4, levels6, one_code
 from kernels.pack import TILE_COLUMNS, TILE_ROWS
 from kernels.reference import FRACTION
+from kernels.simd import (
+    accumulate,
+    add,
+    broadcast4,
+    broadcast_pair,
+    dot_i16,
+    fill_i32,
+    fill_i64,
+    get_i8,
+    get_i32,
+    get_i64,
+    get_u8,
+    get_u16,
+    inline,
+    load_i8x32,
+    load_i64x8,
+    prefetch,
+    scale_pairs,
+    scaled,
+    store,
+    widen,
+)
+from kernels.team import JOB
+
+# A chunk of 32 columns adds at most 32 * 128 * 128 * 255 < 2**27 to a lane of 32 bits.
+FLUSH_CHUNKS = 16
+AHEAD = 2048  # bytes between what is read and what is asked for
+TOKENS = 4  # of a block in prefill
+
+# Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
+TOKEN_COUNT, X, X_SCALE, X_SUMS, TILES_A_CHUNK, TILE_COUNT, MATRICES, MATRIX = range(JOB, JOB + 8)
+MATRIX_WORDS = wired.WORDS + 1
 
 
-@njit(cache=True, nogil=True)
-def unpack_chunk(packed, bits, alphabet, level):
-    """One tile, uint8[TILE_BYTES] -> level int8[8, 32]. Layout: see `kernels.pack`."""
-    for row in range(TILE_ROWS):
-        for column in range(TILE_COLUMNS):
-            if bits in (4, 6):
-                nibble = packed[(row // 2) * TILE_COLUMNS + column]
-                code = (nibble >> (4 * (row % 2))) & 15
-                if bits == 6:
-                    pair = packed[128 + (row // 4) * TILE_COLUMNS + column]
-                    code |= ((pair >> (2 * (row % 4))) & 3) << 4
-            else:
-                pair = packed[(row // 4) * TILE_COLUMNS + column]
-                code = (pair >> (2 * (row % 4))) & 3
-                code |= ((packed[64 + column] >> row) & 1) << 2
-            level[row, column] = alphabet[code]
+@njit(nogil=True)
+def sum_inputs(x, sums):
+    """x int8[T, columns] -> the sum of each 32 in the low half of 32 bits, int32[T, columns / 32]."""
+    values = x.reshape(-1)
+    for chunk in range(sums.size):
+        total = np.int32(0)
+        for i in range(TILE_COLUMNS):
+            total += np.int32(values[chunk * TILE_COLUMNS + i])
+        sums[chunk] = total & 0xFFFF
 
 
-@njit(cache=True, nogil=True)
-def unpack_tile(codes, bits, alphabet, level):
-    """A row tile, uint8[chunks, TILE_BYTES] -> level int8[8, columns]."""
-    for chunk in range(codes.shape[0]):
-        start = chunk * TILE_COLUMNS
-        unpack_chunk(codes[chunk], bits, alphabet, level[:, start : start + TILE_COLUMNS])
+def matvec_of(levels, tile_bytes):
+    """A kernel of one row tile by one token, for codes that `levels` unpacks."""
+
+    @njit(nogil=True)
+    def matvec(tile, scales, table, chunks, group_chunks, x, x_sums, sums):
+        """Write sum(scale * u * x) and sum(scale * x), int64[8] each, to address `sums`."""
+        total, offset = fill_i64(0), fill_i64(0)
+        chunk, left = 0, group_chunks
+        while chunk < chunks:
+            end = min(chunk + FLUSH_CHUNKS, chunks)
+            part, part_offset = fill_i32(0), fill_i32(0)
+            while chunk < end:
+                prefetch(tile + AHEAD)
+                prefetch(tile + AHEAD + 64)
+                scale = scale_pairs(scales)
+                u0, u1, u2, u3, u4, u5, u6, u7 = levels(tile, table)
+                even, odd = fill_i32(0), fill_i32(0)
+                even = accumulate(even, u0, broadcast4(x), scale)
+                odd = accumulate(odd, u1, broadcast4(x + 4), scale)
+                even = accumulate(even, u2, broadcast4(x + 8), scale)
+                odd = accumulate(odd, u3, broadcast4(x + 12), scale)
+                even = accumulate(even, u4, broadcast4(x + 16), scale)
+                odd = accumulate(odd, u5, broadcast4(x + 20), scale)
+                even = accumulate(even, u6, broadcast4(x + 24), scale)
+                odd = accumulate(odd, u7, broadcast4(x + 28), scale)
+                part = add(part, scaled(add(even, odd), scale))
+                part_offset = add(part_offset, dot_i16(scale, broadcast_pair(x_sums)))
+                tile += tile_bytes
+                x += TILE_COLUMNS
+                x_sums += 4
+                chunk += 1
+                left -= 1
+                if left == 0:
+                    scales += TILE_ROWS
+                    left = group_chunks
+            total = add(total, widen(part))
+            offset = add(offset, widen(part_offset))
+        store(sums, total)
+        store(sums + 64, offset)
+
+    return matvec
 
 
-@njit(cache=True, nogil=True)
-def dot_group(level, x):
-    """int32 dot product of one group of at most MAX_GROUP columns: |sum| <= 2**18 * 64 * 127."""
-    acc = np.int32(0)
-    for i in range(level.size):
-        acc = np.int32(acc + np.int32(level[i]) * np.int32(x[i]))
-    return acc
+matvec3, matvec4 = matvec_of(levels3, BYTES[3]), matvec_of(levels4, BYTES[4])
+matvec6, matvec6_table = matvec_of(codes6, BYTES[6]), matvec_of(levels6, BYTES[6])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def fabric(codes, group_scale, row_mantissa, row_exponent, alphabet, bits, group, x, scale, out):
-    tokens, rows = out.shape
-    columns = x.shape[1]
-    for tile in prange(codes.shape[0]):
-        level = np.empty((TILE_ROWS, columns), np.int8)
-        unpack_tile(codes[tile], bits, alphabet, level)
-        for row in range(tile * TILE_ROWS, min(rows, (tile + 1) * TILE_ROWS)):
-            r = row - tile * TILE_ROWS
-            mantissa, exponent = np.int64(row_mantissa[row]), np.int64(row_exponent[row])
-            for t in range(tokens):
-                acc = np.int64(0)
-                for g in range(columns // group):
-                    part = dot_group(
-                        level[r, g * group : (g + 1) * group], x[t, g * group : (g + 1) * group]
-                    )
-                    acc += np.int64(part) * np.int64(group_scale[tile, g, r])
-                out[t, row] = requantise(
-                    acc, mantissa, exponent, np.int64(scale[t, 0]), np.int64(scale[t, 1]), FRACTION
-                )
+@njit(nogil=True)
+def matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, sums):
+    if kind == 3:
+        matvec3(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
+    elif kind == 4:
+        matvec4(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
+    elif kind == 6:
+        matvec6(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
+    else:
+        matvec6_table(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
 
 
-@njit(cache=True, nogil=True)
-def lookup(codes, group_scale, row_mantissa, row_exponent, alphabet, bits, group, rows, out):
-    level = np.empty((TILE_ROWS, out.shape[1]), np.int8)
+def unpack_of(levels, tile_bytes):
+    @njit(nogil=True)
+    def unpack(tile, table, chunks, out):
+        """A row tile's bytes u, uint8[chunks, 8, 32], to address `out`."""
+        for _ in range(chunks):
+            u0, u1, u2, u3, u4, u5, u6, u7 = levels(tile, table)
+            store(out, u0)
+            store(out + 32, u1)
+            store(out + 64, u2)
+            store(out + 96, u3)
+            store(out + 128, u4)
+            store(out + 160, u5)
+            store(out + 192, u6)
+            store(out + 224, u7)
+            tile += tile_bytes
+            out += 256
+
+    return unpack
+
+
+unpack3, unpack4 = unpack_of(levels3, BYTES[3]), unpack_of(levels4, BYTES[4])
+unpack6, unpack6_table = unpack_of(codes6, BYTES[6]), unpack_of(levels6, BYTES[6])
+
+
+@njit(nogil=True)
+def unpack_tile(kind, tile, table, chunks, out):
+    if kind == 3:
+        unpack3(tile, table, chunks, out)
+    elif kind == 4:
+        unpack4(tile, table, chunks, out)
+    elif kind == 6:
+        unpack6(tile, table, chunks, out)
+    else:
+        unpack6_table(tile, table, chunks, out)
+
+
+@inline
+def flush(sums, total, offset):
+    store(sums, add(load_i64x8(sums), widen(total)))
+    store(sums + 64, add(load_i64x8(sums + 64), widen(offset)))
+
+
+@njit(nogil=True)
+def matmul_four(level, scales, chunks, group_chunks, x, x_sums, sums):
+    """Bytes u of a row tile by four tokens: int64[4, 2, 8] to address `sums`, as in `matvec`."""
+    columns = chunks * TILE_COLUMNS
+    xa, xb, xc, xd = x, x + columns, x + 2 * columns, x + 3 * columns
+    sa, sb, sc, sd = x_sums, x_sums + 4 * chunks, x_sums + 8 * chunks, x_sums + 12 * chunks
+    for i in range(8):
+        store(sums + 64 * i, fill_i64(0))
+    chunk, left = 0, group_chunks
+    while chunk < chunks:
+        end = min(chunk + FLUSH_CHUNKS, chunks)
+        ta, tb, tc, td = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        oa, ob, oc, od = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        while chunk < end:
+            scale = scale_pairs(scales)
+            pa, pb, pc, pd = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+            for v in range(8):
+                u = load_i8x32(level + 32 * v)
+                pa = accumulate(pa, u, broadcast4(xa + 4 * v), scale)
+                pb = accumulate(pb, u, broadcast4(xb + 4 * v), scale)
+                pc = accumulate(pc, u, broadcast4(xc + 4 * v), scale)
+                pd = accumulate(pd, u, broadcast4(xd + 4 * v), scale)
+            ta, tb = add(ta, scaled(pa, scale)), add(tb, scaled(pb, scale))
+            tc, td = add(tc, scaled(pc, scale)), add(td, scaled(pd, scale))
+            oa = add(oa, dot_i16(scale, broadcast_pair(sa + 4 * chunk)))
+            ob = add(ob, dot_i16(scale, broadcast_pair(sb + 4 * chunk)))
+            oc = add(oc, dot_i16(scale, broadcast_pair(sc + 4 * chunk)))
+            od = add(od, dot_i16(scale, broadcast_pair(sd + 4 * chunk)))
+            level += 256
+            xa += TILE_COLUMNS
+            xb += TILE_COLUMNS
+            xc += TILE_COLUMNS
+            xd += TILE_COLUMNS
+            chunk += 1
+            left -= 1
+            if left == 0:
+                scales += TILE_ROWS
+                left = group_chunks
+        flush(sums, ta, oa)
+        flush(sums + 128, tb, ob)
+        flush(sums + 256, tc, oc)
+        flush(sums + 384, td, od)
+
+
+@njit(nogil=True)
+def matmul_one(level, scales, chunks, group_chunks, x, x_sums, sums):
+    """The same by one token: int64[2, 8]."""
+    store(sums, fill_i64(0))
+    store(sums + 64, fill_i64(0))
+    chunk, left = 0, group_chunks
+    while chunk < chunks:
+        end = min(chunk + FLUSH_CHUNKS, chunks)
+        total, offset = fill_i32(0), fill_i32(0)
+        while chunk < end:
+            scale = scale_pairs(scales)
+            part = fill_i32(0)
+            for v in range(8):
+                part = accumulate(part, load_i8x32(level + 32 * v), broadcast4(x + 4 * v), scale)
+            total = add(total, scaled(part, scale))
+            offset = add(offset, dot_i16(scale, broadcast_pair(x_sums)))
+            level += 256
+            x += TILE_COLUMNS
+            x_sums += 4
+            chunk += 1
+            left -= 1
+            if left == 0:
+                scales += TILE_ROWS
+                left = group_chunks
+        flush(sums, total, offset)
+
+
+@njit(nogil=True)
+def finish_rows(shared, matrix, first, sums, token):
+    """Row and token scales: the sums of eight rows -> their Q15.16 outputs."""
+    rows = shared[matrix + wired.ROWS]
+    step, base = shared[matrix + wired.STEP], shared[matrix + wired.BASE]
+    mantissas = shared[matrix + wired.ROW_MANTISSA] + 2 * first
+    exponents = shared[matrix + wired.ROW_EXPONENT] + first
+    out = shared[matrix + wired.WORDS] + 4 * (token * rows + first)
+    scale = shared[X_SCALE] + 8 * token
+    mantissa, exponent = get_i32(scale), get_i32(scale + 4)
+    for r in range(min(TILE_ROWS, rows - first)):
+        acc = step * get_i64(sums + 8 * r) + base * get_i64(sums + 64 + 8 * r)
+        value = requantise(
+            acc, get_u16(mantissas + 2 * r), get_i8(exponents + r), mantissa, exponent, FRACTION
+        )
+        store(out + 4 * r, value)
+
+
+@njit(nogil=True)
+def fabric_tile(shared, matrix, index, scratch):
+    """Row tile `index` of the matrix at word `matrix`, for all tokens of the job."""
+    kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
+    group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
+    tile = shared[matrix + wired.CODES] + index * chunks * BYTES[kind]
+    scales = shared[matrix + wired.GROUP_SCALE] + index * (chunks // group_chunks) * TILE_ROWS
+    x, x_sums, tokens = shared[X], shared[X_SUMS], shared[TOKEN_COUNT]
+    first = index * TILE_ROWS
+    if tokens == 1:
+        matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
+        finish_rows(shared, matrix, first, scratch, 0)
+        return
+    sums, level = scratch, scratch + 128 * TOKENS
+    unpack_tile(kind, tile, table, chunks, level)
+    t = 0
+    while t < tokens:
+        xt, st = x + t * chunks * TILE_COLUMNS, x_sums + t * chunks * 4
+        if t + TOKENS <= tokens:
+            matmul_four(level, scales, chunks, group_chunks, xt, st, sums)
+            for i in range(TOKENS):
+                finish_rows(shared, matrix, first, sums + 128 * i, t + i)
+            t += TOKENS
+        else:
+            matmul_one(level, scales, chunks, group_chunks, xt, st, sums)
+            finish_rows(shared, matrix, first, sums, t)
+            t += 1
+
+
+def scratch_bytes(columns: int) -> int:
+    """What one thread needs for a tile: sums, and bytes u of eight rows."""
+    return 128 * TOKENS + TILE_ROWS * columns
+
+
+@njit(nogil=True)
+def fabric_chunk(shared, chunk, scratch):
+    """A run of row tiles; the tiles of all matrices are counted through."""
+    size = shared[TILES_A_CHUNK]
+    for tile in range(chunk * size, min((chunk + 1) * size, shared[TILE_COUNT])):
+        index, matrix = tile, MATRIX
+        tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        while index >= tiles:
+            index -= tiles
+            matrix += MATRIX_WORDS
+            tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        fabric_tile(shared, matrix, index, scratch)
+
+
+@njit("void(int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
+def lookup_rows(wiring, rows, out):
+    """Rows of the embedding as Q15.16, int32[T, columns]."""
+    kind, chunks = wiring[wired.KIND], wiring[wired.CHUNKS]
+    group_chunks = wiring[wired.GROUP_CHUNKS]
     for t in range(rows.size):
-        row = rows[t]
-        tile, r = row // TILE_ROWS, row % TILE_ROWS
-        unpack_tile(codes[tile], bits, alphabet, level)
-        shift = np.int64(row_exponent[row]) - FRACTION
-        for i in range(out.shape[1]):
-            value = np.int64(level[r, i]) * np.int64(group_scale[tile, i // group, r])
-            out[t, i] = saturate_int32(round_shift(value * np.int64(row_mantissa[row]), shift))
+        tile, r = rows[t] // TILE_ROWS, rows[t] % TILE_ROWS
+        codes = wiring[wired.CODES] + tile * chunks * BYTES[kind]
+        scales = wiring[wired.GROUP_SCALE] + tile * (chunks // group_chunks) * TILE_ROWS + r
+        mantissa = get_u16(wiring[wired.ROW_MANTISSA] + 2 * rows[t])
+        shift = get_i8(wiring[wired.ROW_EXPONENT] + rows[t]) - FRACTION
+        for chunk in range(chunks):
+            scale = get_u8(scales + chunk // group_chunks * TILE_ROWS) * mantissa
+            for column in range(TILE_COLUMNS):
+                u = one_code(codes + chunk * BYTES[kind], kind, r, column)
+                if kind != 6:
+                    u = get_u8(wiring[wired.TABLE] + u // 16 * 32 + u % 16)
+                level = wiring[wired.STEP] * u + wiring[wired.BASE]
+                value = saturate_int32(round_shift(level * scale, shift))
+                out[t, chunk * TILE_COLUMNS + column] = value

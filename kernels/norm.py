@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import int8, int16, int32, int64, njit, types, void
 
 from kernels.arith import (
-    bit_length,
     hadamard,
     integer_sqrt,
     normalise,
@@ -16,48 +15,120 @@ from kernels.arith import (
     to_int16,
 )
 from kernels.reference import FRACTION
+from kernels.simd import bit_length, view_i8, view_i32
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
+def narrow_one(v, n, constant, x, scale):
+    """int32[n] at address v -> int8[n] at x, int32[2] at `scale`.
+
+    Addresses, since a slice of an array counts references, which costs more than a short head.
+    """
+    peak, exponent = to_int8(view_i32(v, n), FRACTION, view_i8(x, n))
+    mantissa, exponent = normalise(peak, exponent)
+    store_scale(scale, mantissa, exponent, constant)
+
+
+@njit(nogil=True)
+def rotate_narrow_one(v, n, block, constant, x, scale, h):
+    """The same behind a Hadamard transform; int32[n] at h is overwritten."""
+    mantissas = view_i32(h, n)
+    shift = to_int16(view_i32(v, n), mantissas)
+    hadamard(mantissas, block)
+    peak, exponent = to_int8(mantissas, FRACTION - shift, view_i8(x, n))
+    mantissa, exponent = normalise(peak, exponent)
+    store_scale(scale, mantissa, exponent, constant)
+
+
+@njit("void(int32[:, ::1], int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
 def narrow(v, constant, x, scale):
+    n = v.shape[1]
     for t in range(v.shape[0]):
-        peak, exponent = to_int8(v[t], FRACTION, x[t])
-        mantissa, exponent = normalise(peak, exponent)
-        store_scale(scale[t], mantissa, exponent, constant)
+        place = t * n
+        narrow_one(
+            v.ctypes.data + 4 * place, n, constant, x.ctypes.data + place, scale.ctypes.data + 8 * t
+        )
 
 
-@njit(cache=True, nogil=True)
+@njit("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
 def rotate_narrow(v, block, constant, x, scale):
-    h = np.empty(v.shape[1], np.int32)
+    n = v.shape[1]
+    h = np.empty(n, np.int32)
     for t in range(v.shape[0]):
-        shift = to_int16(v[t], h)
-        hadamard(h, block)
-        peak, exponent = to_int8(h, FRACTION - shift, x[t])
-        mantissa, exponent = normalise(peak, exponent)
-        store_scale(scale[t], mantissa, exponent, constant)
+        rotate_narrow_one(
+            v.ctypes.data + 4 * t * n,
+            n,
+            block,
+            constant,
+            x.ctypes.data + t * n,
+            scale.ctypes.data + 8 * t,
+            h.ctypes.data,
+        )
 
 
-@njit(cache=True, nogil=True)
+@njit(
+    "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
+    " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    " int8[:, :, ::1], int32[:, :, ::1])",
+    cache=True,
+    nogil=True,
+)
+def kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+    n = q.shape[2]
+    h = np.empty(n, np.int32)
+    for i in range(q.shape[0] * q.shape[1]):
+        rotate_narrow_one(
+            q.ctypes.data + 4 * i * n,
+            n,
+            n,
+            constants[0],
+            q8.ctypes.data + i * n,
+            q8_scale.ctypes.data + 8 * i,
+            h.ctypes.data,
+        )
+    first = start * k.shape[1]
+    for i in range(k.shape[0] * k.shape[1]):
+        place = 4 * i * n
+        to, scale_to = (first + i) * n, 8 * (first + i)
+        rotate_narrow_one(
+            k.ctypes.data + place,
+            n,
+            n,
+            constants[1],
+            k_sram.ctypes.data + to,
+            k_scale.ctypes.data + scale_to,
+            h.ctypes.data,
+        )
+        narrow_one(
+            v.ctypes.data + place,
+            n,
+            constants[2],
+            v_sram.ctypes.data + to,
+            v_scale.ctypes.data + scale_to,
+        )
+
+
+@njit(nogil=True)
 def inverse_rms(h, shift, epsilon, peak, exponent):
     total = np.int64(epsilon) >> min(2 * shift, 62)
-    for i in range(h.size):
-        total += np.int64(h[i]) * np.int64(h[i])
+    for i in range(h.size):  # |h| <= 2**15, so a square fits 32 bits
+        total += np.int64(np.uint32(h[i] * h[i]))
     zeros = (62 - bit_length(total)) // 2
     root = max(integer_sqrt(total << (2 * zeros)), 1)
     return normalise((peak << 47) // root, exponent + 47 - zeros)
 
 
-@njit(cache=True, nogil=True)
+@njit("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
 def rms_norm(residual, epsilon, constant, x, scale):
     h = np.empty(residual.shape[1], np.int32)
     for t in range(residual.shape[0]):
         shift = to_int16(residual[t], h)
         peak, exponent = to_int8(h, np.int64(0), x[t])
         mantissa, exponent = inverse_rms(h, shift, epsilon, peak, exponent)
-        store_scale(scale[t], mantissa, exponent, constant)
+        store_scale(scale.ctypes.data + 8 * t, mantissa, exponent, constant)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def rotate_residual(h, mixer, out):
     """h int32[d] -> out int32[d]; h is overwritten."""
     m = mixer.shape[0]
@@ -74,7 +145,19 @@ def rotate_residual(h, mixer, out):
             out[i * block + k] = round_shift(total, 14)
 
 
-@njit(cache=True, nogil=True)
+@njit(
+    void(
+        int32[:, ::1],
+        types.Array(int16, 1, "C", readonly=True),
+        int16[:, ::1],
+        int64,
+        int32[::1],
+        int8[:, ::1],
+        int32[:, ::1],
+    ),
+    cache=True,
+    nogil=True,
+)
 def gain_norm(residual, gain, mixer, epsilon, constant, x, scale):
     width = residual.shape[1]
     h = np.empty(width, np.int32)
@@ -91,4 +174,4 @@ def gain_norm(residual, gain, mixer, epsilon, constant, x, scale):
         rotate_residual(work, mixer, rotated)
         peak, exponent = to_int8(rotated, -more, x[t])
         mantissa, exponent = inverse_rms(h, shift, epsilon, peak, exponent)
-        store_scale(scale[t], mantissa, exponent, constant)
+        store_scale(scale.ctypes.data + 8 * t, mantissa, exponent, constant)

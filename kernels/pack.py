@@ -1,16 +1,18 @@
 """The layout of a packed matrix: how ROM codes lie in memory.
 
-A matrix of `rows` x `columns` codes is cut into tiles of 8 rows by 32 columns. Inside a tile
-the bits are stored as planes, so that one 32-byte load holds the same bits of several rows:
+A matrix of `rows` x `columns` codes is cut into tiles of 8 rows by 32 columns. A tile is eight
+vectors of 32 codes: vector v holds columns 4v .. 4v + 3, code 4r + j of it is row r, column
+4v + j. So a lane of 32 bits belongs to one row, and four inputs, repeated, meet all eight rows.
 
-    plane    bits a code    bytes a tile    byte j of vector v holds, for column j,
-    nibble        4             128         rows 2v (low half) and 2v+1 (high half)
-    pair          2              64         rows 4v .. 4v+3, two bits each, row 4v lowest
-    bit           1              32         rows 0 .. 7, one bit each, row 0 lowest
+A tile of b-bit codes is b words of 32 bytes; byte i of every word belongs to code i of the
+vectors. What is left over beside six vectors holds the other two:
 
-    3-bit codes = pair (low two bits) + bit (the third)      96 bytes a tile
-    4-bit codes = nibble                                    128 bytes a tile
-    6-bit codes = nibble (low four bits) + pair (high two)  192 bytes a tile
+    3 bits   word w: bits 0-2 vector 2w, bits 4-6 vector 2w + 1             96 bytes a tile
+             bit 3 of words 0, 1, 2 = bits 0, 1, 2 of vector 6; bit 7 those of vector 7
+    4 bits   word w: bits 0-3 vector 2w, bits 4-7 vector 2w + 1            128 bytes a tile
+    6 bits   word w: bits 0-5 vector w                                     192 bytes a tile
+             bits 6-7 of words 0, 1, 2 = bits 4-5, 2-3, 0-1 of vector 6; of words 3, 4, 5
+             those of vector 7
 
 Tiles of one row block follow each other along the columns, so a matrix-vector product reads
 memory once, in order. Any width that is a multiple of 32 fits without padding.
@@ -18,15 +20,27 @@ memory once, in order. Any width that is a multiple of 32 fits without padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.wiring import lookup_table, wiring
+
 TILE_ROWS = 8
 TILE_COLUMNS = 32
-PLANES = {3: (2, 1), 4: (4,), 6: (4, 2)}  # code bits -> plane widths, low bits first
-TILE_BYTES = {bits: bits * TILE_ROWS * TILE_COLUMNS // 8 for bits in PLANES}
+CODE_BITS = (3, 4, 6)
+TILE_BYTES = {bits: bits * TILE_ROWS * TILE_COLUMNS // 8 for bits in CODE_BITS}
+VECTORS = 8  # a tile
+
+# Where the bits of a code lie: (vector, lowest bit of the code, bits, word, lowest bit in the byte).
+FIELDS = {
+    3: [(v, 0, 3, v // 2, 4 * (v % 2)) for v in range(6)]
+    + [(v, bit, 1, bit, 3 + 4 * (v % 2)) for v in (6, 7) for bit in range(3)],
+    4: [(v, 0, 4, v // 2, 4 * (v % 2)) for v in range(8)],
+    6: [(v, 0, 6, v, 0) for v in range(6)]
+    + [(v, 4 - 2 * i, 2, 3 * (v % 2) + i, 6) for v in (6, 7) for i in range(3)],
+}
 LARGEST_LEVEL = 64  # |level|; two products with int8 then fit 16 bits
 MAX_GROUP = 1 << 18  # columns; a sum of int8 * level then fits int32
 LEAST_ROW_EXPONENT = -15  # a looked-up value shifts left by at most 31 places, and fits int64
@@ -48,6 +62,12 @@ class PackedMatrix:
     row_mantissa: NDArray[np.uint16]  # [rows], 2**15 .. 2**16 - 1, or 0 for an empty row
     row_exponent: NDArray[np.int8]  # [rows]
     alphabet: NDArray[np.int8]  # [2**bits], levels of at most +-64
+    wiring: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # see `kernels.wiring`
+    table: NDArray[np.uint8] = field(init=False, repr=False, compare=False)  # its levels + 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", lookup_table(self.alphabet))
+        object.__setattr__(self, "wiring", wiring(self))
 
     @property
     def stored_bits(self) -> int:
@@ -96,35 +116,24 @@ def pack_codes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
         raise ValueError(f"a packed row needs a multiple of {TILE_COLUMNS} columns, not {columns}")
     if codes.size and int(codes.max()) >> bits:
         raise ValueError(f"a code of {int(codes.max())} does not fit {bits} bits")
-    tiles = row_tiles(rows)
+    tiles, chunks = row_tiles(rows), columns // TILE_COLUMNS
     padded = np.zeros((tiles * TILE_ROWS, columns), np.uint8)
     padded[:rows] = codes
-    block = padded.reshape(tiles, TILE_ROWS, columns // TILE_COLUMNS, TILE_COLUMNS)
-    block = block.transpose(0, 2, 1, 3)  # [tile, chunk, row in tile, column]
-    planes, low = [], 0
-    for width in PLANES[bits]:
-        field = (block >> low) & ((1 << width) - 1)
-        per_byte = 8 // width  # rows that share a byte
-        field = field.reshape(*block.shape[:2], TILE_ROWS // per_byte, per_byte, TILE_COLUMNS)
-        shifts = (np.arange(per_byte, dtype=np.uint8) * width)[:, None]
-        plane = np.bitwise_or.reduce(field << shifts, axis=3)
-        planes.append(plane.reshape(*block.shape[:2], -1))
-        low += width
-    return np.ascontiguousarray(np.concatenate(planes, axis=2))
+    # [tile, row, chunk, vector, column in vector] -> [vector, tile, chunk, row and column]
+    block = padded.reshape(tiles, TILE_ROWS, chunks, VECTORS, -1).transpose(3, 0, 2, 1, 4)
+    block = block.reshape(VECTORS, tiles, chunks, TILE_COLUMNS)
+    words = np.zeros((tiles, chunks, bits, TILE_COLUMNS), np.uint8)
+    for vector, low, width, word, place in FIELDS[bits]:
+        words[:, :, word] |= ((block[vector] >> low) & ((1 << width) - 1)) << place
+    return words.reshape(tiles, chunks, -1)
 
 
 def unpack_codes(packed: NDArray[np.uint8], rows: int, bits: int) -> NDArray[np.uint8]:
     """Inverse of `pack_codes`: uint8[rows, columns]."""
     tiles, chunks, _ = packed.shape
-    codes = np.zeros((tiles, chunks, TILE_ROWS, TILE_COLUMNS), np.uint8)
-    start, low = 0, 0
-    for width in PLANES[bits]:
-        per_byte = 8 // width
-        size = TILE_COLUMNS * TILE_ROWS // per_byte
-        plane = packed[:, :, start : start + size]
-        plane = plane.reshape(tiles, chunks, TILE_ROWS // per_byte, 1, TILE_COLUMNS)
-        shifts = (np.arange(per_byte, dtype=np.uint8) * width)[:, None]
-        field = (plane >> shifts) & ((1 << width) - 1)
-        codes |= field.reshape(codes.shape) << np.uint8(low)
-        start, low = start + size, low + width
-    return codes.transpose(0, 2, 1, 3).reshape(tiles * TILE_ROWS, -1)[:rows]
+    words = packed.reshape(tiles, chunks, bits, TILE_COLUMNS)
+    block = np.zeros((VECTORS, tiles, chunks, TILE_COLUMNS), np.uint8)
+    for vector, low, width, word, place in FIELDS[bits]:
+        block[vector] |= ((words[:, :, word] >> place) & ((1 << width) - 1)) << low
+    block = block.reshape(VECTORS, tiles, chunks, TILE_ROWS, -1).transpose(1, 3, 2, 0, 4)
+    return block.reshape(tiles * TILE_ROWS, -1)[:rows]

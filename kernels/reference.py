@@ -182,10 +182,13 @@ def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
     return saturate_int32(round_shift(levels(matrix)[rows] * scale[:, :1], shift[:, None]))
 
 
-def fabric(matrix: PackedMatrix, x: Int8, scale: Int32) -> Int32:
-    """Matrix times int8[T, columns] with scale int32[T, 2] -> Q15.16 int32[T, rows]."""
-    acc = x.astype(np.int64) @ levels(matrix).T
-    return requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION)
+def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
+    """Matrices times int8[T, columns] with scale int32[T, 2] -> of each, Q15.16 int32[T, rows]."""
+    results = []
+    for matrix in matrices:
+        acc = x.astype(np.int64) @ levels(matrix).T
+        results.append(requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION))
+    return results
 
 
 def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:
@@ -234,17 +237,41 @@ def gain_norm(
     return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
 
 
-def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
-    """Rotary embedding of [T, heads, head_dim]; tables int16[context, head_dim / 2], Q1.14.
+def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
+    """Rotary embedding of [T, heads, head_dim] at positions start .. start + T - 1.
 
-    Dimension i turns with dimension i + head_dim / 2, as Llama's checkpoints on the hub do.
+    Tables int16[context, head_dim / 2], Q1.14. Dimension i turns with dimension i + head_dim / 2,
+    as Llama's checkpoints on the hub do.
     """
     half = v.shape[-1] // 2
+    now = slice(start, start + v.shape[0])
     a, b = v[..., :half].astype(np.int64), v[..., half:].astype(np.int64)
-    c = cosine[positions].astype(np.int64)[:, None, :]
-    s = sine[positions].astype(np.int64)[:, None, :]
+    c = cosine[now].astype(np.int64)[:, None, :]
+    s = sine[now].astype(np.int64)[:, None, :]
     turned = [round_shift(a * c - b * s, 14), round_shift(b * c + a * s, 14)]
     return saturate_int32(np.concatenate(turned, axis=-1))
+
+
+def kv_write(
+    q: Int32,
+    k: Int32,
+    v: Int32,
+    constants: Int32,
+    start: int,
+    k_sram: Int8,
+    k_scale: Int32,
+    v_sram: Int8,
+    v_scale: Int32,
+) -> tuple[Int8, Int32]:
+    """R3 and int8 for q and k, int8 for v; k and v go to the SRAM from position `start` on.
+
+    q, k, v Q15.16 int32[T, heads or kv_heads, head_dim]; constants int32[3, 2] of q, k and v.
+    Returns q int8[T, heads, head_dim] and its scale int32[T, heads, 2].
+    """
+    now, head_dim = slice(start, start + q.shape[0]), q.shape[-1]
+    k_sram[now], k_scale[now] = rotate_narrow(k, head_dim, constants[1])
+    v_sram[now], v_scale[now] = narrow(v, constants[2])
+    return rotate_narrow(q, head_dim, constants[0])
 
 
 def exp2_negative(n: NDArray) -> Int64:
@@ -301,6 +328,11 @@ def swiglu(gate: Int32, up: Int32) -> Int32:
     inside = table[index] + round_shift((table[index + 1] - table[index]) * rest, SILU_STEP_BITS)
     silu = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
     return saturate_int32(round_shift(silu * up.astype(np.int64), FRACTION))
+
+
+def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    """`rotate_narrow` of `swiglu`: gate, up [T, ffn] -> int8[T, ffn] and its scale."""
+    return rotate_narrow(swiglu(gate, up), block, constant)
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:

@@ -22,7 +22,7 @@ FILLS = ("random", "small", "zeros", "largest", "smallest", "one-hot", "alternat
 
 def same(a, b) -> None:
     """Equal types, shapes and bits."""
-    if isinstance(a, tuple):
+    if isinstance(a, (tuple, list)):
         assert len(a) == len(b)
         for left, right in zip(a, b, strict=True):
             same(left, right)
@@ -107,7 +107,7 @@ def test_fabric_and_lookup_at_every_shape(bits, columns, group, threads):
         m = matrix(rows, columns, bits, group)
         tokens = 1 + rows % 5
         x = rng.integers(-127, 128, (tokens, columns)).astype(np.int8)
-        twins("fabric", m, x, scales(rng, (tokens,), -5, 40))
+        twins("fabric", (m,), x, scales(rng, (tokens,), -5, 40))
         twins("lookup", m, rng.integers(0, rows, tokens))
 
 
@@ -119,7 +119,7 @@ def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
     x = np.full((3, 1536), value, np.int8)
     for far in (-200, -31, 0, 31, 62, 127, 500):
         scale = np.array([[65535, far], [32768, far], [0, 127]], np.int32)
-        twins("fabric", m, x, scale)
+        twins("fabric", (m,), x, scale)
 
 
 def test_lookup_with_far_exponents():
@@ -171,8 +171,8 @@ def test_narrowing_of_any_vector(values):
 def test_rope(fill, head_dim):
     rng = np.random.default_rng(head_dim)
     tables = rng.integers(-16384, 16385, (2, 20, head_dim // 2)).astype(np.int16)
-    positions = np.array([0, 19, 7, 7, 1])
-    twins("rope", signal((5, 3, head_dim), fill), positions, *tables)
+    for start in (0, 7, 15):
+        twins("rope", signal((5, 3, head_dim), fill), start, *tables)
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -223,6 +223,28 @@ def test_the_widest_group():
     m = matrix(1, MAX_GROUP, 3, MAX_GROUP)
     x = np.full((1, MAX_GROUP), -127, np.int8)
     twins("fabric", m, x, np.array([[40000, 40]], np.int32))
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_swiglu_narrowed(fill):
+    for width, block in ((96, 32), (1536, 512)):
+        gate, up = signal((3, width), "small", 1) << 10, signal((3, width), fill, 2)
+        twins("swiglu_narrow", gate, up, block, CONSTANT)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_kv_write(fill):
+    """What is returned, what is written, and that nothing else is."""
+    constants = np.stack([CONSTANT, CONSTANT + [5, 1], CONSTANT - [7, 3]]).astype(np.int32)
+    q, k, v = (signal((3, heads, 64), fill, heads) for heads in (6, 2, 2))
+    memories = []
+    for ops in (reference, compiled):
+        rng = np.random.default_rng(3)
+        values = [rng.integers(-128, 128, (9, 2, 64)).astype(np.int8) for _ in range(2)]
+        scale = [rng.integers(0, 99, (9, 2, 2)).astype(np.int32) for _ in range(2)]
+        memory = [values[0], scale[0], values[1], scale[1]]
+        memories.append([*ops.kv_write(q, k, v, constants, 4, *memory), *memory])
+    same(*memories)
 
 
 def test_swiglu_at_every_table_edge():

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from emulator.errors import UsageError
-from kernels.pack import PLANES
+from kernels.pack import CODE_BITS
 from weights.checkpoint import LAYER_MATRICES
 
 CLASSES = (*LAYER_MATRICES, "embedding", "head")
@@ -58,6 +58,6 @@ class Mix:
 
 
 def _width(text: str, width: str) -> int:
-    if width not in {str(bits) for bits in PLANES}:
+    if width not in {str(bits) for bits in CODE_BITS}:
         raise UsageError(f"mix {text!r}: a code has 3, 4 or 6 bits, not {width!r}")
     return int(width)

@@ -23,7 +23,7 @@ from emulator.errors import EmulatorError, ImageError
 from emulator.fields import Fields
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig
-from kernels.pack import MAX_GROUP, PLANES, TILE_BYTES, PackedMatrix, fault, row_tiles
+from kernels.pack import CODE_BITS, MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.rom_files import (
     AGAIN,
@@ -115,8 +115,8 @@ def _matrix(
     rows, columns = shape
     if (file := entry.text("shard")) not in shards:
         entry.refuse("shard", "one of the image's files")
-    if (bits := entry.whole("bits", min(PLANES), max(PLANES))) not in PLANES:
-        entry.refuse("bits", f"one of {', '.join(map(str, PLANES))}")
+    if (bits := entry.whole("bits", CODE_BITS[0], CODE_BITS[-1])) not in CODE_BITS:
+        entry.refuse("bits", f"one of {', '.join(map(str, CODE_BITS))}")
     group = entry.whole("group", 32, min(columns, MAX_GROUP))
     if group % 32 or columns % group:
         entry.refuse("group", f"a multiple of 32 that divides {columns}")

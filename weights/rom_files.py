@@ -11,7 +11,7 @@ from emulator.fields import Fields, read_object, shown
 from weights.checkpoint import sha256_file
 
 FORMAT = "hardwired-rom"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "rom.json"
 TOKENIZER = "tokenizer.json"
 TABLES = "tables.safetensors"

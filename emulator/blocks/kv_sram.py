@@ -32,9 +32,9 @@ class KvSram:
     k_scale: Int32  # [context, kv_heads, 2]
     v: Int8
     v_scale: Int32
-    q_constant: Int32 = field(repr=False)  # log2(e) / sqrt(head_dim) / sqrt(head_dim) / 127
-    k_constant: Int32 = field(repr=False)  # 1 / sqrt(head_dim) / 127
-    v_constant: Int32 = field(repr=False)  # 1 / 127
+    # [3, 2]: q's log2(e) / sqrt(head_dim) / sqrt(head_dim) / 127, k's 1 / sqrt(head_dim) / 127,
+    # v's 1 / 127
+    constants: Int32 = field(repr=False)
     name: str = "kv_sram"
 
     @classmethod
@@ -48,16 +48,27 @@ class KvSram:
             k_scale=np.zeros((*shape[:2], 2), np.int32),
             v=np.zeros(shape, np.int8),
             v_scale=np.zeros((*shape[:2], 2), np.int32),
-            q_constant=scale_of(LOG2_E / root / root / INT8_MAX),
-            k_constant=scale_of(1 / root / INT8_MAX),
-            v_constant=scale_of(1 / INT8_MAX),
+            constants=np.stack(
+                [
+                    scale_of(LOG2_E / root / root / INT8_MAX),
+                    scale_of(1 / root / INT8_MAX),
+                    scale_of(1 / INT8_MAX),
+                ]
+            ),
         )
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        now = slice(wires.start, wires.start + wires.tokens.size)
-        wires.q8, wires.q8_scale = ops.rotate_narrow(wires.q, self.head_dim, self.q_constant)
-        self.k[now], self.k_scale[now] = ops.rotate_narrow(wires.k, self.head_dim, self.k_constant)
-        self.v[now], self.v_scale[now] = ops.narrow(wires.v, self.v_constant)
+        wires.q8, wires.q8_scale = ops.kv_write(
+            wires.q,
+            wires.k,
+            wires.v,
+            self.constants,
+            wires.start,
+            self.k,
+            self.k_scale,
+            self.v,
+            self.v_scale,
+        )
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         """q and k by heads; v, and the write, end before attention has read the older positions."""

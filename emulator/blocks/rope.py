@@ -23,8 +23,8 @@ class Rope:
     name: str = "rope"
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        wires.q = ops.rope(wires.q, wires.positions, self.cosine, self.sine)
-        wires.k = ops.rope(wires.k, wires.positions, self.cosine, self.sine)
+        wires.q = ops.rope(wires.q, wires.start, self.cosine, self.sine)
+        wires.k = ops.rope(wires.k, wires.start, self.cosine, self.sine)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         table_bits = 16 * 2 * self.cosine.shape[1]

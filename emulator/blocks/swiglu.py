@@ -28,8 +28,7 @@ class SwiGlu:
         return cls(ffn, block, scale_of(1 / math.sqrt(block) / INT8_MAX))
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        product = ops.swiglu(wires.gate, wires.up)
-        wires.x, wires.x_scale = ops.rotate_narrow(product, self.block, self.constant)
+        wires.x, wires.x_scale = ops.swiglu_narrow(wires.gate, wires.up, self.block, self.constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         """Table and product as they come, then R4 and int8, each of which needs a maximum."""

@@ -23,11 +23,12 @@ class WeightFabric:
     head_dim: int = 0  # > 0: outputs are split into heads, [T, heads, head_dim]
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        for wire, matrix in self.matrices.items():
-            out = ops.fabric(matrix, wires.x, wires.x_scale)
+        outputs = ops.fabric(tuple(self.matrices.values()), wires.x, wires.x_scale)
+        for wire, out in zip(self.matrices, outputs, strict=True):
             if self.head_dim:
-                out = out.reshape(out.shape[0], -1, self.head_dim)
-            setattr(wires, wire, out)
+                setattr(wires, wire, out.reshape(out.shape[0], -1, self.head_dim))
+            else:
+                setattr(wires, wire, out)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         """Matrices side by side take the same inputs, so the widest codes set the time."""

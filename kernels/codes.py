@@ -1,0 +1,148 @@
+"""Codes out of their tiles, compiled: a tile's words in, eight vectors of 32 bytes out.
+
+The layout is `kernels.pack`'s. The bytes are unsigned: levels + 64 through the alphabet's lookup
+table or, where 64 levels rise evenly, the codes themselves.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from kernels import wiring as wired
+from kernels.pack import TILE_BYTES
+from kernels.simd import (
+    both,
+    either,
+    fill_i8,
+    get_u8,
+    inline,
+    load_i8x32,
+    lookup,
+    shift_bytes,
+    subtract,
+)
+
+
+@inline
+def levels3(tile, table):
+    """The lookup ignores bits 3 to 6 of an index, so most fields need one mask or none."""
+    seven, spare = fill_i8(0x7F), fill_i8(0x88)
+    w0, w1, w2 = load_i8x32(tile), load_i8x32(tile + 32), load_i8x32(tile + 64)
+    t = load_i8x32(table)
+    rest = either(
+        either(shift_bytes(both(w0, spare), 3), shift_bytes(both(w1, spare), 2)),
+        shift_bytes(both(w2, spare), 1),
+    )
+    return (
+        lookup(t, both(w0, seven)),
+        lookup(t, both(shift_bytes(w0, 4), seven)),
+        lookup(t, both(w1, seven)),
+        lookup(t, both(shift_bytes(w1, 4), seven)),
+        lookup(t, both(w2, seven)),
+        lookup(t, both(shift_bytes(w2, 4), seven)),
+        lookup(t, rest),
+        lookup(t, shift_bytes(rest, 4)),
+    )
+
+
+@inline
+def levels4(tile, table):
+    low = fill_i8(15)
+    w0, w1, w2, w3 = (
+        load_i8x32(tile),
+        load_i8x32(tile + 32),
+        load_i8x32(tile + 64),
+        load_i8x32(tile + 96),
+    )
+    t = load_i8x32(table)
+    return (
+        lookup(t, both(w0, low)),
+        lookup(t, both(shift_bytes(w0, 4), low)),
+        lookup(t, both(w1, low)),
+        lookup(t, both(shift_bytes(w1, 4), low)),
+        lookup(t, both(w2, low)),
+        lookup(t, both(shift_bytes(w2, 4), low)),
+        lookup(t, both(w3, low)),
+        lookup(t, both(shift_bytes(w3, 4), low)),
+    )
+
+
+@inline
+def join6(w0, w1, w2):
+    """The code in bits 6-7 of three words."""
+    return either(
+        either(both(shift_bytes(w0, 2), fill_i8(0x30)), both(shift_bytes(w1, 4), fill_i8(0x0C))),
+        both(shift_bytes(w2, 6), fill_i8(0x03)),
+    )
+
+
+@inline
+def codes6(tile, table):
+    six = fill_i8(63)
+    w0, w1, w2 = load_i8x32(tile), load_i8x32(tile + 32), load_i8x32(tile + 64)
+    w3, w4, w5 = load_i8x32(tile + 96), load_i8x32(tile + 128), load_i8x32(tile + 160)
+    return (
+        both(w0, six),
+        both(w1, six),
+        both(w2, six),
+        both(w3, six),
+        both(w4, six),
+        both(w5, six),
+        join6(w0, w1, w2),
+        join6(w3, w4, w5),
+    )
+
+
+@inline
+def lookup64(code, table):
+    """Four lookups of 16; a row of the table that is not meant is looked up in vain.
+
+    Bit 7 of (code - 16 row) or of 15 - that tells whether the code lies outside the row.
+    """
+    result = fill_i8(0)
+    for row in range(4):
+        inside = subtract(code, fill_i8(16 * row))
+        outside = both(either(inside, subtract(fill_i8(15), inside)), fill_i8(-128))
+        level = lookup(load_i8x32(table + 32 * row), both(inside, fill_i8(15)))
+        # outside >> 7 is 1 or 0 in each byte; minus one, a mask of the bytes inside.
+        keep = subtract(both(shift_bytes(outside, 7), fill_i8(1)), fill_i8(1))
+        result = either(result, both(level, keep))
+    return result
+
+
+@inline
+def levels6(tile, table):
+    c0, c1, c2, c3, c4, c5, c6, c7 = codes6(tile, table)
+    return (
+        lookup64(c0, table),
+        lookup64(c1, table),
+        lookup64(c2, table),
+        lookup64(c3, table),
+        lookup64(c4, table),
+        lookup64(c5, table),
+        lookup64(c6, table),
+        lookup64(c7, table),
+    )
+
+
+BYTES = tuple(TILE_BYTES.get(kind, TILE_BYTES[6]) for kind in range(wired.SCATTERED + 1))
+
+
+@njit(nogil=True)
+def one_code(tile, kind, row, column):
+    """A single code of the tile at an address; row 0 .. 7, column 0 .. 31."""
+    vector, place = column // 4, 4 * row + column % 4
+    tile += place
+    if kind == 3:
+        if vector < 6:
+            return (get_u8(tile + 32 * (vector // 2)) >> (4 * (vector % 2))) & 7
+        bit = 3 + 4 * (vector % 2)
+        code = (get_u8(tile) >> bit) & 1
+        code |= ((get_u8(tile + 32) >> bit) & 1) << 1
+        return code | ((get_u8(tile + 64) >> bit) & 1) << 2
+    if kind == 4:
+        return (get_u8(tile + 32 * (vector // 2)) >> (4 * (vector % 2))) & 15
+    if vector < 6:
+        return get_u8(tile + 32 * vector) & 63
+    tile += 96 * (vector % 2)
+    return (get_u8(tile) >> 6) << 4 | (get_u8(tile + 32) >> 6) << 2 | get_u8(tile + 64) >> 6

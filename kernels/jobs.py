@@ -1,0 +1,148 @@
+"""What the team works on: jobs of the weight fabric and of attention, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from kernels import attention as att
+from kernels import fabric as fab
+from kernels import wiring as wired
+from kernels.elementwise import silu_product
+from kernels.norm import rotate_narrow_one
+from kernels.pack import TILE_ROWS
+from kernels.simd import view_i32
+from kernels.team import (
+    CHUNKS_NEXT,
+    JOB,
+    SCRATCH,
+    SCRATCH_BYTES,
+    THREADS,
+    WORDS,
+    claim,
+    close_job,
+    common_memory,
+    fall_asleep,
+    finish,
+    next_job,
+    open_job,
+)
+
+KIND = WORDS - 1  # of the present job
+FABRIC, ATTENTION = range(2)
+MOST_MATRICES = 3
+assert fab.MATRIX + MOST_MATRICES * fab.MATRIX_WORDS <= KIND
+assert JOB + 13 <= KIND
+
+CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk of the fabric
+CHUNKS_A_THREAD = 4
+
+
+@njit(nogil=True)
+def work(shared, job, worker):
+    """Do chunks of this job until none is left."""
+    while True:
+        chunk = claim(shared, job)
+        if chunk < 0:
+            return
+        scratch = shared[SCRATCH] + worker * shared[SCRATCH_BYTES]
+        if shared[KIND] == FABRIC:
+            fab.fabric_chunk(shared, chunk, scratch)
+        else:
+            att.attention_chunk(shared, chunk, scratch)
+        finish(shared)
+
+
+@njit("void(int64[::1], int64)", nogil=True, cache=True)
+def serve(shared, worker):
+    """Thread 0 does the job that was set up, with the others; they live here between two sleeps.
+
+    One function for both, for it holds the code of all kernels.
+    """
+    if worker == 0:
+        work(shared, open_job(shared), 0)
+        close_job(shared)
+        return
+    job = np.int64(-1)
+    while True:
+        job = next_job(shared, job, worker)
+        if job < 0:
+            break
+        work(shared, job, worker)
+    fall_asleep(shared, worker)
+
+
+@njit(
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
+    " int8[:, ::1], int32[:, ::1], int32[::1])",
+    nogil=True,
+    cache=True,
+)
+def fabric(shared, first, second, third, matrices, x, scale, out):
+    """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
+
+    out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
+    """
+    tokens, columns = x.shape
+    sums = common_memory(shared)
+    fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
+    shared[KIND] = FABRIC
+    shared[fab.TOKEN_COUNT] = tokens
+    shared[fab.X] = x.ctypes.data
+    shared[fab.X_SCALE] = scale.ctypes.data
+    shared[fab.X_SUMS] = sums
+    address, tiles, tile_bytes = out.ctypes.data, np.int64(0), np.int64(0)
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        place = fab.MATRIX + m * fab.MATRIX_WORDS
+        for word in range(wired.WORDS):
+            shared[place + word] = wiring[word]
+        shared[place + wired.WORDS] = address
+        address += 4 * tokens * wiring[wired.ROWS]
+        tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        tile_bytes = max(tile_bytes, columns * wiring[wired.KIND])
+    least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
+    size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
+    shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
+    shared[CHUNKS_NEXT] = (tiles + size - 1) // size
+
+
+@njit(
+    "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int32[:, :, ::1])",
+    nogil=True,
+    cache=True,
+)
+def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
+    """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
+    tokens, heads, head_dim = q.shape
+    shared[KIND] = ATTENTION
+    shared[att.TOKEN_COUNT], shared[att.START], shared[att.SPAN] = tokens, start, span
+    shared[att.HEADS], shared[att.KV_HEADS], shared[att.HEAD_DIM] = heads, k.shape[1], head_dim
+    shared[att.Q], shared[att.Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
+    shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
+    shared[att.V], shared[att.V_SCALE] = v.ctypes.data, v_scale.ctypes.data
+    shared[att.OUT] = out.ctypes.data
+    shared[CHUNKS_NEXT] = tokens * heads // span
+
+
+@njit(
+    "void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
+    nogil=True,
+    cache=True,
+)
+def swiglu_narrow(gate, up, block, constant, x, scale):
+    h = np.empty(gate.shape[1], np.int32)
+    product = np.empty(gate.shape[1], np.int32)
+    for t in range(gate.shape[0]):
+        for i in range(product.size):
+            product[i] = silu_product(gate[t, i], up[t, i])
+        rotate_narrow_one(
+            product.ctypes.data,
+            product.size,
+            block,
+            constant,
+            x.ctypes.data + t * product.size,
+            scale.ctypes.data + 8 * t,
+            h.ctypes.data,
+        )

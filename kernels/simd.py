@@ -1,0 +1,441 @@
+"""Vectors for numba: a type, and functions on it that become LLVM instructions.
+
+Kernels written with them read like plain Python and stay in registers. Each function that has no
+exact LLVM counterpart has two bodies with the same bits: one instruction of the CPU, or portable
+vector IR that LLVM lowers to whatever the machine has. The choice is made once, here, from the
+features that numba compiles for: an instruction that the target lacks would make LLVM abort the
+process.
+
+A vector holds 256 bits: i8 x 32, i16 x 16 or i32 x 8; i64 x 8 (two registers) holds sums.
+Addresses are int64 and need no alignment.
+"""
+
+from __future__ import annotations
+
+import os
+
+from llvmlite import ir
+from numba import carray, njit
+from numba.core import cgutils, types
+from numba.core.extending import intrinsic, models, register_model
+from numba.core.registry import cpu_target
+
+VERSION = 1  # numba's cache does not see a change below: count up with each
+
+FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+_WANTED = os.environ.get("HARDWIRED_KERNELS", "")
+AVX2 = _WANTED != "portable" and "+avx2" in FEATURES
+VNNI = (
+    AVX2
+    and _WANTED != "avx2"
+    and ("+avxvnni" in FEATURES or {"+avx512vnni", "+avx512vl"} <= FEATURES)
+)  # sums of four byte products in one instruction
+BODY = "vnni" if VNNI else "avx2" if AVX2 else "portable"
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i686"))
+
+
+class Vector(types.Type):
+    """`lanes` integers of `bits` bits; whether they have a sign is the operation's business."""
+
+    def __init__(self, bits: int, lanes: int) -> None:
+        self.bits, self.lanes = bits, lanes
+        self.ir = ir.VectorType(ir.IntType(bits), lanes)
+        super().__init__(name=f"i{bits}x{lanes}")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, vector.ir)
+
+
+i8x32, i16x16, i32x8, i64x8 = Vector(8, 32), Vector(16, 16), Vector(32, 8), Vector(64, 8)
+
+
+def _call(builder, name, result, *values):
+    """Call an LLVM intrinsic by its full name."""
+    kind = ir.FunctionType(result, [v.type for v in values])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+
+
+def _splat(builder, value, vector):
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
+    mask = ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
+
+
+def _every_second(builder, v, first):
+    """Lanes first, first + 2, .. of v."""
+    lanes = ir.Constant(ir.VectorType(I32, v.type.count // 2), list(range(first, v.type.count, 2)))
+    return builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), lanes)
+
+
+def _pair_sums(builder, products):
+    return builder.add(_every_second(builder, products, 0), _every_second(builder, products, 1))
+
+
+def _extend(builder, v, bits, signed=True):
+    wide = ir.VectorType(ir.IntType(bits), v.type.count)
+    return builder.sext(v, wide) if signed else builder.zext(v, wide)
+
+
+def _pointer(builder, address, kind):
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _load(builder, address, kind):
+    value = builder.load(_pointer(builder, address, kind), align=1)
+    return value
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def _loader(result: types.Type, kind: ir.Type, widen):
+    """An intrinsic f(address) that loads `kind` and makes it a `result` by widen(builder, value)."""
+
+    @intrinsic
+    def load(typing, address):
+        def code(context, builder, signature, args):
+            return widen(builder, _load(builder, args[0], kind))
+
+        return result(types.int64), code
+
+    return load
+
+
+def _scale_pairs(builder, v):
+    lanes = [lane for row in range(8) for lane in (row, 8, row, 8)]
+    mask = ir.Constant(ir.VectorType(I32, 32), lanes)
+    bytes_ = builder.shuffle_vector(v, ir.Constant(v.type, None), mask)
+    return builder.bitcast(bytes_, i16x16.ir)
+
+
+load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
+load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
+load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
+load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
+widen_i8x16 = _loader(  # sixteen int8, as int16
+    i16x16, ir.VectorType(I8, 16), lambda builder, v: _extend(builder, v, 16)
+)
+broadcast4 = _loader(  # four bytes, eight times
+    i8x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i8x32.ir)
+)
+broadcast_pair = _loader(  # two int16, eight times
+    i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
+)
+scale_pairs = _loader(  # eight uint8, each as two equal int16
+    i16x16, ir.VectorType(I8, 8), _scale_pairs
+)
+get_u8 = _loader(types.int64, I8, lambda builder, v: builder.zext(v, I64))
+get_i8 = _loader(types.int64, I8, lambda builder, v: builder.sext(v, I64))
+get_u16 = _loader(types.int64, I16, lambda builder, v: builder.zext(v, I64))
+get_i16 = _loader(types.int64, I16, lambda builder, v: builder.sext(v, I64))
+get_i32 = _loader(types.int64, I32, lambda builder, v: builder.sext(v, I64))
+get_i64 = _loader(types.int64, I64, lambda builder, v: v)
+
+
+@intrinsic
+def store(typing, address, v):
+    """Write a vector, or an integer at its own width."""
+
+    def code(context, builder, signature, args):
+        pointer = _pointer(builder, args[0], args[1].type)
+        builder.store(args[1], pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, v), code
+
+
+@intrinsic
+def prefetch(typing, address):
+    """Ask for a cache line that is read soon, once."""
+
+    def code(context, builder, signature, args):
+        pointer = _pointer(builder, args[0], I8)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+# --- lanes --------------------------------------------------------------------------------------
+
+
+def _lanewise(method: str):
+    """An intrinsic f(a, b) on two vectors of one type."""
+
+    @intrinsic
+    def operation(typing, a, b):
+        def code(context, builder, signature, args):
+            return getattr(builder, method)(*args)
+
+        return a(a, b), code
+
+    return operation
+
+
+add, subtract, multiply = _lanewise("add"), _lanewise("sub"), _lanewise("mul")
+both, either = _lanewise("and_"), _lanewise("or_")
+
+
+def _filler(vector: Vector):
+    @intrinsic
+    def fill(typing, value):
+        def code(context, builder, signature, args):
+            lane = builder.trunc(args[0], vector.ir.element) if vector.bits < 64 else args[0]
+            return _splat(builder, lane, vector.ir)
+
+        return vector(types.int64), code
+
+    return fill
+
+
+fill_i8, fill_i16, fill_i32, fill_i64 = (_filler(v) for v in (i8x32, i16x16, i32x8, i64x8))
+
+
+@intrinsic
+def shift_bytes(typing, v, n):
+    """Bytes shifted right by n bits; bits of the next byte come in from above."""
+
+    def code(context, builder, signature, args):
+        words = builder.bitcast(args[0], i16x16.ir)
+        amount = _splat(builder, builder.trunc(args[1], I16), i16x16.ir)
+        return builder.bitcast(builder.lshr(words, amount), i8x32.ir)
+
+    return v(v, types.int64), code
+
+
+@intrinsic
+def widen(typing, v):
+    """i32x8 -> i64x8"""
+
+    def code(context, builder, signature, args):
+        return _extend(builder, args[0], 64)
+
+    return i64x8(v), code
+
+
+@intrinsic
+def lane_sum(typing, v):
+    """Sum of the lanes of an i32x8, as int64."""
+
+    def code(context, builder, signature, args):
+        total = _call(builder, "llvm.vector.reduce.add.v8i32", I32, args[0])
+        return builder.sext(total, I64)
+
+    return types.int64(v), code
+
+
+@intrinsic
+def lane_sums(typing, a, b, c, d, e, f, g, h):
+    """The sums of eight i32x8, as one."""
+
+    def code(context, builder, signature, args):
+        def neighbours(left, right):  # within halves, as CPUs shuffle
+            even, odd = (
+                ir.Constant(i32x8.ir, [lane + odd for lane in (0, 2, 8, 10, 4, 6, 12, 14)])
+                for odd in (0, 1)
+            )
+            return builder.add(
+                builder.shuffle_vector(left, right, even), builder.shuffle_vector(left, right, odd)
+            )
+
+        pairs = [neighbours(*args[i : i + 2]) for i in range(0, 8, 2)]
+        left, right = neighbours(*pairs[:2]), neighbours(*pairs[2:])
+        low, high = (
+            ir.Constant(i32x8.ir, [lane + half for lane in (0, 1, 2, 3, 8, 9, 10, 11)])
+            for half in (0, 4)
+        )
+        return builder.add(
+            builder.shuffle_vector(left, right, low), builder.shuffle_vector(left, right, high)
+        )
+
+    return i32x8(a, b, c, d, e, f, g, h), code
+
+
+@intrinsic
+def interleave(typing, a, b):
+    """Sixteen int8 at address a and sixteen at b -> (a0 b0 a1 b1 ..) as two i16x16."""
+
+    def code(context, builder, signature, args):
+        low, high = (_load(builder, address, ir.VectorType(I8, 16)) for address in args)
+        halves = []
+        for first in (0, 8):
+            lanes = [lane for i in range(first, first + 8) for lane in (i, 16 + i)]
+            mask = ir.Constant(ir.VectorType(I32, 16), lanes)
+            halves.append(_extend(builder, builder.shuffle_vector(low, high, mask), 16))
+        return context.make_tuple(builder, signature.return_type, halves)
+
+    return types.UniTuple(i16x16, 2)(types.int64, types.int64), code
+
+
+@intrinsic
+def hadamard8(typing, v):
+    """Walsh-Hadamard transform of the eight lanes of an i32x8."""
+
+    def code(context, builder, signature, args):
+        v = args[0]
+        for step in (1, 2, 4):
+            partner = ir.Constant(i32x8.ir, [lane ^ step for lane in range(8)])
+            other = builder.shuffle_vector(v, v, partner)
+            # Lanes whose bit `step` is clear take the sum, the others the difference.
+            lanes = [lane + 8 * (lane & step > 0) for lane in range(8)]
+            sums, differences = builder.add(v, other), builder.sub(other, v)
+            v = builder.shuffle_vector(sums, differences, ir.Constant(i32x8.ir, lanes))
+        return v
+
+    return v(v), code
+
+
+@intrinsic
+def bit_length(typing, x):
+    """Bits of a non-negative int64; 0 for 0."""
+
+    def code(context, builder, signature, args):
+        zeros = _call(builder, "llvm.ctlz.i64", I64, args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(I64(64), zeros)
+
+    return types.int64(types.int64), code
+
+
+def _viewer(dtype):
+    """A function (address, n) -> an array of n values there."""
+
+    @intrinsic
+    def pointer(typing, address):
+        def code(context, builder, signature, args):
+            kind = context.get_value_type(signature.return_type)
+            return builder.inttoptr(args[0], kind)
+
+        return types.CPointer(dtype)(types.int64), code
+
+    @inline
+    def view(address, n):
+        return carray(pointer(address), (n,))
+
+    return view
+
+
+inline = njit(nogil=True, forceinline=True)
+view_i8, view_i16, view_i32, view_i64 = (
+    _viewer(kind) for kind in (types.int8, types.int16, types.int32, types.int64)
+)
+
+
+# --- what CPUs do in different ways -----------------------------------------------------------
+
+
+@intrinsic
+def lookup(typing, table, index):
+    """i8x32: table[index & 15], the table given twice; bit 7 of an index must be 0."""
+
+    def avx2(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx2.pshuf.b", i8x32.ir, *args)
+
+    def portable(context, builder, signature, args):
+        low = builder.and_(args[1], ir.Constant(i8x32.ir, [15] * 32))
+        result = ir.Constant(i8x32.ir, [0] * 32)
+        for entry in range(16):
+            level = _splat(builder, builder.extract_element(args[0], I32(entry)), i8x32.ir)
+            hit = builder.icmp_unsigned("==", low, ir.Constant(i8x32.ir, [entry] * 32))
+            result = builder.select(hit, level, result)
+        return result
+
+    return i8x32(table, index), avx2 if AVX2 else portable
+
+
+@intrinsic
+def dot_i8(typing, u, s):
+    """Sums of two neighbouring products, unsigned bytes times signed: i16x16.
+
+    Exact, and the same in both bodies, where u <= 128: 2 * 128 * -128 is the least int16.
+    """
+
+    def avx2(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, *args)
+
+    def portable(context, builder, signature, args):
+        unsigned = _extend(builder, args[0], 16, signed=False)
+        return _pair_sums(builder, builder.mul(unsigned, _extend(builder, args[1], 16)))
+
+    return i16x16(u, s), avx2 if AVX2 else portable
+
+
+@intrinsic
+def dot_i16(typing, a, b):
+    """Sums of two neighbouring products of int16: i32x8."""
+
+    def avx2(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, *args)
+
+    def portable(context, builder, signature, args):
+        wide = [_extend(builder, v, 32) for v in args]
+        return _pair_sums(builder, builder.mul(*wide))
+
+    return i32x8(a, b), avx2 if AVX2 else portable
+
+
+@intrinsic
+def _dot4(typing, total, u, s):
+    """total + sums of four neighbouring products, unsigned bytes times signed (VNNI)."""
+
+    def code(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx512.vpdpbusd.256", i32x8.ir, *args)
+
+    return i32x8(total, u, s), code
+
+
+@intrinsic
+def _low_words(typing, v):
+    """The low int16 of each lane of 32 bits, as unsigned."""
+
+    def code(context, builder, signature, args):
+        mask = ir.Constant(i32x8.ir, [0xFFFF] * 8)
+        return builder.and_(builder.bitcast(args[0], i32x8.ir), mask)
+
+    return i32x8(v), code
+
+
+if VNNI:
+    dot_u8 = _dot4
+else:
+
+    @intrinsic
+    def dot_u8(typing, total, u, s):
+        """total + sums of four neighbouring products, unsigned bytes (any) times signed: i32x8."""
+
+        def code(context, builder, signature, args):
+            unsigned = _extend(builder, args[1], 16, signed=False)
+            products = builder.mul(unsigned, _extend(builder, args[2], 16))  # 255 * 128 < 2**15
+            pairs = _pair_sums(builder, _extend(builder, products, 32))
+            return builder.add(args[0], _pair_sums(builder, pairs))
+
+        return total(total, u, s), code
+
+
+# A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
+# or in `scaled`, once a group, where an instruction exists that widens and adds.
+if VNNI:
+
+    @inline
+    def accumulate(part, u, s, scale):
+        """part + u * s, four bytes a lane; `scaled` must follow at the end of the group."""
+        return _dot4(part, u, s)
+
+    @inline
+    def scaled(part, scale):
+        return multiply(part, _low_words(scale))
+
+else:
+
+    @inline
+    def accumulate(part, u, s, scale):
+        """part + scale * u * s, four bytes a lane; scale as `scale_pairs` gives it."""
+        return add(part, dot_i16(dot_i8(u, s), scale))
+
+    @inline
+    def scaled(part, scale):
+        return part
