@@ -222,7 +222,7 @@ def test_the_widest_group():
     """A whole group of the largest products stays within int32."""
     m = matrix(1, MAX_GROUP, 3, MAX_GROUP)
     x = np.full((1, MAX_GROUP), -127, np.int8)
-    twins("fabric", m, x, np.array([[40000, 40]], np.int32))
+    twins("fabric", (m,), x, np.array([[40000, 40]], np.int32))
 
 
 @pytest.mark.parametrize("fill", FILLS)
