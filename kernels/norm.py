@@ -149,7 +149,7 @@ def rotate_residual(h, mixer, out):
     void(
         int32[:, ::1],
         types.Array(int16, 1, "C", readonly=True),
-        int16[:, ::1],
+        types.Array(int16, 2, "C", readonly=True),
         int64,
         int32[::1],
         int8[:, ::1],
