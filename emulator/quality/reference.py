@@ -8,6 +8,7 @@ apart. Nothing here takes part in the datapath.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from emulator.model import LlamaConfig
 from kernels.pack import PackedMatrix
 from kernels.reference import levels, row_scales
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
+from weights.fold import Folder
 from weights.rom import RomImage
 from weights.rope_table import frequencies
 from weights.rotate import hadamard_rows, mix_rows
@@ -81,21 +83,53 @@ class FloatModel:
             down_block=power_of_two_block(config.ffn),
         )
 
+    @classmethod
+    def folded(cls, source: Checkpoint, seed: int) -> FloatModel:
+        """The original weights in the chip's basis, so that one of them can be exchanged."""
+        config, folder = source.config, Folder(source, seed)
+        ones = np.ones(config.hidden, np.float32)
+        embedding = folder.embedding()
+        return cls(
+            config=config,
+            layers=[
+                {
+                    **{name: folder.layer_matrix(name, i) for name in LAYER_MATRICES},
+                    "attn_norm": ones,
+                    "ffn_norm": ones,
+                }
+                for i in range(config.layers)
+            ],
+            embedding=embedding,
+            head=embedding if config.tied else folder.head(),
+            final_gain=folder.final_gain() if config.tied else ones,
+            rotated_gain=config.tied,
+            down_block=power_of_two_block(config.ffn),
+        )
+
     def forward(self, tokens: list[int]) -> Float32:
         """Logits float32[T, vocabulary] of a sequence that starts at position 0."""
-        c = self.config
-        cosine, sine = _rope_tables(c, len(tokens))
         r = self.embedding[tokens]  # [T, hidden]
         for w in self.layers:
-            x = _rms_norm(r, c.rms_epsilon) * w["attn_norm"]
-            q = _turn(_heads(x @ w["q"].T, c.head_dim), cosine, sine)
-            k = _turn(_heads(x @ w["k"].T, c.head_dim), cosine, sine)
-            v = _heads(x @ w["v"].T, c.head_dim)
-            r = r + _attention(q, k, v) @ w["o"].T
-            x = _rms_norm(r, c.rms_epsilon) * w["ffn_norm"]
-            gate, up = x @ w["gate"].T, x @ w["up"].T
-            h = gate / (1 + np.exp(-gate)) * up
-            r = r + hadamard_rows(h, self.down_block) @ w["down"].T
+            r = self.layer(w, r)
+        return self.logits(r)
+
+    def layer(self, w: dict[str, Float32], r: Float32) -> Float32:
+        """The residual stream [T, hidden] after a layer with weights `w`."""
+        c = self.config
+        cosine, sine = _rope_tables(c, len(r))
+        x = _rms_norm(r, c.rms_epsilon) * w["attn_norm"]
+        q = _turn(_heads(x @ w["q"].T, c.head_dim), cosine, sine)
+        k = _turn(_heads(x @ w["k"].T, c.head_dim), cosine, sine)
+        v = _heads(x @ w["v"].T, c.head_dim)
+        r = r + _attention(q, k, v) @ w["o"].T
+        x = _rms_norm(r, c.rms_epsilon) * w["ffn_norm"]
+        gate, up = x @ w["gate"].T, x @ w["up"].T
+        h = gate / (1 + np.exp(-gate)) * up
+        return r + hadamard_rows(h, self.down_block) @ w["down"].T
+
+    def logits(self, r: Float32) -> Float32:
+        """[T, hidden] -> [T, vocabulary]"""
+        c = self.config
         x = _rms_norm(r, c.rms_epsilon)
         if self.rotated_gain:  # out of R1 (but for its signs, which cancel) and into it again
             block = power_of_two_block(c.hidden)
@@ -124,6 +158,7 @@ def _heads(x: NDArray, head_dim: int) -> Float32:
     return x.reshape(len(x), -1, head_dim).swapaxes(0, 1)
 
 
+@lru_cache(4)
 def _rope_tables(config: LlamaConfig, positions: int) -> tuple[Float32, Float32]:
     angles = np.outer(np.arange(positions), frequencies(config))
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

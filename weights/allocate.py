@@ -1,0 +1,104 @@
+"""Where bits buy most: a mix for a target of average bits a weight.
+
+KL divergence adds up over tensors, and a tensor's share falls by a fixed factor from one code
+width to the next. So the bits go, step by step, to the tensor whose KL falls most for each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from emulator.errors import UsageError
+from emulator.model import LlamaConfig
+from weights.checkpoint import LAYER_MATRICES, tensor_shape
+from weights.mix import Mix
+from weights.quantize import GROUP
+
+FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
+LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
+SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # by benchmarks/sensitivity.py
+
+
+def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -> Mix:
+    """The mix of least predicted KL with at most `bits_per_weight`, scales included.
+
+    Raises UsageError for a family that does not exist or a target below what 3 bits need.
+    """
+    if family not in FAMILIES:
+        raise UsageError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    steps = FAMILIES[family]
+    widths = dict.fromkeys(_tensors(config), steps[0])
+    left = bits_per_weight * config.parameters
+    left -= sum(_stored_bits(config, name, steps[0]) for name in widths)
+    if left < 0:
+        least = bits_per_weight - left / config.parameters
+        raise UsageError(f"{bits_per_weight} bits a weight: this model needs at least {least:.3f}")
+    upgrades = []  # (KL saved a bit, tensor, width)
+    for name in widths:
+        for now, wider in zip(steps, steps[1:], strict=False):
+            saved = predicted_kl(config, name, now) - predicted_kl(config, name, wider)
+            upgrades.append((saved / _extra(config, name, now, wider), name, wider))
+    for _, name, wider in sorted(upgrades, key=lambda u: (-u[0], u[2], u[1])):
+        extra = _extra(config, name, widths[name], wider)
+        if extra <= left:
+            widths[name] = wider
+            left -= extra
+    return Mix.parse(_shortest(config, widths))
+
+
+def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:
+    """Mean KL in nats that a tensor adds at a code width, as far as the small model tells.
+
+    Measured on SmolLM2-135M-Instruct by class and depth; other models are read at the same
+    relative depth, which is an estimate.
+    """
+    table = _sensitivity()
+    if "." not in name:
+        return float(table["embedding"]) * LEFT[bits]
+    _, layer, matrix = name.split(".")
+    values = table[matrix]
+    depth = int(layer) / max(config.layers - 1, 1) * (len(values) - 1)
+    return float(np.interp(depth, np.arange(len(values)), values)) * LEFT[bits]
+
+
+@lru_cache(1)
+def _sensitivity() -> dict:
+    return dict(json.loads(SENSITIVITY.read_text("utf-8")))
+
+
+def _tensors(config: LlamaConfig) -> list[str]:
+    layers = [f"layers.{i}.{name}" for i in range(config.layers) for name in LAYER_MATRICES]
+    return [*layers, "embedding", *([] if config.tied else ["head"])]
+
+
+def _stored_bits(config: LlamaConfig, name: str, bits: int) -> int:
+    """As `PackedMatrix.stored_bits`: codes, group scales, row scales and the alphabet."""
+    rows, columns = tensor_shape(config, name.rsplit(".", 1)[-1])
+    return rows * (bits * columns + 8 * columns // GROUP[bits] + 24) + 8 * (1 << bits)
+
+
+def _extra(config: LlamaConfig, name: str, now: int, wider: int) -> int:
+    return _stored_bits(config, name, wider) - _stored_bits(config, name, now)
+
+
+def _shortest(config: LlamaConfig, widths: dict[str, int]) -> str:
+    """The mix's text: a base, classes that mostly differ from it, single tensors that differ."""
+    base = min(widths.values())
+    parts, usual = [str(base)], {}
+    for matrix in (*LAYER_MATRICES, "embedding", "head"):
+        of_class = [w for name, w in widths.items() if name.rsplit(".", 1)[-1] == matrix]
+        if not of_class:
+            continue
+        usual[matrix] = Counter(of_class).most_common(1)[0][0]
+        if usual[matrix] != base:
+            parts.append(f"{matrix}={usual[matrix]}")
+    for i in range(config.layers):
+        for matrix in LAYER_MATRICES:
+            if (width := widths[f"layers.{i}.{matrix}"]) != usual[matrix]:
+                parts.append(f"{i}.{matrix}={width}")
+    return ",".join(parts)
