@@ -61,7 +61,7 @@ def _image(folder: Path) -> dict[str, Any]:
     try:
         image = open_image(folder, check_hashes=False)
     except ImageError as error:
-        return {"name": folder.name, "damaged": str(error)}
+        return {"name": folder.name, "error": str(error)}
     return {
         "name": folder.name,
         "checkpoint": image.manifest["checkpoint"]["name"],
@@ -92,8 +92,8 @@ def _print_table(report: dict[str, Any]) -> None:
     for title in ("mix", "bits a weight", "MiB", "positions"):
         table.add_column(title, justify="right")
     for image in report["images"]:
-        if "damaged" in image:
-            table.add_row(image["name"], "damaged")
+        if "error" in image:
+            table.add_row(image["name"], "-", "unusable")
             continue
         bits, size = f"{image['bits_per_weight']:.3f}", f"{image['image_bytes'] / 2**20:,.1f}"
         table.add_row(image["name"], image["mix"], bits, size, f"{image['context']:,}")
