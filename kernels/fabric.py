@@ -51,7 +51,7 @@ MATRIX_WORDS = wired.WORDS + 1
 
 @njit(nogil=True)
 def sum_inputs(x, sums):
-    """x int8[T, columns] -> the sum of each 32 in the low half of 32 bits, int32[T, columns / 32]."""
+    """x int8[T, columns] -> sum of each 32 in the low half of 32 bits, int32[T, columns / 32]."""
     values = x.reshape(-1)
     for chunk in range(sums.size):
         total = np.int32(0)

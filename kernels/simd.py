@@ -94,7 +94,7 @@ def _load(builder, address, kind):
 
 
 def _loader(result: types.Type, kind: ir.Type, widen):
-    """An intrinsic f(address) that loads `kind` and makes it a `result` by widen(builder, value)."""
+    """An intrinsic f(address) that loads `kind`, made a `result` by widen(builder, value)."""
 
     @intrinsic
     def load(typing, address):

@@ -313,8 +313,8 @@ def test_models_of_an_empty_and_a_damaged_cache(here: Run, tmp_path, tiny_image:
     folder = shutil.copytree(tiny_image.folder, tmp_path / "home" / "mine")
     (folder / "tables.safetensors").write_bytes(b"")
     (entry,) = here("models", "--json").report["images"]
-    assert "tables.safetensors" in entry["damaged"]
-    assert "damaged" in here("models").out
+    assert "tables.safetensors" in entry["error"]
+    assert "unusable" in here("models").out
     here("info", "mine").refused("tables.safetensors")
 
 

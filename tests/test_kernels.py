@@ -235,7 +235,9 @@ def test_swiglu_narrowed(fill):
 @pytest.mark.parametrize("fill", FILLS)
 def test_kv_write(fill):
     """What is returned, what is written, and that nothing else is."""
-    constants = np.stack([CONSTANT, CONSTANT + [5, 1], CONSTANT - [7, 3]]).astype(np.int32)
+    constants = np.stack([CONSTANT, CONSTANT + np.array([5, 1]), CONSTANT - [7, 3]]).astype(
+        np.int32
+    )
     q, k, v = (signal((3, heads, 64), fill, heads) for heads in (6, 2, 2))
     memories = []
     for ops in (reference, compiled):

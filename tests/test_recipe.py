@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-import weights.compile
-from weights.rom import RomImage
+from weights.compile import RECIPE
+from weights.rom import FORMAT_VERSION, RomImage
 
-# RECIPE -> SHA-256 over the shards of the tied and the untied tiny image
-PINNED = {2: "c90f984c5e5377edee81308c429d234be7403e47e6678ea18070e40bf70ce96f"}
+# (FORMAT_VERSION, RECIPE) -> SHA-256 over the shards of the tied and the untied tiny image
+PINNED = {(3, 3): "4a486463de878cfda54f330315d2b94c5b6a1d272921b408fee1b3052f230371"}
 
 
 def test_other_bytes_need_another_recipe(tiny_image: RomImage, untied_image: RomImage):
@@ -18,4 +18,4 @@ def test_other_bytes_need_another_recipe(tiny_image: RomImage, untied_image: Rom
         for file in image.manifest["files"]:
             if file["file"].endswith(".safetensors"):
                 digest.update(file["sha256"].encode())
-    assert {weights.compile.RECIPE: digest.hexdigest()} == PINNED
+    assert {(FORMAT_VERSION, RECIPE): digest.hexdigest()} == PINNED

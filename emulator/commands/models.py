@@ -28,7 +28,7 @@ def _models(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     else:
-        _print_table(report)
+        print(_lines(report))
     return 0
 
 
@@ -61,7 +61,7 @@ def _image(folder: Path) -> dict[str, Any]:
     try:
         image = open_image(folder, check_hashes=False)
     except ImageError as error:
-        return {"name": folder.name, "damaged": str(error)}
+        return {"name": folder.name, "error": str(error)}
     return {
         "name": folder.name,
         "checkpoint": image.manifest["checkpoint"]["name"],
@@ -73,28 +73,22 @@ def _image(folder: Path) -> dict[str, Any]:
     }
 
 
-def _print_table(report: dict[str, Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
+def _lines(report: dict[str, Any]) -> str:
     embedded = report["embedded"]
-    if not embedded["installed"]:
-        state = embedded["note"]
-    else:
+    if embedded["installed"]:
         size = f"{embedded['checkpoint_bytes'] / 2**20:,.1f} MiB"
         state = f"{size}, {'compiled' if embedded['compiled'] else 'compiled on first use'}"
-    console.print(f"embedded: {EMBEDDED} ({state})", soft_wrap=True, highlight=False)
-    console.print(f"compiled, in {report['home']}:", soft_wrap=True, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("name", overflow="fold")
-    for title in ("mix", "bits a weight", "MiB", "positions"):
-        table.add_column(title, justify="right")
+    else:
+        state = embedded["note"]
+    lines = [f"embedded: {EMBEDDED} ({state})", f"compiled, in {report['home']}:"]
     for image in report["images"]:
-        if "damaged" in image:
-            table.add_row(image["name"], "damaged")
-            continue
-        bits, size = f"{image['bits_per_weight']:.3f}", f"{image['image_bytes'] / 2**20:,.1f}"
-        table.add_row(image["name"], image["mix"], bits, size, f"{image['context']:,}")
-    console.print(table if report["images"] else "  nothing yet")
+        lines.append(f"  {image['name']}")
+        if "error" in image:
+            lines.append(f"    unusable: {image['error']}")
+        else:
+            lines.append(
+                f"    {image['bits_per_weight']:.3f} bits a weight, "
+                f"{image['image_bytes'] / 2**20:,.1f} MiB, mix {image['mix']}, "
+                f"{image['context']:,} positions"
+            )
+    return "\n".join(lines if report["images"] else [*lines, "  nothing yet"])
