@@ -22,7 +22,14 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("compile", help="a checkpoint to a ROM image, the mask set")
     parser.add_argument("checkpoint", type=Path, help="GGUF file or folder with safetensors")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
-    parser.add_argument("--mix", help='bits by tensor class, such as "3,v=6,k=6"')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--mix", help='bits by tensor class, layer or tensor: "3,v=6,0=6,29.down=4"')
+    which.add_argument(
+        "--bits", type=float, metavar="B", help="bits a weight, scales included; finds the mix"
+    )
+    parser.add_argument(
+        "--family", default="hc1", metavar="F", help="for --bits: hc1 (3, 6) or free (3, 4, 6)"
+    )
     parser.add_argument(
         "--quantiser",
         default="best",
@@ -40,6 +47,7 @@ def register(commands: Any) -> None:
 def _compile(args: argparse.Namespace) -> int:
     from emulator.commands.progress import progress
     from emulator.quality.calibrate import calibrator_of
+    from weights.allocate import allocate
     from weights.compile import (
         DEFAULT_CONTEXT,
         DEFAULT_MIX,
@@ -51,8 +59,10 @@ def _compile(args: argparse.Namespace) -> int:
     from weights.rom import open_image
     from weights.sources import open_checkpoint
 
-    mix = Mix.parse(args.mix or DEFAULT_MIX)
     source = open_checkpoint(args.checkpoint)
+    mix = Mix.parse(args.mix or DEFAULT_MIX)
+    if args.bits is not None:
+        mix = allocate(source.config, args.bits, args.family)
     context = min(source.config.context, DEFAULT_CONTEXT) if args.context is None else args.context
     begin = time.perf_counter()
     provenance = source.provenance()
