@@ -27,7 +27,7 @@ def test_golden_answer(home):
     result = emulator(home, "run", "What is the capital of France?", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["text"] == "The capital of France is Paris, France."
+    assert report["text"] == "The capital of France is Paris."
     assert report["schema"] == 1
     assert report["prompt_tokens"] == 37
     assert report["output_tokens"] == len(report["token_ids"])
