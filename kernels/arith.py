@@ -46,9 +46,9 @@ def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
     shift = exponent_a + exponent_b - 15 - fraction
     clamped = min(max(product, -(1 << 31)), 1 << 31)
     product = clamped if shift < 0 else product
-    right = min(max(shift, 0), 62)
+    right = min(max(shift, 0), 63)
     left = min(max(-shift, 0), 31)
-    half = (np.int64(1) << right) >> 1
+    half = np.int64((np.uint64(1) << np.uint64(right)) >> np.uint64(1))
     return saturate_int32(((product + half) >> right) << left)
 
 

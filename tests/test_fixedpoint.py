@@ -97,6 +97,11 @@ def test_requantise(acc, a, b, exponent, small):
     assert abs(got - clamped) <= Fraction(1, 2) + abs(clamped) / (1 << 15)
 
 
+def test_requantise_at_the_last_shift():
+    """A shift of 63 is one of 63: a quarter is rounded to nothing."""
+    assert int(arith.requantise(35182224737018, 46334, 74, 46351, 20, 16)) == 0
+
+
 def test_requantise_saturates_both_ways():
     """Far exponents neither wrap nor change sign."""
     for exponent in (-20, -64, -127, -1000):

@@ -17,7 +17,8 @@ def correlated(columns: int, tokens: int, seed: int = 0) -> np.ndarray:
     """Inputs float64[tokens, columns] whose columns resemble each other."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(columns // 4, columns))
-    return rng.normal(size=(tokens, columns // 4)) @ mixing + 0.3 * rng.normal(size=(tokens, columns))
+    noise = 0.3 * rng.normal(size=(tokens, columns))
+    return rng.normal(size=(tokens, columns // 4)) @ mixing + noise
 
 
 def weights(rows: int, columns: int, seed: int = 1) -> np.ndarray:

@@ -6,6 +6,7 @@ width to the next. So the bits go, step by step, to the tensor whose KL falls mo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from functools import lru_cache
@@ -40,7 +41,7 @@ def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -
         raise UsageError(f"{bits_per_weight} bits a weight: this model needs at least {least:.3f}")
     upgrades = []  # (KL saved a bit, tensor, width)
     for name in widths:
-        for now, wider in zip(steps, steps[1:], strict=False):
+        for now, wider in itertools.pairwise(steps):
             saved = predicted_kl(config, name, now) - predicted_kl(config, name, wider)
             upgrades.append((saved / _extra(config, name, now, wider), name, wider))
     for _, name, wider in sorted(upgrades, key=lambda u: (-u[0], u[2], u[1])):
