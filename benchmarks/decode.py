@@ -1,6 +1,6 @@
 """Decode steps of whole models by threads and context: time, tokens a second, bandwidth, memory.
 
-    python -m benchmarks.decode [--json] [--model 8b] [--threads 1,2] [--contexts 64,4096]
+python -m benchmarks.decode [--json] [--model 8b] [--threads 1,2] [--contexts 64,4096]
 """
 
 from __future__ import annotations

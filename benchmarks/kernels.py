@@ -1,6 +1,6 @@
 """The hot core by itself: GMAC/s, GB/s of packed weights, share of the machine's read bandwidth.
 
-    python -m benchmarks.kernels [--json] [--threads 1,2]
+python -m benchmarks.kernels [--json] [--threads 1,2]
 """
 
 from __future__ import annotations

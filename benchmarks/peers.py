@@ -55,9 +55,7 @@ class Peer:
 
 
 def has_llama(python: str) -> bool:
-    found = subprocess.run(
-        [python, "-c", "import llama_cpp"], capture_output=True, check=False
-    )
+    found = subprocess.run([python, "-c", "import llama_cpp"], capture_output=True, check=False)
     return found.returncode == 0
 
 
@@ -108,7 +106,7 @@ def main() -> None:
     args = parser.parse_args()
     if not has_llama(args.llama_python):
         print(
-            f"skipped: {args.llama_python} has no llama_cpp; give --llama-python PATH of one that has",
+            f"skipped: {args.llama_python} has no llama_cpp; see --llama-python",
             file=sys.stderr,
         )
         return

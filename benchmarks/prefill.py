@@ -1,6 +1,6 @@
 """Prefill of whole models by threads and prompt length.
 
-    python -m benchmarks.prefill [--json] [--model smollm2] [--threads 1,2] [--prompts 128,512]
+python -m benchmarks.prefill [--json] [--model smollm2] [--threads 1,2] [--prompts 128,512]
 """
 
 from __future__ import annotations

@@ -70,9 +70,7 @@ def write_8b(folder: Path, layers: int = 32) -> Path:
     cosine, sine = rope_tables(config, CONTEXT)
     with new_image(folder) as writer:
         tables = {name: random_matrix(rng, *shapes[name], 6) for name in ("embedding", "head")}
-        writer.add_shard(
-            "tables.safetensors", tables, {"rope_cosine": cosine, "rope_sine": sine}
-        )
+        writer.add_shard("tables.safetensors", tables, {"rope_cosine": cosine, "rope_sine": sine})
         for layer in range(layers):
             stem = f"layers.{layer}."
             matrices = {

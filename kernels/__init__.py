@@ -23,7 +23,7 @@ def load(name: str | None = None) -> ModuleType:
     if name in BODIES:
         from kernels import simd
 
-        if simd.BODY != name:
+        if name != simd.BODY:
             raise ValueError(
                 f"the kernels run with {simd.BODY} instructions: set {BACKEND_VARIABLE}={name} "
                 "before the start, on a CPU that has them"

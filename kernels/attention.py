@@ -8,7 +8,6 @@ from numba import int16, int32, int64, njit, types, void
 from kernels.arith import requantise, round_shift, saturate_int32
 from kernels.reference import (
     EXP2,
-    EXP2_BITS,
     FRACTION,
     SCORE_FRACTION,
     SUM_RECIPROCAL_BITS,
@@ -36,6 +35,7 @@ from kernels.simd import (
     view_i64,
     widen,
 )
+from kernels.tables import EXP2_BITS
 from kernels.team import JOB
 
 ROM_TABLE = types.Array(int16, 2, "C", readonly=True)

@@ -49,7 +49,10 @@ def levels3(tile, table):
 def levels4(tile, table):
     low = fill_i8(15)
     w0, w1, w2, w3 = (
-        load_i8x32(tile), load_i8x32(tile + 32), load_i8x32(tile + 64), load_i8x32(tile + 96)
+        load_i8x32(tile),
+        load_i8x32(tile + 32),
+        load_i8x32(tile + 64),
+        load_i8x32(tile + 96),
     )
     t = load_i8x32(table)
     return (
@@ -68,9 +71,7 @@ def levels4(tile, table):
 def join6(w0, w1, w2):
     """The code in bits 6-7 of three words."""
     return either(
-        either(
-            both(shift_bytes(w0, 2), fill_i8(0x30)), both(shift_bytes(w1, 4), fill_i8(0x0C))
-        ),
+        either(both(shift_bytes(w0, 2), fill_i8(0x30)), both(shift_bytes(w1, 4), fill_i8(0x0C))),
         both(shift_bytes(w2, 6), fill_i8(0x03)),
     )
 
@@ -144,6 +145,4 @@ def one_code(tile, kind, row, column):
     if vector < 6:
         return get_u8(tile + 32 * vector) & 63
     tile += 96 * (vector % 2)
-    return (
-        (get_u8(tile) >> 6) << 4 | (get_u8(tile + 32) >> 6) << 2 | get_u8(tile + 64) >> 6
-    )
+    return (get_u8(tile) >> 6) << 4 | (get_u8(tile + 32) >> 6) << 2 | get_u8(tile + 64) >> 6

@@ -42,7 +42,7 @@ def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[In
     tokens, columns = x.shape
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
     first, second, third = [m.wiring for m in (matrices * 3)[:3]]
-    own, common = _fabric.scratch_bytes(columns), tokens * columns // 8
+    own, common = _fabric.SCRATCH_BYTES, tokens * columns // 8
     TEAM.run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
     results, begin = [], 0
     for m in matrices:
@@ -96,9 +96,7 @@ def kv_write(
     v_scale: Int32,
 ) -> tuple[Int8, Int32]:
     q8, q8_scale = _int8_like(q)
-    _norm.kv_write(
-        q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
-    )
+    _norm.kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
     return q8, q8_scale
 
 

@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from kernels.arith import saturate_int32
-from kernels.reference import FRACTION, SILU, SILU_RANGE, SILU_STEP_BITS
+from kernels.reference import FRACTION, SILU
 from kernels.simd import inline
+from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
 RUN = 128  # logits
 

@@ -20,13 +20,13 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
-VERSION = 1  # numba's cache does not see a change below: count up with each
-
 FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 _WANTED = os.environ.get("HARDWIRED_KERNELS", "")
 AVX2 = _WANTED != "portable" and "+avx2" in FEATURES
-VNNI = AVX2 and _WANTED != "avx2" and (
-    "+avxvnni" in FEATURES or {"+avx512vnni", "+avx512vl"} <= FEATURES
+VNNI = (
+    AVX2
+    and _WANTED != "avx2"
+    and ("+avxvnni" in FEATURES or {"+avx512vnni", "+avx512vl"} <= FEATURES)
 )  # sums of four byte products in one instruction
 BODY = "vnni" if VNNI else "avx2" if AVX2 else "portable"
 
@@ -84,15 +84,14 @@ def _pointer(builder, address, kind):
 
 
 def _load(builder, address, kind):
-    value = builder.load(_pointer(builder, address, kind), align=1)
-    return value
+    return builder.load(_pointer(builder, address, kind), align=1)
 
 
 # --- memory -------------------------------------------------------------------------------------
 
 
 def _loader(result: types.Type, kind: ir.Type, widen):
-    """An intrinsic f(address) that loads `kind` and makes it a `result` by widen(builder, value)."""
+    """An intrinsic f(address): loads `kind`, makes it a `result` by widen(builder, value)."""
 
     @intrinsic
     def load(typing, address):

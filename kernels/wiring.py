@@ -33,7 +33,12 @@ def wiring(matrix: PackedMatrix) -> NDArray[np.int64]:
     A level is step * u + base: u is the code itself where the levels of 64 rise evenly, else the
     table's entry. Raises ValueError for an array that is not contiguous.
     """
-    arrays = [matrix.codes, matrix.group_scale, matrix.row_mantissa, matrix.row_exponent]
+    arrays: list[NDArray] = [
+        matrix.codes,
+        matrix.group_scale,
+        matrix.row_mantissa,
+        matrix.row_exponent,
+    ]
     if not all(a.flags.c_contiguous for a in arrays):
         raise ValueError("the arrays of a packed matrix must be contiguous")
     kind, step, base = matrix.bits, 1, -64

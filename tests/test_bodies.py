@@ -23,13 +23,14 @@ ROOT = Path(__file__).parents[1]
 TESTS = ["tests/test_kernels.py", "tests/test_simd.py", "tests/test_chip.py"]
 HASH = """
 import hashlib, sys
+from pathlib import Path
 from emulator.chip import Chip
 from kernels import simd
 from weights.rom import open_image
-wires = Chip(open_image(sys.argv[1])).forward(list(range(40)), all_logits=True)
+wires = Chip(open_image(Path(sys.argv[1]))).forward(list(range(40)), all_logits=True)
 print(simd.BODY, hashlib.sha256(wires.logits.tobytes()).hexdigest())
 """
-BODIES = [b for b in kernels.BODIES if b == "portable" or (simd.AVX2 and simd.BODY != b)]
+BODIES = [b for b in kernels.BODIES if b == "portable" or (simd.AVX2 and b != simd.BODY)]
 
 pytestmark = pytest.mark.skipif(
     simd.BODY in kernels.BODIES and os.environ.get("HARDWIRED_KERNELS") == simd.BODY,

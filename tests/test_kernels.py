@@ -153,6 +153,15 @@ def test_fabric_fuzz(bits, rows, chunks, group_chunks, tokens, value, threads):
         compiled.TEAM.resize(before)
 
 
+def test_fabric_by_many_tokens(threads):
+    """More tokens than a block of prefill has, and an odd number; panels cut inside a group."""
+    rng = np.random.default_rng(0)
+    for columns, group in ((96, 96), (1920, 960)):
+        m = matrix(77, columns, 3, group)
+        x = rng.integers(-128, 128, (131, columns)).astype(np.int8)
+        twins("fabric", (m,), x, scales(rng, (131,), 0, 30))
+
+
 @pytest.mark.parametrize("bits", [3, 4, 6])
 def test_the_widest_sums(bits):
     """Sums at the edge of 32 bits: all levels 64, all group scales 255, all inputs at one end."""
@@ -236,8 +245,16 @@ def test_attention_over_long_contexts(heads, kv_heads, head_dim, context, thread
     )
     q[:, 0], k[:, 0], v[:, 0] = -127, -127, 127
     spread = [scales(rng, (n, h), 20, 26) for n, h in ((2, heads), (context, kv_heads))]
-    twins("attention", q, spread[0], k, spread[1], v, scales(rng, (context, kv_heads), 14, 30),
-          context - 2)
+    twins(
+        "attention",
+        q,
+        spread[0],
+        k,
+        spread[1],
+        v,
+        scales(rng, (context, kv_heads), 14, 30),
+        context - 2,
+    )
 
 
 @pytest.mark.parametrize("exponents", [(0, 40), (25, 32), (-20, 0), (100, 127)])

@@ -24,7 +24,8 @@ def on_bytes(function, result: type, lanes: int):
     @njit
     def wrapper(a, b, out):
         simd.store(
-            out.ctypes.data, function(simd.load_i8x32(a.ctypes.data), simd.load_i8x32(b.ctypes.data))
+            out.ctypes.data,
+            function(simd.load_i8x32(a.ctypes.data), simd.load_i8x32(b.ctypes.data)),
         )
 
     def call(a: np.ndarray, b: np.ndarray) -> np.ndarray:

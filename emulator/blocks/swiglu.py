@@ -28,9 +28,7 @@ class SwiGlu:
         return cls(ffn, block, scale_of(1 / math.sqrt(block) / INT8_MAX))
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        wires.x, wires.x_scale = ops.swiglu_narrow(
-            wires.gate, wires.up, self.block, self.constant
-        )
+        wires.x, wires.x_scale = ops.swiglu_narrow(wires.gate, wires.up, self.block, self.constant)
 
     def cost(self, chip: ChipSpec, context: int) -> Cost:
         rotate = hadamard(chip, self.ffn, self.block)
