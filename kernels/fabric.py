@@ -19,9 +19,12 @@ from kernels.simd import (
     accumulate,
     add,
     broadcast4,
+    broadcast4_twice,
     broadcast_pair,
+    broadcast_pair_twice,
     dot_i16,
     fill_i32,
+    fill_i32x16,
     fill_i64,
     get_i8,
     get_i32,
@@ -29,8 +32,9 @@ from kernels.simd import (
     get_u8,
     get_u16,
     inline,
-    load_i8x32,
-    load_i64x8,
+    join,
+    load_i8x64,
+    load_i64x16,
     prefetch,
     scale_pairs,
     scaled,
@@ -123,19 +127,19 @@ def matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, sums
 def unpack_of(levels, tile_bytes):
     @njit(nogil=True)
     def unpack(tile, table, chunks, out):
-        """A row tile's bytes u, uint8[chunks, 8, 32], to address `out`."""
+        """A row tile's bytes u, 32 of each 64 from address `out` on: uint8[chunks, 8, 32 of 64]."""
         for _ in range(chunks):
             u0, u1, u2, u3, u4, u5, u6, u7 = levels(tile, table)
             store(out, u0)
-            store(out + 32, u1)
-            store(out + 64, u2)
-            store(out + 96, u3)
-            store(out + 128, u4)
-            store(out + 160, u5)
-            store(out + 192, u6)
-            store(out + 224, u7)
+            store(out + 64, u1)
+            store(out + 128, u2)
+            store(out + 192, u3)
+            store(out + 256, u4)
+            store(out + 320, u5)
+            store(out + 384, u6)
+            store(out + 448, u7)
             tile += tile_bytes
-            out += 256
+            out += 512
 
     return unpack
 
@@ -158,74 +162,80 @@ def unpack_tile(kind, tile, table, chunks, out):
 
 @inline
 def flush(sums, total, offset):
-    store(sums, add(load_i64x8(sums), widen(total)))
-    store(sums + 64, add(load_i64x8(sums + 64), widen(offset)))
+    store(sums, add(load_i64x16(sums), widen(total)))
+    store(sums + 128, add(load_i64x16(sums + 128), widen(offset)))
 
 
 @njit(nogil=True)
-def matmul_four(level, scales, left, chunks, group_chunks, x, x_sums, columns, sums):
-    """Bytes u of a panel by four tokens: adds to int64[4, 2, 8] at `sums`, as `matvec` has them.
+def matmul_four(level, low, high, left, chunks, group_chunks, x, x_sums, columns, sums):
+    """Bytes u of a panel of two row tiles by four tokens.
 
-    chunks <= FLUSH_CHUNKS; `left` of them belong to the first group scale.
+    Adds to int64[4, 2, 16] at `sums`: by token, sum(scale * u * x) and sum(scale * x) of 16 rows.
+    chunks <= FLUSH_CHUNKS; the tiles' group scales are at `low` and `high`, and `left` chunks
+    belong to the first.
     """
     xa, xb, xc, xd = x, x + columns, x + 2 * columns, x + 3 * columns
     step = columns // 8  # bytes between two tokens' x_sums
     sa, sb, sc, sd = x_sums, x_sums + step, x_sums + 2 * step, x_sums + 3 * step
-    ta, tb, tc, td = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
-    oa, ob, oc, od = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+    zero = fill_i32x16(0)
+    ta, tb, tc, td = zero, zero, zero, zero
+    oa, ob, oc, od = zero, zero, zero, zero
     for chunk in range(chunks):
-        scale = scale_pairs(scales)
-        pa, pb, pc, pd = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        scale = join(scale_pairs(low), scale_pairs(high))
+        pa, pb, pc, pd = zero, zero, zero, zero
         for v in range(8):
-            u = load_i8x32(level + 32 * v)
-            pa = accumulate(pa, u, broadcast4(xa + 4 * v), scale)
-            pb = accumulate(pb, u, broadcast4(xb + 4 * v), scale)
-            pc = accumulate(pc, u, broadcast4(xc + 4 * v), scale)
-            pd = accumulate(pd, u, broadcast4(xd + 4 * v), scale)
+            u = load_i8x64(level + 64 * v)
+            pa = accumulate(pa, u, broadcast4_twice(xa + 4 * v), scale)
+            pb = accumulate(pb, u, broadcast4_twice(xb + 4 * v), scale)
+            pc = accumulate(pc, u, broadcast4_twice(xc + 4 * v), scale)
+            pd = accumulate(pd, u, broadcast4_twice(xd + 4 * v), scale)
         ta, tb = add(ta, scaled(pa, scale)), add(tb, scaled(pb, scale))
         tc, td = add(tc, scaled(pc, scale)), add(td, scaled(pd, scale))
-        oa = add(oa, dot_i16(scale, broadcast_pair(sa + 4 * chunk)))
-        ob = add(ob, dot_i16(scale, broadcast_pair(sb + 4 * chunk)))
-        oc = add(oc, dot_i16(scale, broadcast_pair(sc + 4 * chunk)))
-        od = add(od, dot_i16(scale, broadcast_pair(sd + 4 * chunk)))
-        level += 256
+        oa = add(oa, dot_i16(scale, broadcast_pair_twice(sa + 4 * chunk)))
+        ob = add(ob, dot_i16(scale, broadcast_pair_twice(sb + 4 * chunk)))
+        oc = add(oc, dot_i16(scale, broadcast_pair_twice(sc + 4 * chunk)))
+        od = add(od, dot_i16(scale, broadcast_pair_twice(sd + 4 * chunk)))
+        level += 512
         xa += TILE_COLUMNS
         xb += TILE_COLUMNS
         xc += TILE_COLUMNS
         xd += TILE_COLUMNS
         left -= 1
         if left == 0:
-            scales += TILE_ROWS
+            low += TILE_ROWS
+            high += TILE_ROWS
             left = group_chunks
     flush(sums, ta, oa)
-    flush(sums + 128, tb, ob)
-    flush(sums + 256, tc, oc)
-    flush(sums + 384, td, od)
+    flush(sums + 256, tb, ob)
+    flush(sums + 512, tc, oc)
+    flush(sums + 768, td, od)
 
 
 @njit(nogil=True)
-def matmul_one(level, scales, left, chunks, group_chunks, x, x_sums, sums):
+def matmul_one(level, low, high, left, chunks, group_chunks, x, x_sums, sums):
     """The same by one token."""
-    total, offset = fill_i32(0), fill_i32(0)
+    total, offset = fill_i32x16(0), fill_i32x16(0)
     for _ in range(chunks):
-        scale = scale_pairs(scales)
-        part = fill_i32(0)
+        scale = join(scale_pairs(low), scale_pairs(high))
+        part = fill_i32x16(0)
         for v in range(8):
-            part = accumulate(part, load_i8x32(level + 32 * v), broadcast4(x + 4 * v), scale)
+            u = load_i8x64(level + 64 * v)
+            part = accumulate(part, u, broadcast4_twice(x + 4 * v), scale)
         total = add(total, scaled(part, scale))
-        offset = add(offset, dot_i16(scale, broadcast_pair(x_sums)))
-        level += 256
+        offset = add(offset, dot_i16(scale, broadcast_pair_twice(x_sums)))
+        level += 512
         x += TILE_COLUMNS
         x_sums += 4
         left -= 1
         if left == 0:
-            scales += TILE_ROWS
+            low += TILE_ROWS
+            high += TILE_ROWS
             left = group_chunks
     flush(sums, total, offset)
 
 
 @njit(nogil=True)
-def finish_rows(shared, matrix, first, sums, token):
+def finish_rows(shared, matrix, first, sums, offsets, token):
     """Row and token scales: the sums of eight rows -> their Q15.16 outputs."""
     rows = shared[matrix + wired.ROWS]
     step, base = shared[matrix + wired.STEP], shared[matrix + wired.BASE]
@@ -235,7 +245,7 @@ def finish_rows(shared, matrix, first, sums, token):
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
     for r in range(min(TILE_ROWS, rows - first)):
-        acc = step * get_i64(sums + 8 * r) + base * get_i64(sums + 64 + 8 * r)
+        acc = step * get_i64(sums + 8 * r) + base * get_i64(offsets + 8 * r)
         value = requantise(
             acc, get_u16(mantissas + 2 * r), get_i8(exponents + r), mantissa, exponent, FRACTION
         )
@@ -251,7 +261,7 @@ def decode_tile(shared, matrix, index, scratch):
     scales = shared[matrix + wired.GROUP_SCALE] + index * (chunks // group_chunks) * TILE_ROWS
     x, x_sums = shared[X], shared[X_SUMS]
     matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
-    finish_rows(shared, matrix, index * TILE_ROWS, scratch, 0)
+    finish_rows(shared, matrix, index * TILE_ROWS, scratch, scratch + 64, 0)
 
 
 @njit(nogil=True)
@@ -266,31 +276,35 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
     groups, columns = chunks // group_chunks, chunks * TILE_COLUMNS
     codes, scales = shared[matrix + wired.CODES], shared[matrix + wired.GROUP_SCALE]
     level, sums = scratch, scratch + LEVEL_BYTES * TILES
-    for i in range(count * tokens * 2):
+    for i in range(TILES * TOKENS * 2):
         store(sums + 64 * i, fill_i64(0))
     for begin in range(0, chunks, FLUSH_CHUNKS):
         size = min(FLUSH_CHUNKS, chunks - begin)
         group, left = begin // group_chunks, group_chunks - begin % group_chunks
         for i in range(count):
             tile = codes + ((index + i) * chunks + begin) * BYTES[kind]
-            unpack_tile(kind, tile, table, size, level + LEVEL_BYTES * i)
+            place = LEVEL_BYTES * (i - i % 2) + 32 * (i % 2)
+            unpack_tile(kind, tile, table, size, level + place)
         t = 0
         while t < tokens:
             x = shared[X] + (first + t) * columns + begin * TILE_COLUMNS
             x_sums = shared[X_SUMS] + 4 * ((first + t) * chunks + begin)
             four = t + 4 <= tokens
-            for i in range(count):
-                u, to = level + LEVEL_BYTES * i, sums + 128 * (i * tokens + t)
-                scale = scales + ((index + i) * groups + group) * TILE_ROWS
+            for i in range(0, count, 2):
+                u, to = level + LEVEL_BYTES * i, sums + 128 * TOKENS * i + 256 * t
+                low = scales + ((index + i) * groups + group) * TILE_ROWS
+                # A last tile without a partner has itself: what becomes of that is not used.
+                high = low + groups * TILE_ROWS if i + 1 < count else low
                 if four:
-                    matmul_four(u, scale, left, size, group_chunks, x, x_sums, columns, to)
+                    matmul_four(u, low, high, left, size, group_chunks, x, x_sums, columns, to)
                 else:
-                    matmul_one(u, scale, left, size, group_chunks, x, x_sums, to)
+                    matmul_one(u, low, high, left, size, group_chunks, x, x_sums, to)
             t += 4 if four else 1
     for i in range(count):
         for t in range(tokens):
             row = (index + i) * TILE_ROWS
-            finish_rows(shared, matrix, row, sums + 128 * (i * tokens + t), first + t)
+            at = sums + 128 * TOKENS * (i - i % 2) + 256 * t + 64 * (i % 2)
+            finish_rows(shared, matrix, row, at, at + 128, first + t)
 
 
 SCRATCH_BYTES = TILES * (LEVEL_BYTES + TOKENS * 128)  # what one thread needs
