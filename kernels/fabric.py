@@ -28,7 +28,6 @@ from kernels.simd import (
     fill_i64,
     get_i8,
     get_i32,
-    get_i64,
     get_u8,
     get_u16,
     inline,
@@ -39,6 +38,10 @@ from kernels.simd import (
     scale_pairs,
     scaled,
     store,
+    view_i8,
+    view_i32,
+    view_i64,
+    view_u16,
     widen,
 )
 from kernels.team import JOB
@@ -239,17 +242,18 @@ def finish_rows(shared, matrix, first, sums, offsets, token):
     """Row and token scales: the sums of eight rows -> their Q15.16 outputs."""
     rows = shared[matrix + wired.ROWS]
     step, base = shared[matrix + wired.STEP], shared[matrix + wired.BASE]
-    mantissas = shared[matrix + wired.ROW_MANTISSA] + 2 * first
-    exponents = shared[matrix + wired.ROW_EXPONENT] + first
-    out = shared[matrix + wired.WORDS] + 4 * (token * rows + first)
+    n = min(TILE_ROWS, rows - first)
+    mantissas = view_u16(shared[matrix + wired.ROW_MANTISSA] + 2 * first, n)
+    exponents = view_i8(shared[matrix + wired.ROW_EXPONENT] + first, n)
+    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
+    total, offset = view_i64(sums, n), view_i64(offsets, n)
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
-    for r in range(min(TILE_ROWS, rows - first)):
-        acc = step * get_i64(sums + 8 * r) + base * get_i64(offsets + 8 * r)
-        value = requantise(
-            acc, get_u16(mantissas + 2 * r), get_i8(exponents + r), mantissa, exponent, FRACTION
+    for r in range(n):
+        acc = step * total[r] + base * offset[r]
+        out[r] = requantise(
+            acc, np.int64(mantissas[r]), np.int64(exponents[r]), mantissa, exponent, FRACTION
         )
-        store(out + 4 * r, value)
 
 
 @njit(nogil=True)

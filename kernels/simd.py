@@ -95,7 +95,7 @@ def _join(builder, low, high):
 
 
 def _by_halves(code):
-    """code(builder, *vectors) for 256 bits -> a numba code generator for those and for twice as many."""
+    """code(builder, *vectors) for 256 bits -> numba code for those, and for twice as many."""
 
     def generate(context, builder, signature, args):
         if args[0].type.count * args[0].type.element.width <= 256:
@@ -363,8 +363,8 @@ def _viewer(dtype):
 
 
 inline = njit(nogil=True, forceinline=True)
-view_i8, view_i16, view_i32, view_i64 = (
-    _viewer(kind) for kind in (types.int8, types.int16, types.int32, types.int64)
+view_i8, view_i16, view_u16, view_i32, view_i64 = (
+    _viewer(kind) for kind in (types.int8, types.int16, types.uint16, types.int32, types.int64)
 )
 
 
