@@ -17,6 +17,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
 import kernels
 from emulator.blocks.kv_sram import KvSram
@@ -54,7 +55,7 @@ def machine() -> dict[str, Any]:
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    target = simd.cpu_target.target_context.codegen().magic_tuple()[1]
+    target = cpu_target.target_context.codegen().magic_tuple()[1]
     return {
         "cpu": name,
         "target": target,

@@ -42,7 +42,7 @@ def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[In
     tokens, columns = x.shape
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
     first, second, third = [m.wiring for m in (matrices * 3)[:3]]
-    own, common = _fabric.scratch_bytes(columns), tokens * columns // 8
+    own, common = _fabric.SCRATCH_BYTES, tokens * columns // 8
     TEAM.run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
     results, begin = [], 0
     for m in matrices:

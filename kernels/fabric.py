@@ -1,8 +1,8 @@
 """Weight fabric, compiled: packed codes times int8 vectors. Twin in `kernels.reference`.
 
 One token (decode) is a matrix-vector product that reads the codes once, in order, at the speed of
-memory. Several (prefill) unpack a row tile once and use it for four tokens at a time. A chunk of
-a job is a run of row tiles; each row is summed by one thread.
+memory. Several (prefill) unpack a panel of some row tiles once and use it for all of them. A chunk
+of a job is a run of row tiles; each row is summed by one thread.
 """
 
 from __future__ import annotations
@@ -19,22 +19,29 @@ from kernels.simd import (
     accumulate,
     add,
     broadcast4,
+    broadcast4_twice,
     broadcast_pair,
+    broadcast_pair_twice,
     dot_i16,
     fill_i32,
+    fill_i32x16,
     fill_i64,
     get_i8,
     get_i32,
-    get_i64,
     get_u8,
     get_u16,
     inline,
-    load_i8x32,
-    load_i64x8,
+    join,
+    load_i8x64,
+    load_i64x16,
     prefetch,
     scale_pairs,
     scaled,
     store,
+    view_i8,
+    view_i32,
+    view_i64,
+    view_u16,
     widen,
 )
 from kernels.team import JOB
@@ -42,7 +49,8 @@ from kernels.team import JOB
 # A chunk of 32 columns adds at most 32 * 128 * 128 * 255 < 2**27 to a lane of 32 bits.
 FLUSH_CHUNKS = 16
 AHEAD = 2048  # bytes between what is read and what is asked for
-TOKENS = 4  # of a block in prefill
+# In prefill: row tiles and tokens of a block, bytes u of a panel of one tile.
+TILES, TOKENS, LEVEL_BYTES = 4, 128, 256 * FLUSH_CHUNKS
 
 # Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
 TOKEN_COUNT, X, X_SCALE, X_SUMS, TILES_A_CHUNK, TILE_COUNT, MATRICES, MATRIX = range(JOB, JOB + 8)
@@ -51,7 +59,7 @@ MATRIX_WORDS = wired.WORDS + 1
 
 @njit(nogil=True)
 def sum_inputs(x, sums):
-    """x int8[T, columns] -> sum of each 32 in the low half of 32 bits, int32[T, columns / 32]."""
+    """x int8[T, columns] -> the sum of each 32, in the low half of an int32."""
     values = x.reshape(-1)
     for chunk in range(sums.size):
         total = np.int32(0)
@@ -122,19 +130,19 @@ def matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, sums
 def unpack_of(levels, tile_bytes):
     @njit(nogil=True)
     def unpack(tile, table, chunks, out):
-        """A row tile's bytes u, uint8[chunks, 8, 32], to address `out`."""
+        """A row tile's bytes u, 32 of each 64 from address `out` on: uint8[chunks, 8, 32 of 64]."""
         for _ in range(chunks):
             u0, u1, u2, u3, u4, u5, u6, u7 = levels(tile, table)
             store(out, u0)
-            store(out + 32, u1)
-            store(out + 64, u2)
-            store(out + 96, u3)
-            store(out + 128, u4)
-            store(out + 160, u5)
-            store(out + 192, u6)
-            store(out + 224, u7)
+            store(out + 64, u1)
+            store(out + 128, u2)
+            store(out + 192, u3)
+            store(out + 256, u4)
+            store(out + 320, u5)
+            store(out + 384, u6)
+            store(out + 448, u7)
             tile += tile_bytes
-            out += 256
+            out += 512
 
     return unpack
 
@@ -157,145 +165,178 @@ def unpack_tile(kind, tile, table, chunks, out):
 
 @inline
 def flush(sums, total, offset):
-    store(sums, add(load_i64x8(sums), widen(total)))
-    store(sums + 64, add(load_i64x8(sums + 64), widen(offset)))
+    store(sums, add(load_i64x16(sums), widen(total)))
+    store(sums + 128, add(load_i64x16(sums + 128), widen(offset)))
 
 
 @njit(nogil=True)
-def matmul_four(level, scales, chunks, group_chunks, x, x_sums, sums):
-    """Bytes u of a row tile by four tokens: int64[4, 2, 8] to address `sums`, as in `matvec`."""
-    columns = chunks * TILE_COLUMNS
+def matmul_four(level, low, high, left, chunks, group_chunks, x, x_sums, columns, sums):
+    """Bytes u of a panel of two row tiles by four tokens.
+
+    Adds to int64[4, 2, 16] at `sums`: by token, sum(scale * u * x) and sum(scale * x) of 16 rows.
+    chunks <= FLUSH_CHUNKS; the tiles' group scales are at `low` and `high`, and `left` chunks
+    belong to the first.
+    """
     xa, xb, xc, xd = x, x + columns, x + 2 * columns, x + 3 * columns
-    sa, sb, sc, sd = x_sums, x_sums + 4 * chunks, x_sums + 8 * chunks, x_sums + 12 * chunks
-    for i in range(8):
-        store(sums + 64 * i, fill_i64(0))
-    chunk, left = 0, group_chunks
-    while chunk < chunks:
-        end = min(chunk + FLUSH_CHUNKS, chunks)
-        ta, tb, tc, td = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
-        oa, ob, oc, od = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
-        while chunk < end:
-            scale = scale_pairs(scales)
-            pa, pb, pc, pd = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
-            for v in range(8):
-                u = load_i8x32(level + 32 * v)
-                pa = accumulate(pa, u, broadcast4(xa + 4 * v), scale)
-                pb = accumulate(pb, u, broadcast4(xb + 4 * v), scale)
-                pc = accumulate(pc, u, broadcast4(xc + 4 * v), scale)
-                pd = accumulate(pd, u, broadcast4(xd + 4 * v), scale)
-            ta, tb = add(ta, scaled(pa, scale)), add(tb, scaled(pb, scale))
-            tc, td = add(tc, scaled(pc, scale)), add(td, scaled(pd, scale))
-            oa = add(oa, dot_i16(scale, broadcast_pair(sa + 4 * chunk)))
-            ob = add(ob, dot_i16(scale, broadcast_pair(sb + 4 * chunk)))
-            oc = add(oc, dot_i16(scale, broadcast_pair(sc + 4 * chunk)))
-            od = add(od, dot_i16(scale, broadcast_pair(sd + 4 * chunk)))
-            level += 256
-            xa += TILE_COLUMNS
-            xb += TILE_COLUMNS
-            xc += TILE_COLUMNS
-            xd += TILE_COLUMNS
-            chunk += 1
-            left -= 1
-            if left == 0:
-                scales += TILE_ROWS
-                left = group_chunks
-        flush(sums, ta, oa)
-        flush(sums + 128, tb, ob)
-        flush(sums + 256, tc, oc)
-        flush(sums + 384, td, od)
+    step = columns // 8  # bytes between two tokens' x_sums
+    sa, sb, sc, sd = x_sums, x_sums + step, x_sums + 2 * step, x_sums + 3 * step
+    zero = fill_i32x16(0)
+    ta, tb, tc, td = zero, zero, zero, zero
+    oa, ob, oc, od = zero, zero, zero, zero
+    for chunk in range(chunks):
+        scale = join(scale_pairs(low), scale_pairs(high))
+        pa, pb, pc, pd = zero, zero, zero, zero
+        for v in range(8):
+            u = load_i8x64(level + 64 * v)
+            pa = accumulate(pa, u, broadcast4_twice(xa + 4 * v), scale)
+            pb = accumulate(pb, u, broadcast4_twice(xb + 4 * v), scale)
+            pc = accumulate(pc, u, broadcast4_twice(xc + 4 * v), scale)
+            pd = accumulate(pd, u, broadcast4_twice(xd + 4 * v), scale)
+        ta, tb = add(ta, scaled(pa, scale)), add(tb, scaled(pb, scale))
+        tc, td = add(tc, scaled(pc, scale)), add(td, scaled(pd, scale))
+        oa = add(oa, dot_i16(scale, broadcast_pair_twice(sa + 4 * chunk)))
+        ob = add(ob, dot_i16(scale, broadcast_pair_twice(sb + 4 * chunk)))
+        oc = add(oc, dot_i16(scale, broadcast_pair_twice(sc + 4 * chunk)))
+        od = add(od, dot_i16(scale, broadcast_pair_twice(sd + 4 * chunk)))
+        level += 512
+        xa += TILE_COLUMNS
+        xb += TILE_COLUMNS
+        xc += TILE_COLUMNS
+        xd += TILE_COLUMNS
+        left -= 1
+        if left == 0:
+            low += TILE_ROWS
+            high += TILE_ROWS
+            left = group_chunks
+    flush(sums, ta, oa)
+    flush(sums + 256, tb, ob)
+    flush(sums + 512, tc, oc)
+    flush(sums + 768, td, od)
 
 
 @njit(nogil=True)
-def matmul_one(level, scales, chunks, group_chunks, x, x_sums, sums):
-    """The same by one token: int64[2, 8]."""
-    store(sums, fill_i64(0))
-    store(sums + 64, fill_i64(0))
-    chunk, left = 0, group_chunks
-    while chunk < chunks:
-        end = min(chunk + FLUSH_CHUNKS, chunks)
-        total, offset = fill_i32(0), fill_i32(0)
-        while chunk < end:
-            scale = scale_pairs(scales)
-            part = fill_i32(0)
-            for v in range(8):
-                part = accumulate(part, load_i8x32(level + 32 * v), broadcast4(x + 4 * v), scale)
-            total = add(total, scaled(part, scale))
-            offset = add(offset, dot_i16(scale, broadcast_pair(x_sums)))
-            level += 256
-            x += TILE_COLUMNS
-            x_sums += 4
-            chunk += 1
-            left -= 1
-            if left == 0:
-                scales += TILE_ROWS
-                left = group_chunks
-        flush(sums, total, offset)
+def matmul_one(level, low, high, left, chunks, group_chunks, x, x_sums, sums):
+    """The same by one token."""
+    total, offset = fill_i32x16(0), fill_i32x16(0)
+    for _ in range(chunks):
+        scale = join(scale_pairs(low), scale_pairs(high))
+        part = fill_i32x16(0)
+        for v in range(8):
+            u = load_i8x64(level + 64 * v)
+            part = accumulate(part, u, broadcast4_twice(x + 4 * v), scale)
+        total = add(total, scaled(part, scale))
+        offset = add(offset, dot_i16(scale, broadcast_pair_twice(x_sums)))
+        level += 512
+        x += TILE_COLUMNS
+        x_sums += 4
+        left -= 1
+        if left == 0:
+            low += TILE_ROWS
+            high += TILE_ROWS
+            left = group_chunks
+    flush(sums, total, offset)
 
 
 @njit(nogil=True)
-def finish_rows(shared, matrix, first, sums, token):
+def finish_rows(shared, matrix, first, sums, offsets, token):
     """Row and token scales: the sums of eight rows -> their Q15.16 outputs."""
     rows = shared[matrix + wired.ROWS]
     step, base = shared[matrix + wired.STEP], shared[matrix + wired.BASE]
-    mantissas = shared[matrix + wired.ROW_MANTISSA] + 2 * first
-    exponents = shared[matrix + wired.ROW_EXPONENT] + first
-    out = shared[matrix + wired.WORDS] + 4 * (token * rows + first)
+    n = min(TILE_ROWS, rows - first)
+    mantissas = view_u16(shared[matrix + wired.ROW_MANTISSA] + 2 * first, n)
+    exponents = view_i8(shared[matrix + wired.ROW_EXPONENT] + first, n)
+    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
+    total, offset = view_i64(sums, n), view_i64(offsets, n)
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
-    for r in range(min(TILE_ROWS, rows - first)):
-        acc = step * get_i64(sums + 8 * r) + base * get_i64(sums + 64 + 8 * r)
-        value = requantise(
-            acc, get_u16(mantissas + 2 * r), get_i8(exponents + r), mantissa, exponent, FRACTION
+    for r in range(n):
+        acc = step * total[r] + base * offset[r]
+        out[r] = requantise(
+            acc, np.int64(mantissas[r]), np.int64(exponents[r]), mantissa, exponent, FRACTION
         )
-        store(out + 4 * r, value)
 
 
 @njit(nogil=True)
-def fabric_tile(shared, matrix, index, scratch):
-    """Row tile `index` of the matrix at word `matrix`, for all tokens of the job."""
+def decode_tile(shared, matrix, index, scratch):
+    """Row tile `index` of the matrix at word `matrix`, for the job's only token."""
     kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
     group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
     tile = shared[matrix + wired.CODES] + index * chunks * BYTES[kind]
     scales = shared[matrix + wired.GROUP_SCALE] + index * (chunks // group_chunks) * TILE_ROWS
-    x, x_sums, tokens = shared[X], shared[X_SUMS], shared[TOKEN_COUNT]
-    first = index * TILE_ROWS
-    if tokens == 1:
-        matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
-        finish_rows(shared, matrix, first, scratch, 0)
-        return
-    sums, level = scratch, scratch + 128 * TOKENS
-    unpack_tile(kind, tile, table, chunks, level)
-    t = 0
-    while t < tokens:
-        xt, st = x + t * chunks * TILE_COLUMNS, x_sums + t * chunks * 4
-        if t + TOKENS <= tokens:
-            matmul_four(level, scales, chunks, group_chunks, xt, st, sums)
-            for i in range(TOKENS):
-                finish_rows(shared, matrix, first, sums + 128 * i, t + i)
-            t += TOKENS
-        else:
-            matmul_one(level, scales, chunks, group_chunks, xt, st, sums)
-            finish_rows(shared, matrix, first, sums, t)
-            t += 1
+    x, x_sums = shared[X], shared[X_SUMS]
+    matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
+    finish_rows(shared, matrix, index * TILE_ROWS, scratch, scratch + 64, 0)
 
 
-def scratch_bytes(columns: int) -> int:
-    """What one thread needs for a tile: sums, and bytes u of eight rows."""
-    return 128 * TOKENS + TILE_ROWS * columns
+@njit(nogil=True)
+def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
+    """Row tiles from `index` on, `count` <= TILES of them, for `tokens` tokens from `first` on.
+
+    Panel after panel: the bytes u of all tiles stay in L1 while the tokens pass over them, and
+    four tokens' inputs while the tiles pass over those.
+    """
+    kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
+    group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
+    groups, columns = chunks // group_chunks, chunks * TILE_COLUMNS
+    codes, scales = shared[matrix + wired.CODES], shared[matrix + wired.GROUP_SCALE]
+    level, sums = scratch, scratch + LEVEL_BYTES * TILES
+    for i in range(TILES * TOKENS * 2):
+        store(sums + 64 * i, fill_i64(0))
+    for begin in range(0, chunks, FLUSH_CHUNKS):
+        size = min(FLUSH_CHUNKS, chunks - begin)
+        group, left = begin // group_chunks, group_chunks - begin % group_chunks
+        for i in range(count):
+            tile = codes + ((index + i) * chunks + begin) * BYTES[kind]
+            place = LEVEL_BYTES * (i - i % 2) + 32 * (i % 2)
+            unpack_tile(kind, tile, table, size, level + place)
+        t = 0
+        while t < tokens:
+            x = shared[X] + (first + t) * columns + begin * TILE_COLUMNS
+            x_sums = shared[X_SUMS] + 4 * ((first + t) * chunks + begin)
+            four = t + 4 <= tokens
+            for i in range(0, count, 2):
+                u, to = level + LEVEL_BYTES * i, sums + 128 * TOKENS * i + 256 * t
+                low = scales + ((index + i) * groups + group) * TILE_ROWS
+                # A last tile without a partner has itself: what becomes of that is not used.
+                high = low + groups * TILE_ROWS if i + 1 < count else low
+                if four:
+                    matmul_four(u, low, high, left, size, group_chunks, x, x_sums, columns, to)
+                else:
+                    matmul_one(u, low, high, left, size, group_chunks, x, x_sums, to)
+            t += 4 if four else 1
+    for i in range(count):
+        for t in range(tokens):
+            row = (index + i) * TILE_ROWS
+            at = sums + 128 * TOKENS * (i - i % 2) + 256 * t + 64 * (i % 2)
+            finish_rows(shared, matrix, row, at, at + 128, first + t)
+
+
+SCRATCH_BYTES = TILES * (LEVEL_BYTES + TOKENS * 128)  # what one thread needs
 
 
 @njit(nogil=True)
 def fabric_chunk(shared, chunk, scratch):
     """A run of row tiles; the tiles of all matrices are counted through."""
-    size = shared[TILES_A_CHUNK]
-    for tile in range(chunk * size, min((chunk + 1) * size, shared[TILE_COUNT])):
-        index, matrix = tile, MATRIX
-        tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+    tokens = shared[TOKEN_COUNT]
+    index = chunk * shared[TILES_A_CHUNK]
+    ahead = min(shared[TILES_A_CHUNK], shared[TILE_COUNT] - index)
+    matrix = MATRIX
+    tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+    while ahead > 0:
         while index >= tiles:
             index -= tiles
             matrix += MATRIX_WORDS
             tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-        fabric_tile(shared, matrix, index, scratch)
+        if tokens == 1:
+            count = 1
+            decode_tile(shared, matrix, index, scratch)
+        else:
+            count = min(TILES, ahead, tiles - index)
+            for first in range(0, tokens, TOKENS):
+                size = min(TOKENS, tokens - first)
+                prefill_tiles(shared, matrix, index, count, first, size, scratch)
+        index += count
+        ahead -= count
 
 
 @njit("void(int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)

@@ -103,6 +103,8 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
         tile_bytes = max(tile_bytes, columns * wiring[wired.KIND])
     least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
     size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
+    if tokens > 1:
+        size = (size + fab.TILES - 1) // fab.TILES * fab.TILES
     shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
     shared[CHUNKS_NEXT] = (tiles + size - 1) // size
 

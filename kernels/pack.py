@@ -33,7 +33,7 @@ CODE_BITS = (3, 4, 6)
 TILE_BYTES = {bits: bits * TILE_ROWS * TILE_COLUMNS // 8 for bits in CODE_BITS}
 VECTORS = 8  # a tile
 
-# Where the bits of a code lie: vector, lowest bit of the code, bits, word, lowest bit in the byte.
+# Where the bits of a code lie: (vector, lowest bit of the code, bits, word, lowest bit there).
 FIELDS = {
     3: [(v, 0, 3, v // 2, 4 * (v % 2)) for v in range(6)]
     + [(v, bit, 1, bit, 3 + 4 * (v % 2)) for v in (6, 7) for bit in range(3)],

@@ -20,11 +20,10 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
-VERSION = 1  # numba's cache does not see a change below: count up with each
-
 FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 _WANTED = os.environ.get("HARDWIRED_KERNELS", "")
 AVX2 = _WANTED != "portable" and "+avx2" in FEATURES
+AVX512 = {"+avx512vnni", "+avx512vl", "+avx512bw"} <= FEATURES  # 512 bits wide
 VNNI = (
     AVX2
     and _WANTED != "avx2"
@@ -52,6 +51,9 @@ class _VectorModel(models.PrimitiveModel):
 
 
 i8x32, i16x16, i32x8, i64x8 = Vector(8, 32), Vector(16, 16), Vector(32, 8), Vector(64, 8)
+# Two of each, for kernels that have the registers.
+i8x64, i16x32, i32x16, i64x16 = Vector(8, 64), Vector(16, 32), Vector(32, 16), Vector(64, 16)
+TWICE = {i8x32: i8x64, i16x16: i16x32, i32x8: i32x16, i64x8: i64x16}
 
 
 def _call(builder, name, result, *values):
@@ -81,20 +83,42 @@ def _extend(builder, v, bits, signed=True):
     return builder.sext(v, wide) if signed else builder.zext(v, wide)
 
 
+def _half(builder, v, high):
+    count = v.type.count // 2
+    lanes = ir.Constant(ir.VectorType(I32, count), list(range(high * count, (high + 1) * count)))
+    return builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), lanes)
+
+
+def _join(builder, low, high):
+    lanes = ir.Constant(ir.VectorType(I32, 2 * low.type.count), list(range(2 * low.type.count)))
+    return builder.shuffle_vector(low, high, lanes)
+
+
+def _by_halves(code):
+    """code(builder, *vectors) for 256 bits -> numba code for those, and for twice as many."""
+
+    def generate(context, builder, signature, args):
+        if args[0].type.count * args[0].type.element.width <= 256:
+            return code(builder, *args)
+        halves = [code(builder, *(_half(builder, v, high) for v in args)) for high in (0, 1)]
+        return _join(builder, *halves)
+
+    return generate
+
+
 def _pointer(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 
 
 def _load(builder, address, kind):
-    value = builder.load(_pointer(builder, address, kind), align=1)
-    return value
+    return builder.load(_pointer(builder, address, kind), align=1)
 
 
 # --- memory -------------------------------------------------------------------------------------
 
 
 def _loader(result: types.Type, kind: ir.Type, widen):
-    """An intrinsic f(address) that loads `kind`, made a `result` by widen(builder, value)."""
+    """An intrinsic f(address): loads `kind`, makes it a `result` by widen(builder, value)."""
 
     @intrinsic
     def load(typing, address):
@@ -115,6 +139,8 @@ def _scale_pairs(builder, v):
 
 load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
 load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
+load_i8x64 = _loader(i8x64, i8x64.ir, lambda builder, v: v)
+load_i64x16 = _loader(i64x16, i64x16.ir, lambda builder, v: v)
 load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
 load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
 widen_i8x16 = _loader(  # sixteen int8, as int16
@@ -122,6 +148,12 @@ widen_i8x16 = _loader(  # sixteen int8, as int16
 )
 broadcast4 = _loader(  # four bytes, eight times
     i8x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i8x32.ir)
+)
+broadcast4_twice = _loader(
+    i8x64, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x16.ir), i8x64.ir)
+)
+broadcast_pair_twice = _loader(
+    i16x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x16.ir), i16x32.ir)
 )
 broadcast_pair = _loader(  # two int16, eight times
     i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
@@ -193,7 +225,18 @@ def _filler(vector: Vector):
     return fill
 
 
-fill_i8, fill_i16, fill_i32, fill_i64 = (_filler(v) for v in (i8x32, i16x16, i32x8, i64x8))
+fill_i8, fill_i32, fill_i64 = (_filler(v) for v in (i8x32, i32x8, i64x8))
+fill_i32x16 = _filler(i32x16)
+
+
+@intrinsic
+def join(typing, low, high):
+    """Two vectors as one of twice as many lanes."""
+
+    def code(context, builder, signature, args):
+        return _join(builder, *args)
+
+    return TWICE[low](low, high), code
 
 
 @intrinsic
@@ -210,12 +253,12 @@ def shift_bytes(typing, v, n):
 
 @intrinsic
 def widen(typing, v):
-    """i32x8 -> i64x8"""
+    """i32x8 -> i64x8, i32x16 -> i64x16"""
 
     def code(context, builder, signature, args):
         return _extend(builder, args[0], 64)
 
-    return i64x8(v), code
+    return (i64x8 if v == i32x8 else i64x16)(v), code
 
 
 @intrinsic
@@ -320,8 +363,8 @@ def _viewer(dtype):
 
 
 inline = njit(nogil=True, forceinline=True)
-view_i8, view_i16, view_i32, view_i64 = (
-    _viewer(kind) for kind in (types.int8, types.int16, types.int32, types.int64)
+view_i8, view_i16, view_u16, view_i32, view_i64 = (
+    _viewer(kind) for kind in (types.int8, types.int16, types.uint16, types.int32, types.int64)
 )
 
 
@@ -354,38 +397,51 @@ def dot_i8(typing, u, s):
     Exact, and the same in both bodies, where u <= 128: 2 * 128 * -128 is the least int16.
     """
 
-    def avx2(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, *args)
+    @_by_halves
+    def avx2(builder, u, s):
+        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, u, s)
 
-    def portable(context, builder, signature, args):
-        unsigned = _extend(builder, args[0], 16, signed=False)
-        return _pair_sums(builder, builder.mul(unsigned, _extend(builder, args[1], 16)))
+    @_by_halves
+    def portable(builder, u, s):
+        unsigned = _extend(builder, u, 16, signed=False)
+        return _pair_sums(builder, builder.mul(unsigned, _extend(builder, s, 16)))
 
-    return i16x16(u, s), avx2 if AVX2 else portable
+    return (i16x16 if u == i8x32 else i16x32)(u, s), avx2 if AVX2 else portable
 
 
 @intrinsic
 def dot_i16(typing, a, b):
     """Sums of two neighbouring products of int16: i32x8."""
 
-    def avx2(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, *args)
+    @_by_halves
+    def avx2(builder, a, b):
+        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, a, b)
 
-    def portable(context, builder, signature, args):
-        wide = [_extend(builder, v, 32) for v in args]
-        return _pair_sums(builder, builder.mul(*wide))
+    @_by_halves
+    def portable(builder, a, b):
+        products = builder.mul(_extend(builder, a, 32), _extend(builder, b, 32))
+        return _pair_sums(builder, products)
 
-    return i32x8(a, b), avx2 if AVX2 else portable
+    def avx512(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx512.pmaddw.d.512", i32x16.ir, *args)
+
+    if a == i16x16:
+        return i32x8(a, b), avx2 if AVX2 else portable
+    return i32x16(a, b), avx512 if VNNI and AVX512 else avx2 if AVX2 else portable
 
 
 @intrinsic
 def _dot4(typing, total, u, s):
     """total + sums of four neighbouring products, unsigned bytes times signed (VNNI)."""
 
-    def code(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx512.vpdpbusd.256", i32x8.ir, *args)
+    @_by_halves
+    def vnni(builder, total, u, s):
+        return _call(builder, "llvm.x86.avx512.vpdpbusd.256", i32x8.ir, total, u, s)
 
-    return i32x8(total, u, s), code
+    def avx512(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx512.vpdpbusd.512", i32x16.ir, *args)
+
+    return total(total, u, s), avx512 if AVX512 and total == i32x16 else vnni
 
 
 @intrinsic
@@ -393,10 +449,11 @@ def _low_words(typing, v):
     """The low int16 of each lane of 32 bits, as unsigned."""
 
     def code(context, builder, signature, args):
-        mask = ir.Constant(i32x8.ir, [0xFFFF] * 8)
-        return builder.and_(builder.bitcast(args[0], i32x8.ir), mask)
+        lanes = signature.return_type
+        mask = ir.Constant(lanes.ir, [0xFFFF] * lanes.lanes)
+        return builder.and_(builder.bitcast(args[0], lanes.ir), mask)
 
-    return i32x8(v), code
+    return (i32x8 if v == i16x16 else i32x16)(v), code
 
 
 if VNNI:

@@ -196,7 +196,7 @@ class Team:
 
     def resize(self, threads: int) -> None:
         """Use 1 to 32 threads from the next job on; no result depends on it."""
-        if not threads >= 1:
+        if threads < 1:
             raise ValueError(f"a team has at least one thread, not {threads}")
         with self._lock:
             self.threads = min(threads, self.MOST)  # that share a job, the calling one included

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from emulator.errors import EmulatorError
+from kernels import compiled
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
@@ -136,13 +136,13 @@ def either_image(request: pytest.FixtureRequest) -> RomImage:
     return image
 
 
-@pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])
+@pytest.fixture(params=[1, 2, 3, 4], ids=lambda n: f"{n}threads")
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Numba's thread count for one test: 1, then 2 where the host has two cores."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(request.param, numba.config.NUMBA_NUM_THREADS))
+    """Threads of the compiled kernels for one test, on any number of cores."""
+    before = compiled.TEAM.threads
+    compiled.TEAM.resize(request.param)
     yield request.param
-    numba.set_num_threads(before)
+    compiled.TEAM.resize(before)
 
 
 @pytest.fixture

@@ -71,6 +71,8 @@ def matrix(
     mantissa[rng.random(rows) < 0.1] = 0
     alphabet = rng.integers(-64, 65, 1 << bits).astype(np.int8)
     alphabet[[0, -1]] = -64, 64
+    if bits == 6 and rows % 3:  # levels that rise evenly need no table
+        alphabet = (np.arange(-32, 32) * (rows % 3)).astype(np.int8)
     codes = rng.integers(0, 1 << bits, (rows, columns)).astype(np.uint8)
     codes[0] = 0  # one row of the largest level, for the widest sums
     group_scale = rng.integers(0, 256, (rows, columns // group)).astype(np.uint8)
@@ -120,6 +122,57 @@ def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
     for far in (-200, -31, 0, 31, 62, 127, 500):
         scale = np.array([[65535, far], [32768, far], [0, 127]], np.int32)
         twins("fabric", (m,), x, scale)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    bits=st.sampled_from([3, 4, 6]),
+    rows=st.integers(1, 40),
+    chunks=st.integers(1, 40),
+    group_chunks=st.integers(1, 5),
+    tokens=st.integers(1, 11),
+    value=st.sampled_from([None, -128, -127, 127]),
+    threads=st.integers(1, 4),
+)
+def test_fabric_fuzz(bits, rows, chunks, group_chunks, tokens, value, threads):
+    """Any shape, several matrices at once, all extremes, any number of threads."""
+    columns = 32 * chunks * group_chunks
+    rng = np.random.default_rng(rows + columns)
+    x = rng.integers(-128, 128, (tokens, columns)).astype(np.int8)
+    if value is not None:
+        x[:] = value
+    matrices = tuple(
+        matrix(height, columns, width, 32 * group_chunks)
+        for height, width in ((rows, bits), (41 - rows, 6), (9, 3))
+    )
+    before = compiled.TEAM.threads
+    compiled.TEAM.resize(threads)
+    try:
+        scale = scales(rng, (tokens,), -5, 40)
+        twins("fabric", matrices[: 1 + tokens % 3], x, scale)
+    finally:
+        compiled.TEAM.resize(before)
+
+
+def test_fabric_by_many_tokens(threads):
+    """More tokens than a block of prefill has, and an odd number; panels cut inside a group."""
+    rng = np.random.default_rng(0)
+    for columns, group in ((96, 96), (1920, 960)):
+        m = matrix(77, columns, 3, group)
+        x = rng.integers(-128, 128, (131, columns)).astype(np.int8)
+        twins("fabric", (m,), x, scales(rng, (131,), 0, 30))
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_the_widest_sums(bits):
+    """Sums at the edge of 32 bits: all levels 64, all group scales 255, all inputs at one end."""
+    m = matrix(8, 1 << 14, bits, 32)
+    m.group_scale[:] = 255
+    m.codes[:] = 0 if bits != 4 else 0xFF
+    for value in (-128, 127):
+        x = np.full((5, m.columns), value, np.int8)
+        twins("fabric", (m,), x, np.tile(np.array([[65535, 40]], np.int32), (5, 1)))
+        twins("fabric", (m,), x[:1], np.array([[65535, 40]], np.int32))
 
 
 def test_lookup_with_far_exponents():
@@ -186,6 +239,29 @@ def test_attention_on_narrowed_signals(fill, heads, kv_heads, head_dim, threads)
         twins("attention", q, q_scale, k, k_scale, v, v_scale, start)
 
 
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 1, 32), (6, 3, 64), (8, 2, 128)])
+@pytest.mark.parametrize("context", [127, 128, 129, 300])
+def test_attention_over_long_contexts(heads, kv_heads, head_dim, context, threads):
+    """Around the border of a block of positions; values at both ends, one head all -127."""
+    rng = np.random.default_rng(context)
+    q, k, v = (
+        rng.choice([-127, 127, 0, 5, -1], (n, h, head_dim)).astype(np.int8)
+        for n, h in ((2, heads), (context, kv_heads), (context, kv_heads))
+    )
+    q[:, 0], k[:, 0], v[:, 0] = -127, -127, 127
+    spread = [scales(rng, (n, h), 20, 26) for n, h in ((2, heads), (context, kv_heads))]
+    twins(
+        "attention",
+        q,
+        spread[0],
+        k,
+        spread[1],
+        v,
+        scales(rng, (context, kv_heads), 14, 30),
+        context - 2,
+    )
+
+
 @pytest.mark.parametrize("exponents", [(0, 40), (25, 32), (-20, 0), (100, 127)])
 def test_attention_on_arbitrary_scales(exponents):
     """Scales of zero vectors between others, values at +-127, exponents far apart."""
@@ -235,9 +311,7 @@ def test_swiglu_narrowed(fill):
 @pytest.mark.parametrize("fill", FILLS)
 def test_kv_write(fill):
     """What is returned, what is written, and that nothing else is."""
-    constants = np.stack([CONSTANT, CONSTANT + np.array([5, 1]), CONSTANT - [7, 3]]).astype(
-        np.int32
-    )
+    constants = np.stack([CONSTANT, CONSTANT + 5, CONSTANT - 7]).astype(np.int32)
     q, k, v = (signal((3, heads, 64), fill, heads) for heads in (6, 2, 2))
     memories = []
     for ops in (reference, compiled):
