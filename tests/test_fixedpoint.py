@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from emulator.fixedpoint import power_of_two_block, scale_of, scale_value
 from kernels import arith, reference
@@ -48,11 +49,16 @@ def test_round_shift_to_the_left_is_exact(twin, x, shift):
     assert int(twin.round_shift(x, -shift)) == x << shift
 
 
-@TWINS
+@njit
+def compiled_bit_length(x):
+    return arith.bit_length(x)
+
+
+@pytest.mark.parametrize("twin", [reference.bit_length, compiled_bit_length])
 @fast
 @given(st.integers(0, 2**63 - 1))
 def test_bit_length(twin, x):
-    assert int(twin.bit_length(x)) == x.bit_length()
+    assert int(twin(x)) == x.bit_length()
 
 
 @TWINS
