@@ -1,4 +1,4 @@
-"""Which tensor costs how much: the KL divergence when it alone is as the masks hold it.
+"""Which tensors cost how much: the KL divergence when they alone are as the masks hold them.
 
 KL adds up over tensors to a good approximation, so these figures also say where bits are worth
 most (`weights.allocate`).
@@ -6,7 +6,9 @@ most (`weights.allocate`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,53 +17,62 @@ from emulator.quality.evaluate import log_softmax
 from emulator.quality.reference import Float32, FloatModel
 from weights.checkpoint import LAYER_MATRICES
 
-Progress = Callable[[int, int], None]  # (tensors done, tensors in all)
+Progress = Callable[[int, int], None]  # (groups done, groups in all)
 
 
-def kl_by_tensor(
-    exact: FloatModel, masks: FloatModel, windows: list[list[int]], progress: Progress | None = None
-) -> Iterator[tuple[str, float]]:
-    """Names ("layers.0.q", .., "embedding") with the mean KL in nats of each tensor alone.
+def kl_by_group(
+    exact: FloatModel,
+    masks: FloatModel,
+    windows: list[list[int]],
+    depths: int = 6,
+    progress: Progress | None = None,
+) -> dict[str, list[float]]:
+    """Mean KL in nats of each class of matrices, by depth; "embedding" has one figure.
 
-    `exact` is the original model in the chip's basis (`FloatModel.folded`), `masks` the image's.
-    Windows are scored on their second half, as `evaluate` does.
+    The layers are cut into `depths` runs of nearly equal length. `exact` is the original model in
+    the chip's basis (`FloatModel.folded`), `masks` the image's. Windows are scored on their
+    second half, as `evaluate` does. What a tied head costs is under "embedding".
     """
-    count, total = 0, len(LAYER_MATRICES) * len(exact.layers) + 1
+    cuts = np.linspace(0, len(exact.layers), min(depths, len(exact.layers)) + 1).round().astype(int)
+    result: dict[str, list[float]] = {name: [] for name in LAYER_MATRICES}
+    total, done = len(result) * (len(cuts) - 1) + 1, 0
     residuals = [exact.embedding[ids] for ids in windows]
-    originals = [_log_p(exact, _rest(exact, 0, r)) for r in residuals]
-    for i, (w, masked) in enumerate(zip(exact.layers, masks.layers, strict=True)):
-        for name in LAYER_MATRICES:
-            changed = {**w, name: masked[name]}
-            finals = [_rest(exact, i + 1, exact.layer(changed, r)) for r in residuals]
-            yield f"layers.{i}.{name}", _mean_kl(exact, finals, originals)
-            count += 1
+    originals = [_log_p(exact, _run(exact, r, 0)) for r in residuals]
+    for start, end in pairwise(cuts):
+        for name, costs in result.items():
+            layers = list(exact.layers)
+            for i in range(start, end):
+                layers[i] = {**layers[i], name: masks.layers[i][name]}
+            changed = replace(exact, layers=layers)
+            costs.append(_mean_kl(changed, residuals, start, originals))
+            done += 1
             if progress is not None:
-                progress(count, total)
-        residuals = [exact.layer(w, r) for r in residuals]
-    table = FloatModel(
-        exact.config, exact.layers, masks.embedding, masks.head, exact.final_gain,
-        exact.rotated_gain, exact.down_block,
-    )  # fmt: skip
-    finals = [_rest(exact, 0, table.embedding[ids]) for ids in windows]
-    yield "embedding", _mean_kl(table, finals, originals)
+                progress(done, total)
+        residuals = [_run(exact, r, start, end) for r in residuals]
+    table = replace(exact, embedding=masks.embedding, head=masks.head)
+    embedded = [table.embedding[ids] for ids in windows]
+    result["embedding"] = [_mean_kl(table, embedded, 0, originals)]
+    if progress is not None:
+        progress(total, total)
+    return result
 
 
-def _rest(model: FloatModel, first: int, r: Float32) -> Float32:
-    """The residual stream after layers `first` and on."""
-    for w in model.layers[first:]:
+def _run(model: FloatModel, r: Float32, start: int, end: int | None = None) -> Float32:
+    """The residual stream after layers `start` to `end`."""
+    for w in model.layers[start:end]:
         r = model.layer(w, r)
     return r
 
 
 def _log_p(model: FloatModel, r: Float32) -> NDArray[np.float64]:
-    half = len(r) // 2
-    return log_softmax(model.logits(r[half:-1]))
+    return log_softmax(model.logits(r[len(r) // 2 : -1]))
 
 
 def _mean_kl(
-    model: FloatModel, finals: list[Float32], originals: list[NDArray[np.float64]]
+    model: FloatModel, residuals: list[Float32], start: int, originals: list[NDArray[np.float64]]
 ) -> float:
     kl = []
-    for r, log_p in zip(finals, originals, strict=True):
-        kl.append((np.exp(log_p) * (log_p - _log_p(model, r))).sum(axis=-1))
+    for r, log_p in zip(residuals, originals, strict=True):
+        log_q = _log_p(model, _run(model, r, start))
+        kl.append((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
     return float(np.concatenate(kl).mean())
