@@ -1,7 +1,7 @@
 """Models whose shape is known without a checkpoint, and a chip of that shape with blank masks.
 
 Time depends on shapes alone, so the blocks of a blank chip cost what those of a real one do. Its
-arrays are views of a single zero: nothing is allocated, and nothing can be computed with them.
+matrices know their shape and hold no codes, so nothing can be computed with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig, RopeScaling
 from emulator.silicon.spec import ChipSpec
-from kernels.pack import TILE_BYTES, PackedMatrix, row_tiles
+from kernels.pack import PackedMatrix
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 from weights.quantize import GROUP
@@ -94,12 +94,12 @@ def _blank_image(config: LlamaConfig, mix: Mix) -> RomImage:
         name: _blank_matrix(rows, columns, _bits(mix, name))
         for name, (rows, columns) in expected_matrices(config).items()
     }
-    rotary = _blank(np.int16, 1, config.head_dim // 2)
-    vectors = {"rope_cosine": rotary, "rope_sine": rotary}
+    rotary = np.zeros((1, config.head_dim // 2), np.int16)
+    vectors: dict[str, NDArray] = {"rope_cosine": rotary, "rope_sine": rotary}
     if config.tied:
         blocks = config.hidden // power_of_two_block(config.hidden)
-        vectors["final_gain"] = _blank(np.int16, config.hidden)
-        vectors["residual_mixer"] = _blank(np.int16, blocks, blocks)
+        vectors["final_gain"] = np.zeros(config.hidden, np.int16)
+        vectors["residual_mixer"] = np.zeros((blocks, blocks), np.int16)
     return RomImage(Path(), {"final_gain_exponent": 0}, config, "", matrices, vectors)
 
 
@@ -110,19 +110,14 @@ def _bits(mix: Mix, name: str) -> int:
 
 
 def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
-    tiles, group = row_tiles(rows), GROUP[bits]
     return PackedMatrix(
         rows,
         columns,
         bits,
-        group,
-        codes=_blank(np.uint8, tiles, columns // 32, TILE_BYTES[bits]),
-        group_scale=_blank(np.uint8, tiles, columns // group, 8),
-        row_mantissa=_blank(np.uint16, rows),
-        row_exponent=_blank(np.int8, rows),
-        alphabet=_blank(np.int8, 1 << bits),
+        GROUP[bits],
+        codes=np.zeros(0, np.uint8),
+        group_scale=np.zeros(0, np.uint8),
+        row_mantissa=np.zeros(0, np.uint16),
+        row_exponent=np.zeros(0, np.int8),
+        alphabet=np.zeros(1 << bits, np.int8),
     )
-
-
-def _blank(dtype: type, *shape: int) -> NDArray:
-    return np.broadcast_to(dtype(0), shape)
