@@ -71,8 +71,7 @@ def quantise_calibrated(
     return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _factor(h):
+def _factor(h: Float64) -> Float64:
     """Unit upper triangular U with h = U D U'; overwrites h (symmetric, positive definite).
 
     From the last column to the first, PANEL of them before the rows above see any: each element
@@ -80,22 +79,31 @@ def _factor(h):
     """
     n = len(h)
     u = np.eye(n)
-    rows = np.empty((PANEL, n))
-    pivots = np.empty(PANEL)
+    rows, pivots = np.empty((PANEL, n)), np.empty(PANEL)
     for end in range(n, 0, -PANEL):
         start = max(end - PANEL, 0)
-        for k in range(end - 1, start - 1, -1):
-            pivot = h[k, k]
-            row = rows[k - start, :k]
-            row[:] = h[k, :k] / pivot
-            u[:k, k] = row
-            pivots[k - start] = pivot
-            for i in range(start, k):
-                _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
-        for i in prange(start):
-            for k in range(end - start - 1, -1, -1):
-                _axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
+        _factor_panel(h, u, rows, pivots, start, end)
+        _update_above(h, rows, pivots, start, end - start)
     return u
+
+
+@njit(cache=True, nogil=True)
+def _factor_panel(h, u, rows, pivots, start, end):
+    for k in range(end - 1, start - 1, -1):
+        pivot = h[k, k]
+        row = rows[k - start, :k]
+        row[:] = h[k, :k] / pivot
+        u[:k, k] = row
+        pivots[k - start] = pivot
+        for i in range(start, k):
+            _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _update_above(h, rows, pivots, start, panel):
+    for i in prange(start):
+        for k in range(panel - 1, -1, -1):
+            _axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
 
 
 @njit(cache=True, nogil=True, parallel=True)
