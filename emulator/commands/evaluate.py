@@ -36,6 +36,9 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="what the image was made from, if it is not embedded"
     )
+    parser.add_argument(
+        "--attribute", action="store_true", help="instead: KL by class of matrices and depth"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_image_options(parser)
     parser.set_defaults(command=_eval)
@@ -59,6 +62,8 @@ def _eval(args: argparse.Namespace) -> int:
     if len(tokens) < args.window:
         raise UsageError(f"{args.text}: {len(tokens)} tokens hold no window of {args.window}")
     _check_memory(image.config)
+    if args.attribute:
+        return _attribute(args, image, source, tokens)
     with progress("scoring windows", "windows") as show:
         show(0, len(tokens) // args.window)
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
@@ -68,6 +73,40 @@ def _eval(args: argparse.Namespace) -> int:
     else:
         _print_table(report)
     return 0
+
+
+def _attribute(
+    args: argparse.Namespace, image: RomImage, source: Checkpoint, tokens: list[int]
+) -> int:
+    from emulator.commands.progress import progress
+    from emulator.quality.attribution import kl_by_group
+    from emulator.quality.reference import FloatModel
+
+    count = len(tokens) // args.window
+    windows = [tokens[i * args.window : (i + 1) * args.window] for i in range(count)]
+    exact = FloatModel.folded(source, image.manifest["rotation"]["seed"])
+    with progress("exchanging matrices", "groups") as show:
+        costs = kl_by_group(exact, FloatModel.of_image(image), windows, progress=show)
+    if args.json:
+        print(json.dumps({"schema": 1, "mix": image.manifest["mix"], "kl_mean": costs}))
+    else:
+        _print_costs(costs)
+    return 0
+
+
+def _print_costs(costs: dict[str, list[float]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("KL mean", "all", box=box.SIMPLE_HEAD, caption="by depth, first layers first")
+    depths = max(len(values) for values in costs.values())
+    for i in range(depths):
+        table.add_column(f"{i + 1}/{depths}", justify="right")
+    for name, values in costs.items():
+        cells = [f"{v:.5f}" for v in values] if len(values) > 1 else []
+        table.add_row(name, f"{sum(values):.5f}", *cells)
+    Console(highlight=False).print(table)
 
 
 def _read_text(path: Path) -> str:
