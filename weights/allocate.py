@@ -22,7 +22,7 @@ from weights.quantize import GROUP
 
 FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
 LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
-SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # by benchmarks/sensitivity.py
+SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # `eval --attribute` of an all-3 image
 
 
 def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -> Mix:
@@ -60,16 +60,17 @@ def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:
     """
     table = _sensitivity()
     if "." not in name:
-        return float(table["embedding"]) * LEFT[bits]
+        return table["embedding"][0] * LEFT[bits]
     _, layer, matrix = name.split(".")
-    values = table[matrix]
-    depth = int(layer) / max(config.layers - 1, 1) * (len(values) - 1)
-    return float(np.interp(depth, np.arange(len(values)), values)) * LEFT[bits]
+    runs = table[matrix]  # KL of runs of layers, first to last
+    place = (int(layer) + 0.5) / config.layers * len(runs) - 0.5
+    layers_a_run = config.layers / len(runs)
+    return float(np.interp(place, np.arange(len(runs)), runs)) / layers_a_run * LEFT[bits]
 
 
 @lru_cache(1)
-def _sensitivity() -> dict:
-    return dict(json.loads(SENSITIVITY.read_text("utf-8")))
+def _sensitivity() -> dict[str, list[float]]:
+    return dict(json.loads(SENSITIVITY.read_text("utf-8"))["kl_mean"])
 
 
 def _tensors(config: LlamaConfig) -> list[str]:
