@@ -97,9 +97,9 @@ def read_bandwidth(threads: int, repeats: int = 5, megabytes: int = 1024) -> flo
 def image_of(model: str, layers: int) -> Iterator[RomImage]:
     """The small model's image, or a synthetic one with the shape of Llama 3.1 8B."""
     if model == "smollm2":
-        from emulator.commands.power_on import default_image
+        from emulator.commands.images import embedded_image
 
-        yield default_image()
+        yield open_image(embedded_image())
         return
     from benchmarks.synthetic import write_8b
 

@@ -79,5 +79,13 @@ def write_8b(folder: Path, layers: int = 32) -> Path:
                 if name.startswith(stem)
             }
             writer.add_shard(f"layer-{layer:03}.safetensors", matrices)
-        writer.finish("{}", {"model": config.to_json(), "tool": "benchmarks", "mix": "3,head=6"})
+        manifest = {
+            "model": config.to_json(),
+            "tool": "benchmarks",
+            "mix": "3,embedding=6,head=6",
+            "chat_style": "llama3",
+            "rotation": {},
+            "checkpoint": {"name": "random codes", "license": "none", "files": []},
+        }
+        writer.finish("{}", manifest)
     return folder
