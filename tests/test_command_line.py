@@ -17,7 +17,7 @@ from conftest import write_tiny_checkpoint
 
 from emulator.cli import main
 from emulator.commands.images import EMBEDDED
-from weights.compile import DEFAULT_MIX, RECIPE
+from weights.compile import RECIPE
 from weights.rom import RomImage, expected_matrices
 
 Run = Callable[..., "Result"]
@@ -302,7 +302,7 @@ def test_recipe_is_in_the_default_name(here: Run, monkeypatch):
     from emulator.commands.images import embedded_folder
 
     before = embedded_folder().name
-    assert before.startswith(f"{EMBEDDED}-{DEFAULT_MIX}-")
+    assert before.startswith(f"{EMBEDDED}-")
     monkeypatch.setattr("weights.compile.RECIPE", RECIPE + 1)
     assert embedded_folder().name != before
 

@@ -24,7 +24,6 @@ from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
 
-DEFAULT_MIX = "6"
 DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
 ROTATION_SEED = 1
 PROBE_BITS = 6  # of the masks that calibration text runs through

@@ -47,10 +47,9 @@ def register(commands: Any) -> None:
 def _compile(args: argparse.Namespace) -> int:
     from emulator.commands.progress import progress
     from emulator.quality.calibrate import calibrator_of
-    from weights.allocate import allocate
+    from weights.allocate import allocate, default_mix
     from weights.compile import (
         DEFAULT_CONTEXT,
-        DEFAULT_MIX,
         CompileOptions,
         compile_image,
         recipe_tag,
@@ -60,9 +59,12 @@ def _compile(args: argparse.Namespace) -> int:
     from weights.sources import open_checkpoint
 
     source = open_checkpoint(args.checkpoint)
-    mix = Mix.parse(args.mix or DEFAULT_MIX)
-    if args.bits is not None:
+    if args.mix:
+        mix = Mix.parse(args.mix)
+    elif args.bits is not None:
         mix = allocate(source.config, args.bits, args.family)
+    else:
+        mix = default_mix(source.config)
     context = min(source.config.context, DEFAULT_CONTEXT) if args.context is None else args.context
     begin = time.perf_counter()
     provenance = source.provenance()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from weights.rom import RomImage
 
 HOME_VARIABLE = "HARDWIRED_HOME"
-EMBEDDED_CONTEXT = 8192  # its positions
 EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoint`
 
 
@@ -72,10 +71,12 @@ def embedded_folder() -> Path:
 
 def embedded_options() -> CompileOptions:
     """How the embedded model is compiled."""
-    from weights.compile import DEFAULT_MIX, CompileOptions
-    from weights.mix import Mix
+    from emulator.timing.models import known_model
+    from weights.allocate import default_mix
+    from weights.compile import CompileOptions
 
-    return CompileOptions(Mix.parse(DEFAULT_MIX), EMBEDDED_CONTEXT, "best")
+    config = known_model(EMBEDDED)
+    return CompileOptions(default_mix(config), config.context, "best")
 
 
 def home() -> Path:
