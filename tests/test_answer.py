@@ -5,14 +5,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A cache folder of our own, so that the masks are compiled here and now."""
-    return tmp_path_factory.mktemp("home")
-
 
 def emulator(home, *args, **more):
     environment = {**os.environ, "HARDWIRED_HOME": str(home)}
@@ -22,9 +14,9 @@ def emulator(home, *args, **more):
     )
 
 
-def test_golden_answer(home):
+def test_golden_answer(default_home):
     """The greedy answer, its keys and its cycles; the text is exact on every host."""
-    result = emulator(home, "run", "What is the capital of France?", "--json")
+    result = emulator(default_home, "run", "What is the capital of France?", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["text"] == "The capital of France is Paris."
@@ -35,16 +27,16 @@ def test_golden_answer(home):
     assert len(report["logits_sha256"]) == 64
 
 
-def test_chat_reads_a_pipe(home):
+def test_chat_reads_a_pipe(default_home):
     """Line by line; under each answer a line with the chip's rate."""
-    result = emulator(home, "chat", input="What is the capital of France?\n")
+    result = emulator(default_home, "chat", input="What is the capital of France?\n")
     assert result.returncode == 0, result.stderr
     assert "Paris" in result.stdout
     assert "tok/s" in result.stdout
 
 
-def test_a_bad_option_is_one_line(home):
+def test_a_bad_option_is_one_line(default_home):
     """Exit status 2, no traceback."""
-    result = emulator(home, "run", "hello", "--max-tokens", "0")
+    result = emulator(default_home, "run", "hello", "--max-tokens", "0")
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: --max-tokens")
