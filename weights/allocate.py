@@ -22,7 +22,7 @@ from weights.quantize import GROUP
 
 FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
 SMALL_PARAMETERS = 10**9
-SMALL_BITS, LARGE_BITS = 5.9, 3.7  # bits a weight of the default mix
+LARGE_BITS = 3.7  # a weight, in the default mix of a large model
 LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
 SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # `eval --attribute` of an all-3 image
 
@@ -55,9 +55,10 @@ def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -
 
 
 def default_mix(config: LlamaConfig) -> Mix:
-    """3 and 6 bits: what keeps a small model near its original, or lets a large one fit a chip."""
-    small = config.parameters < SMALL_PARAMETERS
-    return allocate(config, SMALL_BITS if small else LARGE_BITS, "hc1")
+    """6 bits for a small model, which little else keeps near its original; else 3 and 6, as HC1."""
+    if config.parameters < SMALL_PARAMETERS:
+        return Mix.parse("6")
+    return allocate(config, LARGE_BITS, "hc1")
 
 
 def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:

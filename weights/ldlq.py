@@ -26,6 +26,7 @@ Float64 = NDArray[np.float64]
 
 DAMPING = 0.01  # of the mean diagonal, added to it
 PANEL = 64  # columns of the factor between two parallel steps
+BLOCK = 8  # rows that a thread works on side by side
 SWEEPS = 4  # of coordinate descent in a round, at most
 
 
@@ -108,39 +109,60 @@ def _update_above(h, rows, pivots, start, panel):
 
 @njit(cache=True, nogil=True, parallel=True)
 def _rows(w, h, u, levels, group, rounds, out):
+    for block in prange((len(w) + BLOCK - 1) // BLOCK):
+        start = block * BLOCK
+        _block(w[start : start + BLOCK], h, u, levels, group, rounds, start, out)
+
+
+@njit(cache=True, nogil=True)
+def _block(w, h, u, levels, group, rounds, start, out):
+    """A few rows side by side, so that a row of h or u is read once for all of them."""
     codes, group_scale, mantissa, exponent = out
     rows, columns = w.shape
-    zero = nearest(np.float32(0), levels)
-    for row in prange(rows):
-        scale = np.empty(columns // group, np.float32)
-        for g in range(scale.size):
-            scale[g] = best_scale(w[row, g * group : (g + 1) * group], levels)
-        mantissa[row], exponent[row] = 0, 0
-        group_scale[row, :] = 0
-        codes[row, :] = zero
-        largest = scale.max()
-        if largest == 0:
-            continue
-        m, e = row_scale(np.float64(largest) / 255.0)
-        mantissa[row], exponent[row] = m, e
-        unit = np.float32(np.float64(m) * 2.0 ** np.float64(-e))
-        for g in range(scale.size):
-            scale[g] = _on_grid(scale[g], unit)
-        level = np.empty(columns, np.int64)  # the code of each column
-        error = np.empty(columns, np.float32)  # w - w'
-        _feedback(w[row], u, levels, scale, group, level, error)
-        slope = np.empty(columns, np.float32)  # h @ error
-        if rounds:
-            _slope(h, error, slope)
+    scale = np.ones((rows, columns // group), np.float32)
+    unit = np.ones(rows, np.float32)  # what a scale is a multiple of
+    for r in range(rows):
+        mantissa[start + r], exponent[start + r] = _first_scales(w[r], levels, scale[r], unit[r:])
+    level = np.empty((rows, columns), np.int64)  # the code of each weight
+    error = np.empty((rows, columns), np.float32)  # w - w'
+    _feedback(w, u, levels, scale, group, level, error)
+    if rounds:
+        slope = np.zeros((rows, columns), np.float32)  # error @ h
+        for k in range(columns):
+            for r in range(rows):
+                _axpy(error[r, k], h[k], slope[r])
         for _ in range(rounds):
             _refit(h, levels, unit, group, level, scale, error, slope)
             for _ in range(SWEEPS):
                 if not _descend(h, levels, scale, group, level, error, slope):
                     break
-        for g in range(scale.size):
-            group_scale[row, g] = int(np.floor(scale[g] / unit + np.float32(0.5)))
+    zero = nearest(np.float32(0), levels)
+    for r in range(rows):
+        empty = mantissa[start + r] == 0
+        for g in range(columns // group):
+            steps = int(np.floor(scale[r, g] / unit[r] + np.float32(0.5)))
+            group_scale[start + r, g] = 0 if empty else steps
         for k in range(columns):
-            codes[row, k] = level[k]
+            codes[start + r, k] = zero if empty else level[r, k]
+
+
+@njit(cache=True, nogil=True)
+def _first_scales(w, levels, scale, unit):
+    """Search the scale of each group of a row; set them and unit[0], return the row's scale.
+
+    A row of zeros keeps what it had and has the row scale (0, 0).
+    """
+    group = w.size // scale.size
+    found = np.empty(scale.size, np.float32)
+    for g in range(found.size):
+        found[g] = best_scale(w[g * group : (g + 1) * group], levels)
+    if found.max() == 0:
+        return 0, 0
+    mantissa, exponent = row_scale(np.float64(found.max()) / 255.0)
+    unit[0] = np.float32(np.float64(mantissa) * 2.0 ** np.float64(-exponent))
+    for g in range(found.size):
+        scale[g] = _on_grid(found[g], unit[0])
+    return mantissa, exponent
 
 
 @njit(cache=True, nogil=True)
@@ -161,57 +183,52 @@ def _axpy(a, x, y):
 def _feedback(w, u, levels, scale, group, level, error):
     """The greedy pass, column after column."""
     target = w.copy()  # w plus what the errors so far ask of each column
-    for k in range(w.size):
-        s = scale[k // group]
-        level[k] = nearest(target[k] / s, levels)
-        error[k] = w[k] - s * levels[level[k]]
-        _axpy(error[k], u[k, k + 1 :], target[k + 1 :])
-
-
-@njit(cache=True, nogil=True)
-def _slope(h, error, slope):
-    slope[:] = 0
-    for k in range(error.size):
-        _axpy(error[k], h[k], slope)
+    for k in range(w.shape[1]):
+        for r in range(w.shape[0]):
+            s = scale[r, k // group]
+            level[r, k] = nearest(target[r, k] / s, levels)
+            error[r, k] = w[r, k] - s * levels[level[r, k]]
+            _axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
 
 
 @njit(cache=True, nogil=True)
 def _refit(h, levels, unit, group, level, scale, error, slope):
     """Each group's scale, one after another, to the minimum of e H e with the codes held."""
-    for g in range(scale.size):
-        start = g * group
-        along, curve = np.float32(0), np.float32(0)
-        for i in range(start, start + group):
-            c = levels[level[i]]
-            along += c * slope[i]
-            pull = np.float32(0)
-            for j in range(start, start + group):
-                pull += h[i, j] * levels[level[j]]
-            curve += c * pull
-        if curve <= 0:
-            continue
-        better = _on_grid(scale[g] + along / curve, unit)
-        step = scale[g] - better
-        if step != 0:
-            scale[g] = better
+    for start in range(0, level.shape[1], group):
+        for r in range(level.shape[0]):
+            along, curve = np.float32(0), np.float32(0)
             for i in range(start, start + group):
-                change = step * levels[level[i]]
-                error[i] += change
-                _axpy(change, h[i], slope)
+                c = levels[level[r, i]]
+                along += c * slope[r, i]
+                pull = np.float32(0)
+                for j in range(start, start + group):
+                    pull += h[i, j] * levels[level[r, j]]
+                curve += c * pull
+            if curve <= 0:
+                continue
+            now = scale[r, start // group]
+            better = _on_grid(now + along / curve, unit[r])
+            if better != now:
+                scale[r, start // group] = better
+                for i in range(start, start + group):
+                    change = (now - better) * levels[level[r, i]]
+                    error[r, i] += change
+                    _axpy(change, h[i], slope[r])
 
 
 @njit(cache=True, nogil=True)
 def _descend(h, levels, scale, group, level, error, slope):
     """One sweep: each code to the minimum of e H e with all others held. True if any moved."""
     moved = False
-    for k in range(level.size):
-        s = scale[k // group]
-        now = s * levels[level[k]]
-        code = nearest((now + slope[k] / h[k, k]) / s, levels)
-        if code != level[k]:
-            change = now - s * levels[code]
-            level[k] = code
-            error[k] += change
-            _axpy(change, h[k], slope)
-            moved = True
+    for k in range(level.shape[1]):
+        for r in range(level.shape[0]):
+            s = scale[r, k // group]
+            now = s * levels[level[r, k]]
+            code = nearest((now + slope[r, k] / h[k, k]) / s, levels)
+            if code != level[r, k]:
+                change = now - s * levels[code]
+                level[r, k] = code
+                error[r, k] += change
+                _axpy(change, h[k], slope[r])
+                moved = True
     return moved
