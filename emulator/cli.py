@@ -20,12 +20,14 @@ from emulator.commands import (
     sensitivity,
     trace,
     validate,
+    verify,
 )
 from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
     *(chat, run, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
+    verify,
 )
 
 

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("emulator", "kernels", "weights")
-SURFACES = tuple(f"emulator.{name}" for name in ("chat", "serve", "cli", "commands", "quality"))
+SURFACES = tuple(
+    f"emulator.{name}" for name in ("chat", "serve", "cli", "commands", "quality", "proof")
+)
 
 
 def module_name(path: Path) -> str:
