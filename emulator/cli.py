@@ -20,6 +20,7 @@ from emulator.commands import (
     sensitivity,
     trace,
     validate,
+    vectors,
     verify,
 )
 from emulator.errors import EmulatorError
@@ -27,7 +28,7 @@ from emulator.errors import EmulatorError
 COMMANDS = (  # in the order of --help
     *(chat, run, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
-    verify,
+    *(verify, vectors),
 )
 
 

@@ -5,7 +5,7 @@ The tables are proved by tests: a block that is given only what it is said to re
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,8 +104,3 @@ def with_memory(block: Block, memory: dict[str, NDArray[Any]]) -> Block:
     copies: dict[str, Any] = {name: array.copy() for name, array in memory.items()}
     own = replace(sram, **copies)
     return replace(block, sram=own) if isinstance(block, Attention) else own
-
-
-def wire_names() -> list[str]:
-    """All signals of `Wires`."""
-    return [f.name for f in fields(Wires) if f.name not in ("start", "all_logits")]
