@@ -14,6 +14,7 @@ from emulator.commands import (
     compile_masks,
     cycles,
     evaluate,
+    faults,
     info,
     models,
     run,
@@ -28,7 +29,7 @@ from emulator.errors import EmulatorError
 COMMANDS = (  # in the order of --help
     *(chat, run, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
-    *(verify, vectors),
+    *(verify, vectors, faults),
 )
 
 
