@@ -144,9 +144,9 @@ def cell_bits(
     """Where a bit of a cell's code lies: its byte among all of `codes`, and its mask there."""
     word = np.zeros((VECTORS, matrix.bits), np.int64)
     place = np.zeros((VECTORS, matrix.bits), np.int64)
-    for vector, low, width, at_word, at_bit in FIELDS[matrix.bits]:
+    for v, low, width, at_word, at_bit in FIELDS[matrix.bits]:
         for i in range(width):
-            word[vector, low + i], place[vector, low + i] = at_word, at_bit + i
+            word[v, low + i], place[v, low + i] = at_word, at_bit + i
     tile, row = np.divmod(rows, TILE_ROWS)
     chunk, column = np.divmod(columns, TILE_COLUMNS)
     vector, lane = np.divmod(column, TILE_COLUMNS // VECTORS)
