@@ -132,6 +132,23 @@ class Fields:
         return value
 
 
+def parse_json(text: str | bytes) -> Any:
+    """JSON whose objects name no key twice: two readers could believe different ones.
+
+    Raises ValueError or RecursionError.
+    """
+    return json.loads(text, object_pairs_hook=_each_key_once)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {shown(twice)} is there twice")
+    return values
+
+
 def read_object(path: Path, most_bytes: int, error: type[EmulatorError]) -> Fields:
     """The JSON object that a UTF-8 file of at most `most_bytes` holds. Raises `error`."""
     try:
@@ -139,7 +156,7 @@ def read_object(path: Path, most_bytes: int, error: type[EmulatorError]) -> Fiel
             raise error(f"{path}: cannot be read: no such file")
         if path.stat().st_size > most_bytes:
             raise error(f"{path}: larger than {most_bytes >> 20} MiB")
-        data = json.loads(path.read_text("utf-8"))
+        data = parse_json(path.read_text("utf-8"))
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}") from None
     except (ValueError, RecursionError) as problem:

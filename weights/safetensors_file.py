@@ -5,7 +5,6 @@ The library's own NumPy reader copies; the ROM image has to stay mapped.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import CheckpointError
-from emulator.fields import is_whole, shown
+from emulator.fields import is_whole, parse_json, shown
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_DIMENSIONS = 8  # NumPy's are 32 or 64, by its version; no weight has more than 4
@@ -73,7 +72,7 @@ class SafetensorsFile:
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise self._error(f"{self.path}: truncated, or not a safetensors file")
         try:
-            header = json.loads(bytes(self._raw[8 : 8 + length]))
+            header = parse_json(bytes(self._raw[8 : 8 + length]))
         except (ValueError, RecursionError):
             raise self._error(f"{self.path}: damaged header, or not a safetensors file") from None
         if not isinstance(header, dict):
@@ -83,6 +82,11 @@ class SafetensorsFile:
         for name, entry in header.items():
             if name != "__metadata__":
                 entries[name] = self._check_entry(name, entry, start, size)
+        end, before = start, ""
+        for name, (_, _, first, last) in sorted(entries.items(), key=lambda e: e[1][2:]):
+            if first < end and first < last:
+                raise self._error(f"{self.path}: tensors {before!r} and {name!r} overlap")
+            end, before = max(end, last), name
         return entries
 
     def _check_entry(

@@ -9,11 +9,19 @@ from emulator.errors import UnsupportedError
 SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
+def read_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """Raises UnsupportedError for a `tokenizer.json` that the library does not take."""
+    try:
+        return Tokenizer.from_str(tokenizer_json)
+    except Exception as error:  # the Rust library raises plain Exception
+        raise UnsupportedError(f"tokenizer.json is malformed or unknown: {error}") from None
+
+
 class ChatFormat:
     """ChatML (SmolLM2's and others') over a `tokenizer.json`."""
 
     def __init__(self, tokenizer_json: str, style: str) -> None:
-        self.tokenizer = Tokenizer.from_str(tokenizer_json)
+        self.tokenizer = read_tokenizer(tokenizer_json)
         self.tokenizer.encode_special_tokens = True  # "<|im_end|>" in a message is only text
         self.style = style
 

@@ -21,6 +21,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_CHIP = Path(__file__).with_name("hc1.toml")
+MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
 WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
 
@@ -95,6 +96,10 @@ def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
     key, a constant without grade or source, another unit, or a value outside its range.
     """
     try:
+        if path.exists() and not path.is_file():  # a folder, or a pipe that would never end
+            raise ChipError(f"{path}: cannot be read: no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ChipError(f"{path}: larger than {MAX_BYTES >> 10} KiB")
         text = path.read_text("utf-8")
         data = tomllib.loads(text)
     except OSError as error:
