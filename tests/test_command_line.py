@@ -204,7 +204,16 @@ def test_chat_goes_on_after_a_full_context(here: Run, tiny_image: RomImage, monk
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_ctrl_c_ends_the_answer_not_the_program(tiny_image: RomImage):
     """Interrupted within the first answer; the second question is answered."""
-    words = ("chat", "--image", tiny_image.folder, "--max-tokens", 20, "--pace", "readable")
+    for _ in range(5):  # on a busy machine the answer may be over before the signal comes
+        answers = _interrupted_chat(tiny_image)
+        assert answers.count("[chip: ") == 2
+        if answers.count("| interrupted]") == 1:
+            return
+    pytest.fail("no answer was interrupted")
+
+
+def _interrupted_chat(image: RomImage) -> str:
+    words = ("chat", "--image", image.folder, "--max-tokens", 20, "--pace", "readable")
     command = [sys.executable, "-m", "emulator", *map(str, words)]
     chat = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert chat.stdin is not None
@@ -214,10 +223,8 @@ def test_ctrl_c_ends_the_answer_not_the_program(tiny_image: RomImage):
     first = os.read(chat.stdout.fileno(), 1)  # the answer has begun
     chat.send_signal(signal.SIGINT)
     out, _ = chat.communicate(b"two\n", timeout=60)
-    answers = (first + out).decode("utf-8", "replace")
     assert chat.returncode == 0
-    assert answers.count("[chip: ") == 2
-    assert answers.count("| interrupted]") == 1
+    return (first + out).decode("utf-8", "replace")
 
 
 def test_pace_changes_no_text(here: Run, tiny_image: RomImage, monkeypatch):
