@@ -18,13 +18,14 @@ from emulator.commands import (
     models,
     run,
     sensitivity,
+    serve,
     trace,
     validate,
 )
 from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
-    *(chat, run, compile_masks, models, info, evaluate),
+    *(chat, run, serve, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
 )
 
