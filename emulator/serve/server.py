@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         self._engine = engine
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What waits is refused at once; the answer in hand is finished, or cut by a second Ctrl+C."""
+        """What waits is refused at once; the answer in hand is finished."""
         self._engine.drain()
         await super().shutdown(sockets)
 
