@@ -34,8 +34,13 @@ export class Store {
   save() {
     try {
       localStorage.setItem(KEY, JSON.stringify(this.chats));
-    } catch (error) {
-      console.warn("history is not kept:", error.message);
+    } catch { // full: the texts matter more than how they were timed
+      for (const chat of this.chats) chat.turns.forEach((turn) => delete turn.pieces);
+      try {
+        localStorage.setItem(KEY, JSON.stringify(this.chats));
+      } catch (error) {
+        console.warn("history is not kept:", error.message);
+      }
     }
   }
 }
