@@ -64,13 +64,17 @@ class GrammarMask:
         self._bits = allocate_token_bitmask(1, config.vocabulary)  # int32[1, words]
 
     def allowed(self) -> NDArray[np.bool_]:
-        """bool[vocabulary]; only the end when the grammar is done or cannot go on."""
+        """bool[vocabulary]; only the end when the grammar is done.
+
+        Raises RequestError for a grammar that turns out to be too much for the limits.
+        """
         size = self._config.vocabulary
-        if not self._matcher.is_stopped() and not self._matcher.is_error():
+        if not self._matcher.is_stopped():
             fill_next_token_bitmask(self._matcher, self._bits)
             words = self._bits[0].view(np.uint8)
             free = np.unpackbits(words, bitorder="little")[:size].astype(bool)
-            if free.any() and not self._matcher.is_error():
+            self._check()
+            if free.any():
                 return free
         end = np.zeros(size, bool)
         end[list(self._config.end_ids)] = True
@@ -78,5 +82,11 @@ class GrammarMask:
 
     def took(self, token: int) -> None:
         """`token` was picked. An end token ends the grammar, too."""
-        if not self._matcher.is_stopped() and not self._matcher.is_error():
+        if not self._matcher.is_stopped():
             self._matcher.consume_token(token)
+            self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            problem = self._matcher.get_error().partition("\n")[0]
+            raise RequestError(f"the schema or expression cannot be followed: {problem}")
