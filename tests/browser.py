@@ -118,10 +118,11 @@ class Browser:
         return png
 
     def complaints(self) -> list[str]:
-        """Exceptions and errors of the console, and requests that left the server."""
-        wanted = ("Runtime.exceptionThrown", "Log.entryAdded")
-        events = [e for e in self.events if e["method"] in wanted]
-        return [json.dumps(e["params"]) for e in events if '"warning"' not in json.dumps(e)]
+        """Exceptions, and what the browser logs as errors, blocked requests among them."""
+        thrown = [e for e in self.events if e["method"] == "Runtime.exceptionThrown"]
+        logged = [e for e in self.events if e["method"] == "Log.entryAdded"]
+        errors = [e for e in logged if e["params"]["entry"]["level"] == "error"]
+        return [json.dumps(event["params"]) for event in [*thrown, *errors]]
 
     def requested(self) -> set[str]:
         """Addresses of everything that the page has asked for."""

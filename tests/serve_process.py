@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -50,7 +49,6 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent.parent,
-            env={**os.environ, "HARDWIRED_HOME": str(image.parent / "home")},
         )
         assert self.process.stderr is not None
         first = self.process.stderr.readline()

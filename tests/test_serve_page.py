@@ -80,14 +80,26 @@ def test_an_answer_with_its_speed_bars_and_history(browser, server):
 def test_stop_ends_a_slow_answer_and_keeps_it(browser):
     set_value(browser, "#max-tokens", "30")
     set_value(browser, "#pace", "slow")
-    set_value(browser, "#times", "1000000")
+    set_value(browser, "#times", "100000")
     ask(browser, "hi")
     browser.until(f"!{IDLE} && {LAST} && {LAST}.querySelector('.said').textContent.length > 0")
     browser.js("document.querySelector('#stop').click()")
     browser.until(IDLE)
-    assert browser.js(f"{LAST}.querySelector('.error').textContent") == "Stopped." or browser.js(
-        f"{LAST}.querySelector('.under') !== null"
-    )
+    assert browser.js(f"{LAST}.querySelector('.under') !== null")
+
+
+def test_stop_before_the_first_token(browser):
+    browser.type("#question", "hi")
+    browser.js("document.querySelector('#ask').requestSubmit()")
+    browser.js("document.querySelector('#ask').requestSubmit() || true")
+    browser.until(DONE)
+    count = browser.js("document.querySelectorAll('#turns li').length")
+    assert count == 2  # a second click asks nothing
+    click = "document.querySelector('#stop').click()"
+    browser.type("#question", "again")
+    browser.js(f"document.querySelector('#ask').requestSubmit(); {click}")
+    browser.until(f"{DONE} && document.querySelectorAll('#turns li').length === 4")
+    assert browser.js(f"{LAST}.querySelector('.error').textContent") == "Stopped."
 
 
 def test_a_refusal_is_shown(browser):
