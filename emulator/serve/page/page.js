@@ -202,8 +202,8 @@ async function introduce() {
   try {
     const about = await getJson("hardwired/about", key());
     attachmentBytes = about.attachment_bytes;
-    const millions = (about.parameters / 1e6).toFixed(0);
-    $("about").textContent = `${about.model}: ${millions} M weights of ` +
+    const weights = new Intl.NumberFormat("en", { notation: "compact" }).format(about.parameters);
+    $("about").textContent = `${about.model}: ${weights} weights of ` +
       `${about.bits_per_weight.toFixed(2)} bits, ${about.context} positions, at ` +
       `${about.clock_hz / 1e9} GHz. Chip times are estimates.`;
   } catch (error) {
