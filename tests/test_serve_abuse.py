@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -9,6 +10,8 @@ import time
 
 import pytest
 from serve_process import MESSAGES, httpx, serving
+
+from emulator.serve import access, body
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/generate", "/api/chat")
 MIB = 1 << 20
@@ -51,7 +54,7 @@ BROKEN = {
     "NaN": b'{"messages": NaN}',
     "infinite": b'{"temperature": Infinity}',
     "deep": b"[" * 100_000,
-    "deep object": b'{"messages":' * 50_000,
+    "deep object": b'{"messages":' * 40_000,
     "long number": b'{"seed": 1' + b"0" * 5000 + b"}",
     "not UTF-8": b'{"model": "\xff\xfe"}',
 }
@@ -133,6 +136,9 @@ def test_100_mib_are_not_taken_in(server):
         for _ in range(100):
             yield b" " * MIB
 
+    slightly = server.http.post(PATHS[0], content=b" " * MIB)
+    assert slightly.status_code == 413
+    assert "524,288" in slightly.json()["error"]["message"]
     with contextlib.suppress(httpx.TransportError):  # it hangs up in the middle of our sending
         assert server.http.post(PATHS[0], content=chunks()).status_code == 413
     assert server.memory() - before < 30 * MIB
@@ -249,3 +255,37 @@ def test_the_answer_in_hand_is_finished_before_the_end(served_image):
         assert '"finish_reason": "length"' in rest[-2]
         assert server.stop() in (0, -15)
         assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_body_that_never_ends_is_given_up(monkeypatch):
+    from starlette.requests import Request
+
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
+    scope = {"type": "http", "headers": [], "method": "POST", "path": "/"}
+    with pytest.raises(body.RequestError) as caught:
+        asyncio.run(body.read_body(Request(scope, lambda: asyncio.sleep(60))))
+    assert caught.value.status == 408
+
+
+def test_a_reader_who_never_reads_is_given_up(monkeypatch, caplog):
+    """The application ends, what it holds is freed, and the log names the reason."""
+    monkeypatch.setattr(access, "SEND_SECONDS", 0.05)
+    freed, counted = [], []
+
+    async def application(scope, receive, send):
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        finally:
+            freed.append(True)
+
+    async def never(message=None):
+        await asyncio.sleep(60)
+
+    gate = access.Gate(application, None, lambda route, status: counted.append(status))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with caplog.at_level("INFO", "emulator.serve.requests"):
+        asyncio.run(gate(scope, never, never))
+    assert freed
+    assert counted == [499]
+    assert json.loads(caplog.messages[-1])["slow_reader"] is True

@@ -71,6 +71,23 @@ def test_generate_refuses_as_the_vendors_framework_does(sane, fields):
     assert detail["loc"][-1] == next(iter(fields), "prompt")
 
 
+def test_an_overflow_is_a_400_that_says_so(sane):
+    for path in ("/generate", "/v1/chat/completions"):
+        reply = sane.post(path, {"prompt": LONG, "messages": LONG})
+        assert reply.status_code == 400
+        assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_the_description_names_every_route(sane):
+    description = sane.get("/openapi.json").json()
+    assert description["openapi"] == "3.1.0"
+    for path, operations in description["paths"].items():
+        (method,) = operations
+        reply = sane.http.request(method, path)
+        assert reply.status_code == (200 if method == "get" else reply.status_code)
+        assert reply.status_code not in (404, 405), path
+
+
 def test_the_demos_trailer_holds_what_the_cycle_model_says(sane):
     text, stats = parts(ask(sane, options={"max_tokens": 20}))
     direct = sane.chat(max_tokens=20)

@@ -20,6 +20,7 @@ from emulator.errors import EmulatorError
 from emulator.serve import demo, openai_api, vendor
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
+from emulator.serve.description import openapi
 from emulator.serve.metrics import CONTENT_TYPE
 from emulator.serve.options import Options
 from emulator.serve.replies import error_object
@@ -59,6 +60,7 @@ def build_app(service: Service, api_key: str | None, patience: float) -> ASGIApp
         Route("/api/models", demo.models),
         Route("/api/health", demo.health),
         Route("/metrics", metrics),
+        Route("/openapi.json", description),
         Route("/hardwired/about", about),
         Route("/hardwired/cycles", cycles),
         Route("/", page),
@@ -83,7 +85,7 @@ async def on_error(request: Request, error: EmulatorError) -> Response:
     content = error_object(error)
     if path.startswith("/api/"):
         content = {"success": False, "error": str(error)}
-    elif path == "/generate" and status == 400:
+    elif path == "/generate" and status == 400 and getattr(error, "code", None) is None:
         place = ["body", *filter(None, [getattr(error, "param", None)])]
         content = {"detail": [{"loc": place, "msg": str(error), "type": "value_error"}]}
         status = 422
@@ -107,6 +109,11 @@ async def on_fault(request: Request, error: Exception) -> Response:
 async def metrics(request: Request) -> Response:
     """GET /metrics"""
     return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def description(request: Request) -> Response:
+    """GET /openapi.json"""
+    return JSONResponse(openapi())
 
 
 async def about(request: Request) -> Response:

@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from emulator.errors import EmulatorError
 from emulator.fields import is_real, is_whole, shown
 
-BODY_BYTES = 1 << 20  # a full context of the longest tokens is far below it
+BODY_BYTES = 512 << 10  # a full context in escaped JSON is far below it
+HEARD_BYTES = 8 << 20  # read, and not kept, before a longer one is refused
 BODY_SECONDS = 30.0  # whoever sends half a body is not waited for any longer
 
 
@@ -52,21 +53,22 @@ async def read_body(request: Request) -> Body:
 
 
 async def _read(request: Request) -> bytes:
-    """At most BODY_BYTES are ever held."""
+    """At most BODY_BYTES are ever held. What is a little too long is heard out, since a client that
+    is cut off while it sends may never see the answer."""
     promised = request.headers.get("content-length", "")
-    if promised.isascii() and promised.isdigit() and len(promised) < 20:
-        _check_size(int(promised))
-    raw = bytearray()
-    async for part in request.stream():
-        _check_size(len(raw) + len(part))
-        raw += part
-    return bytes(raw)
-
-
-def _check_size(size: int) -> None:
-    if size > BODY_BYTES:
+    size = int(promised) if promised.isdecimal() and len(promised) < 20 else 0
+    raw, heard = bytearray(), 0
+    if size <= HEARD_BYTES:
+        async for part in request.stream():
+            heard += len(part)
+            if heard <= BODY_BYTES:
+                raw += part
+            if heard > HEARD_BYTES:
+                break
+    if max(size, heard) > BODY_BYTES:
         message = f"a body has at most {BODY_BYTES:,} bytes"
         raise RequestError(message, 413, headers={"connection": "close"})
+    return bytes(raw)
 
 
 def parse_body(raw: bytes) -> Body:
