@@ -8,6 +8,8 @@ import re
 import pytest
 from serve_process import CONTEXT, MESSAGES, compile_served, serving
 
+from emulator.cli import main
+
 LONG = [{"role": "user", "content": "x" * 300}]
 
 
@@ -35,6 +37,28 @@ def parts(reply) -> tuple[str, dict]:
     assert reply.status_code == 200, reply.text
     text, trailer = re.fullmatch(r"(.*)<\|stats\|>(.*)<\|/stats\|>", reply.text, re.DOTALL).groups()
     return text, json.loads(trailer)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--port", "99999"], "--port"),
+        (["--host", "no such host"], "--host no such host"),
+        (["--queue", "0"], "--queue"),
+        (["--max-tokens", "-1"], "--max-tokens"),
+        (["--api-key", ""], "API key"),
+    ],
+)
+def test_options_that_make_no_sense(capsys, words, named):
+    assert main(["serve", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+
+
+def test_a_port_that_is_taken(sane, capsys):
+    assert main(["serve", "--port", str(sane.port)]) == 2
+    assert "in use" in capsys.readouterr().err
 
 
 def test_health_and_models(sane):
