@@ -43,7 +43,7 @@ def parts(reply) -> tuple[str, dict]:
     ("words", "named"),
     [
         (["--port", "99999"], "--port"),
-        (["--host", "no such host"], "--host no such host"),
+        (["--host", "192.0.2.1"], "--host 192.0.2.1"),
         (["--queue", "0"], "--queue"),
         (["--max-tokens", "-1"], "--max-tokens"),
         (["--api-key", ""], "API key"),
