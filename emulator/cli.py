@@ -19,6 +19,7 @@ from emulator.commands import (
     models,
     run,
     sensitivity,
+    serve,
     trace,
     validate,
     vectors,
@@ -27,7 +28,7 @@ from emulator.commands import (
 from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
-    *(chat, run, compile_masks, models, info, evaluate),
+    *(chat, run, serve, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
     *(verify, vectors, faults),
 )

@@ -189,3 +189,11 @@ def refused(kind: type[EmulatorError], message: str, action: Callable[[], Any]) 
         action()
     assert caught.type is kind
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="session")
+def served_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny image with 256 positions."""
+    from serve_process import compile_served
+
+    return compile_served(tmp_path_factory.mktemp("served"))

@@ -8,25 +8,27 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from emulator.chat.sampler import Sampler
+from emulator.chat.sampler import Picker, Sampler
 from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.schedule import prompt_cycles, token_cycles
+
+PASS = 512  # prompt tokens at once: between passes an answer can be given up
 
 # Why an answer ended:
 END = "end"  # the model said so
 STOP = "stop"  # whoever listened said so
 MAX_TOKENS = "max_tokens"
 CONTEXT = "context"  # the KV SRAM is full
-INTERRUPTED = "interrupted"  # Ctrl+C
+INTERRUPTED = "interrupted"  # Ctrl+C, or nobody wants it any more
 
 
 @dataclass(slots=True)
 class Answer:
     """What came out, and what it cost on the chip and on this computer."""
 
-    prompt_tokens: int
+    prompt_tokens: int = 0
     token_ids: list[int] = field(default_factory=list)  # the end token among them
     reason: str = INTERRUPTED
     cycles: Counter[str] = field(default_factory=Counter)  # by block
@@ -52,28 +54,44 @@ def generate(
     spec: ChipSpec,
     prompt: list[int],
     max_tokens: int,
-    sampler: Sampler | None = None,
+    sampler: Picker | None = None,
     heard: Callable[[int], bool] | None = None,
+    *,
+    known: int = 0,
+    wanted: Callable[[], bool] | None = None,
+    answer: Answer | None = None,
 ) -> Answer:
     """Answer to `prompt` at the chip's position, greedy without a sampler.
 
     `heard` gets each token but the end token as it is picked, and ends the answer by returning
     true. The last token picked is not in the KV SRAM. Raises ContextError when the prompt leaves
-    no room for an answer. A KeyboardInterrupt ends the answer and keeps what was said.
+    no room for an answer. A KeyboardInterrupt ends the answer and keeps what was said; so does
+    `wanted`, asked before each pass, by returning false.
+
+    The first `known` tokens of the prompt, fewer than all, are in the KV SRAM already: that spares
+    the host their passes, not the chip its time. `answer` is filled in while it is made.
     """
-    if chip.position + len(prompt) >= chip.context:
-        taken = f", {chip.position} of them taken" if chip.position else ""
+    start = chip.position - known
+    if start + len(prompt) >= chip.context:
+        taken = f", {start} of them taken" if start else ""
         raise ContextError(
             f"a prompt of {len(prompt)} tokens leaves no room in {chip.context} positions{taken}"
         )
     sampler = sampler or Sampler()
     begin, digest = time.perf_counter(), hashlib.sha256()
-    answer = Answer(len(prompt), clock_hz=spec.clock_hz)
+    answer = answer or Answer()
+    answer.prompt_tokens, answer.clock_hz = len(prompt), spec.clock_hz
     try:
-        answer.cycles = prompt_cycles(chip.stages, spec, chip.position, len(prompt))
+        answer.cycles = prompt_cycles(chip.stages, spec, start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
-        wires = chip.forward(prompt)
-        while True:
+        unfed, step = prompt[known:], Counter[str]()
+        while wanted is None or wanted():
+            wires = chip.forward(unfed[:PASS])
+            unfed = unfed[PASS:]
+            if unfed:
+                continue
+            if step:
+                answer.cycles += step
             digest.update(wires.logits[-1].astype("<i4").tobytes())
             token = sampler.pick(wires)
             answer.token_ids.append(token)
@@ -87,8 +105,7 @@ def generate(
                 answer.reason = CONTEXT
             else:
                 step = token_cycles(chip.stages, spec, chip.position + 1, True)
-                wires = chip.forward([token])
-                answer.cycles += step
+                unfed = [token]
                 continue
             break
     except KeyboardInterrupt:

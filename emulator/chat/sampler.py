@@ -7,6 +7,7 @@ powers of two, chance from Philox with the position as counter. docs/datapath.md
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,13 @@ from kernels.reference import FRACTION, SCORE_FRACTION, exp2_negative, round_shi
 
 TEMPERATURES = (0.01, 2.0)  # above 0; the vendor's API ends at 2
 SEED_BITS = 64  # Philox' key
+
+
+class Picker(Protocol):
+    """Whoever picks the next token: the chip's sampler, or one of the host's."""
+
+    def pick(self, wires: Wires) -> int:
+        """The id that follows the last token of a pass."""
 
 
 @dataclass(frozen=True, slots=True)

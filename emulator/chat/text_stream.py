@@ -18,6 +18,11 @@ class TextStream:
         self._ids: list[int] = []  # tokens that end inside a character
         self._held = ""  # the beginning of a stop text, perhaps
 
+    @property
+    def holding(self) -> bool:
+        """Whether something was fed that is not handed out yet."""
+        return bool(self._ids or self._held)
+
     def feed(self, token: int) -> str:
         """What can be shown now that `token` came; often nothing yet."""
         self._ids.append(token)

@@ -1,0 +1,159 @@
+"""The application: every route, how errors look on it, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from emulator.errors import EmulatorError
+from emulator.serve import demo, openai_api, vendor
+from emulator.serve.access import Gate
+from emulator.serve.body import RequestError
+from emulator.serve.description import openapi
+from emulator.serve.metrics import CONTENT_TYPE
+from emulator.serve.options import Options
+from emulator.serve.replies import error_object
+from emulator.serve.service import Service, service_of
+from emulator.timing.schedule import token_cycles
+
+PAGE = Path(__file__).with_name("page")
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def build_app(service: Service, api_key: str | None, patience: float) -> ASGIApp:
+    """The whole application; the engine lives as long. The last answer has `patience` seconds."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        service.engine.start()
+        (first,) = service.ask([service.engine.probe_prompt()], Options(max_tokens=1))
+        await first.whole()  # a token before the door opens: kernels are ready, the chip works
+        yield
+        await asyncio.to_thread(service.engine.stop, patience)
+
+    routes = [
+        Route("/v1/models", openai_api.models),
+        Route("/v1/models/{name:path}", openai_api.model),
+        Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
+        Route("/v1/completions", openai_api.completions, methods=["POST"]),
+        Route("/health", vendor.health),
+        Route("/models", vendor.models),
+        Route("/generate", vendor.generate, methods=["POST"]),
+        Route("/api/chat", demo.chat, methods=["POST"]),
+        Route("/api/models", demo.models),
+        Route("/api/health", demo.health),
+        Route("/metrics", metrics),
+        Route("/openapi.json", description),
+        Route("/hardwired/about", about),
+        Route("/hardwired/cycles", cycles),
+        Route("/", page),
+        Mount("/page", _Page(directory=PAGE)),
+    ]
+    handlers: Mapping[Any, Any] = {EmulatorError: on_error, HTTPException: on_http_error}
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    app.add_exception_handler(Exception, on_fault)
+    app.state.service = service
+
+    def count(route: str, status: int) -> None:
+        service.metrics.requests.labels(route, str(status)).inc()
+
+    return Gate(app, api_key, count)
+
+
+async def on_error(request: Request, error: EmulatorError) -> Response:
+    """What a user can mend, in the dialect of the route."""
+    status = error.status if isinstance(error, RequestError) else 400
+    headers = error.headers if isinstance(error, RequestError) else None
+    path = request.url.path
+    content = error_object(error)
+    if path.startswith("/api/"):
+        content = {"success": False, "error": str(error)}
+    elif path == "/generate" and status == 400 and getattr(error, "code", None) is None:
+        place = ["body", *filter(None, [getattr(error, "param", None)])]
+        content = {"detail": [{"loc": place, "msg": str(error), "type": "value_error"}]}
+        status = 422
+    return JSONResponse(content, status, headers)
+
+
+async def on_http_error(request: Request, error: HTTPException) -> Response:
+    """No such route, or not with this method."""
+    if request.url.path.startswith("/api/"):
+        return Response(b"", error.status_code, error.headers)
+    told = RequestError(f"{error.detail}: see /v1/models, docs/serving.md", error.status_code)
+    return JSONResponse(error_object(told), error.status_code, error.headers)
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: the log has its traceback, the client an id to name."""
+    told = RequestError("the server failed; its log says why, under this x-request-id", 500)
+    return JSONResponse(error_object(told), 500)
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics"""
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def description(request: Request) -> Response:
+    """GET /openapi.json"""
+    return JSONResponse(openapi())
+
+
+async def about(request: Request) -> Response:
+    """GET /hardwired/about: what the page tells about the chip."""
+    service = service_of(request)
+    return JSONResponse(
+        {
+            "model": service.name,
+            "parameters": service.image.config.parameters,
+            "bits_per_weight": service.image.bits_per_weight,
+            "context": service.context,
+            "max_tokens": service.most_tokens,
+            "chip": service.spec.title,
+            "clock_hz": service.spec.clock_hz,
+            "attachment_bytes": demo.ATTACHMENT_BYTES,
+        }
+    )
+
+
+async def cycles(request: Request) -> Response:
+    """GET /hardwired/cycles?context=N: cycles by block of a token that attends to N positions."""
+    service, text = service_of(request), request.query_params.get("context", "1")
+    digits = text.isascii() and text.isdigit() and len(text) < 10
+    if not digits or not 1 <= int(text) <= service.context:
+        raise RequestError(f"context must be from 1 to {service.context}", param="context")
+    stages, spec = service.engine.chip.stages, service.spec
+    by_block = await asyncio.to_thread(token_cycles, stages, spec, int(text), True)
+    report = {"context": int(text), "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
+    return JSONResponse(report)
+
+
+async def page(request: Request) -> Response:
+    """GET /"""
+    return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+
+class _Page(StaticFiles):
+    """The page's own files, and nothing from elsewhere."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(PAGE_HEADERS)
+        return response

@@ -1,0 +1,196 @@
+"""The public demo's three routes, with its stats trailer filled in by the cycle model.
+
+By default every wish is honoured and every mistake told. `--faithful` answers as the demo was
+seen to: in one burst, deaf to most fields, and empty when the context overflows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from emulator.blocks.top_k import MAX_K
+from emulator.chat.generate import CONTEXT, END, MAX_TOKENS, STOP
+from emulator.errors import EmulatorError
+from emulator.serve.body import BODY_BYTES, Body, NotJsonError, RequestError, read_body
+from emulator.serve.openai_api import MODEL_CHARACTERS, note_jobs
+from emulator.serve.options import MOST_TOKENS, Options, common_options
+from emulator.serve.prompts import Message, chat_tokens, read_messages
+from emulator.serve.service import VENDOR_MODEL, AnswerStream, Choice, Service, service_of, whole
+from emulator.serve.vendor import queue_size, works
+
+ATTACHMENT_BYTES = 51_200
+MEDIA = "text/event-stream"  # though the text is not framed as events
+CREATED = 1_690_000_000  # of the demo's one model
+
+
+async def health(request: Request) -> Response:
+    """GET /api/health"""
+    service = service_of(request)
+    state = "healthy" if await works(service) else "failing"
+    details = {"status": state, "queue_size": queue_size(service), "current_adapter": "none"}
+    report = {
+        "status": "ok",
+        "nextjs": "ok",
+        "backend": "connected",
+        "backendStatus": 200,
+        "backendDetails": details,
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return JSONResponse(report)
+
+
+async def models(request: Request) -> Response:
+    """GET /api/models"""
+    service = service_of(request)
+    name = VENDOR_MODEL if service.faithful else service.name
+    owner = "Taalas Inc." if service.faithful else "hardwired-llama"
+    entry = {"id": name, "object": "model", "created": CREATED, "owned_by": owner}
+    return JSONResponse({"object": "list", "data": [entry]})
+
+
+async def chat(request: Request) -> Response:
+    """POST /api/chat"""
+    service, arrived = service_of(request), time.monotonic()
+    try:
+        prompt, options = await _read(request, service)
+        service.check_prompt(prompt, "messages")
+    except RequestError as error:
+        return _faithful_error(error) if service.faithful else _error(error)
+    choices = service.ask([prompt], options)
+    note_jobs(request, choices)
+    parts = _text(service, choices[0], options, arrived)
+    if service.faithful:
+        await whole(request, choices)
+        if choices[0].job.answer.reason == CONTEXT:
+            return Response(b"", media_type=MEDIA)
+        said = choices[0].job.stream.text + stats(service, choices[0], options, arrived)
+        headers = {"cache-control": "no-cache, no-transform"}
+        return Response(said, media_type=MEDIA, headers=headers)
+    return AnswerStream(service, choices, parts, MEDIA)
+
+
+async def _read(request: Request, service: Service) -> tuple[list[int], Options]:
+    """Prompt and options of a request. Raises RequestError, with 500 where the demo has it."""
+    body = await read_body(request)
+    wishes = body.object("chatOptions")
+    if not wishes.text("selectedModel", MODEL_CHARACTERS):
+        raise RequestError("Selected model is required", param="chatOptions.selectedModel")
+    if not service.faithful:
+        service.check_model(wishes.text("selectedModel", MODEL_CHARACTERS))
+    messages = read_messages(body, "messages")
+    if attachment := _attachment(body):
+        messages[-1] = Message("user", f"{attachment}\n\n{messages[-1].text}")
+    if system := wishes.text("systemPrompt", BODY_BYTES):
+        messages.insert(0, Message("system", system))
+    prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
+    return prompt, _options(wishes, service)
+
+
+def _options(wishes: Body, service: Service) -> Options:
+    """The demo knows topK alone; ours takes the usual fields beside it."""
+    if service.faithful:
+        return Options(
+            service.context, top_k=wishes.whole("topK", 1, MAX_K, 1), seed=time.time_ns()
+        )
+    common = common_options(wishes, service.most_tokens, "max_tokens")
+    return Options(
+        common.max_tokens,
+        top_k=wishes.whole("topK", 1, MOST_TOKENS, 1),
+        temperature=common.temperature,
+        seed=common.seed,
+        stop=common.stop,
+    )
+
+
+def _attachment(body: Body) -> str:
+    attachment = body.object("attachment")
+    content = attachment.text("content", BODY_BYTES)
+    size = len(content.encode("utf-8", "replace"))
+    if size > ATTACHMENT_BYTES:
+        message = f"an attachment has at most {ATTACHMENT_BYTES:,} bytes, not {size:,}"
+        raise RequestError(message, param="attachment")
+    return f"{attachment.text('name', 1000)}:\n{content}" if content else ""
+
+
+def _error(error: EmulatorError) -> Response:
+    status = error.status if isinstance(error, RequestError) else 400
+    headers = error.headers if isinstance(error, RequestError) else None
+    return JSONResponse({"success": False, "error": str(error)}, status, headers)
+
+
+def _faithful_error(error: RequestError) -> Response:
+    """Empty success for an overflow, a server error for a body, messages or topK it cannot take."""
+    if error.code == "context_length_exceeded":
+        return Response(b"", media_type=MEDIA)
+    blamed = (error.param or "").startswith(("messages", "chatOptions.topK"))
+    error.status = 500 if isinstance(error, NotJsonError) or blamed else error.status
+    return _error(error)
+
+
+async def _text(
+    service: Service, choice: Choice, options: Options, arrived: float
+) -> AsyncIterator[str]:
+    """The answer as it comes, then the trailer."""
+    try:
+        async for piece in choice.pieces():
+            if piece is not None and piece.text:
+                yield piece.text
+    except EmulatorError as error:
+        yield f"<|stats|>{json.dumps({'done': False, 'reason': str(error)})}<|/stats|>"
+    else:
+        yield stats(service, choice, options, arrived)
+
+
+def stats(service: Service, choice: Choice, options: Options, arrived: float) -> str:
+    """The trailer: the chip's times from the cycle model; total_duration and roundtrip measured.
+
+    Like the demo's, `decode_rate` is N tokens over the time of N - 1 steps. A faithful server adds
+    the newest deployment's cost per step.
+    """
+    answer, elapsed = choice.job.answer, time.monotonic() - arrived
+    tokens, steps = len(answer.token_ids), max(len(answer.token_ids) - 1, 0)
+    added = 0.0  # seconds a step
+    if service.faithful:
+        added = 1e-6 * list(service.spec.deployment.values())[-1].decode_step.value
+    ttft = answer.prefill_cycles / answer.clock_hz
+    total = answer.chip_seconds + steps * added
+    values = {
+        "created_at": time.time(),
+        "done": True,
+        "done_reason": "stop",
+        "total_duration": elapsed,
+        "logprobs": None,
+        "topk": options.top_k,
+        "ttft": ttft,
+        "reason": _reason(service, choice),
+        "status": 0,
+        "prefill_tokens": answer.prompt_tokens,
+        "prefill_rate": answer.prompt_tokens / ttft,
+        "decode_tokens": tokens,
+        "decode_rate": tokens / (total - ttft) if steps else 0.0,
+        "total_tokens": answer.prompt_tokens + tokens,
+        "total_time": total,
+        "roundtrip_time": round(elapsed * 1000),
+    }
+    return f"<|stats|>{json.dumps(values)}<|/stats|>"
+
+
+def _reason(service: Service, choice: Choice) -> str:
+    answer = choice.job.answer
+    if answer.reason == END:
+        token = answer.token_ids[-1]
+        name = service.chat.tokenizer.id_to_token(token)
+        return f"termination token {token}/{name} detected"
+    others: dict[str, Any] = {
+        CONTEXT: f"max context limit {service.context} reached",
+        MAX_TOKENS: "max output tokens reached",
+        STOP: "stop text detected",
+    }
+    return str(others.get(answer.reason, "interrupted"))

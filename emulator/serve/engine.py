@@ -1,0 +1,226 @@
+"""One chip, one queue: a thread owns the chip and answers one job after another.
+
+HC1 has one token in flight and one FIFO queue before it, and so has this. Every job gets the
+tokens that it would get alone: the KV SRAM is rewound to what its prompt shares with the one
+before, and chance comes from the job's own seed and positions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from emulator.chat.generate import Answer, generate
+from emulator.chat.text_stream import TextStream
+from emulator.chip import Chip
+from emulator.errors import EmulatorError
+from emulator.serve.body import RequestError
+from emulator.serve.samplers import Recorder, TokenChances
+from emulator.silicon.spec import ChipSpec
+
+LOG = logging.getLogger("emulator.serve")
+RECENT_JOBS = 16  # that the guess of a waiting time is made from
+MOST_RETRY_SECONDS = 60
+
+
+class Piece(NamedTuple):
+    """What one token adds to an answer; the text may come late, after other tokens."""
+
+    text: str
+    tokens: int  # of the answer so far
+    chip_seconds: float  # of the answer so far, prompt included
+    chances: list[TokenChances]  # of the tokens that the text is made of
+
+
+class Done(NamedTuple):
+    """The last event of a job; `error` when it could not be answered."""
+
+    error: EmulatorError | None = None
+
+
+class Job:
+    """A prompt on its way through the queue; `tell` gets its events in the chip's thread."""
+
+    def __init__(
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        sampler: Recorder,
+        stream: TextStream,
+        tell: Callable[[Piece | Done], None],
+    ) -> None:
+        self.prompt, self.max_tokens, self.sampler = prompt, max_tokens, sampler
+        self.stream, self.tell = stream, tell
+        self.answer = Answer(len(prompt))
+        self.known = 0  # prompt tokens that were in the KV SRAM already
+        self.cancelled = False
+        self.queued_at = time.monotonic()
+        self.started_at = self.first_token_at = self.done_at = 0.0  # time.monotonic()
+        self._unshown: list[TokenChances] = []
+
+    def hear(self, token: int) -> bool:
+        """Pass one token on; true when a stop text was met."""
+        self.first_token_at = self.first_token_at or time.monotonic()
+        text = self.stream.feed(token)
+        self._unshown += self.sampler.taken()
+        if self.stream.stopped:
+            self._unshown = []
+        self._pass_on(text)
+        return self.stream.stopped
+
+    def finish(self) -> None:
+        """The rest of the text, then the end."""
+        self.done_at = time.monotonic()
+        self._pass_on(self.stream.finish())
+        self.tell(Done())
+
+    def _pass_on(self, text: str) -> None:
+        chances, self._unshown = ([], self._unshown) if self.stream.holding else (self._unshown, [])
+        answer = self.answer
+        self.tell(Piece(text, len(answer.token_ids), answer.chip_seconds, chances))
+
+
+class Engine:
+    """The chip's thread and the queue before it. All methods may be called from any thread."""
+
+    def __init__(self, chip: Chip, spec: ChipSpec, places: int) -> None:
+        self.chip, self.spec, self.places = chip, spec, places
+        self.last_sign_at = 0.0  # time.monotonic() when a token was made
+        self.on_done: Callable[[Job], None] = lambda job: None  # in the chip's thread
+        self._queue: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._draining = self._stopped = False
+        self._running: Job | None = None
+        self._in_sram: list[int] = []  # tokens whose keys and values the KV SRAM holds
+        self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
+        self._thread = threading.Thread(target=self._work, name="chip", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue)
+
+    @property
+    def busy(self) -> bool:
+        return self._running is not None
+
+    def probe_prompt(self) -> list[int]:
+        """A prompt of one pass that keeps what is in the KV SRAM."""
+        room = self.chip.context - 2
+        return [*self._in_sram[:room], 0]
+
+    def submit(self, jobs: list[Job]) -> None:
+        """Queue all of these or none. Raises RequestError 429, or 503 while shutting down."""
+        with self._changed:
+            if self._draining:
+                raise RequestError("the server is shutting down", 503, code="shutting_down")
+            if len(self._queue) + len(jobs) > self.places:
+                raise RequestError(
+                    f"the queue has {self.places} places and {len(self._queue)} jobs wait in it",
+                    429,
+                    code="queue_full",
+                    headers={"retry-after": str(self.retry_seconds())},
+                )
+            self._queue.extend(jobs)
+            self._changed.notify()
+
+    def retry_seconds(self) -> int:
+        """A guess of when there will be room: what waits, at the pace of recent jobs."""
+        mean = sum(self._recent) / len(self._recent) if self._recent else 1.0
+        return min(MOST_RETRY_SECONDS, max(1, round(mean * (len(self._queue) + 1))))
+
+    def cancel(self, job: Job) -> None:
+        """Take a job out of the queue, or end it before the chip's next pass."""
+        job.cancelled = True
+        with self._changed:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        job.finish()
+
+    def drain(self) -> None:
+        """Accept nothing more, and give up what only waits; the answer in hand is finished."""
+        with self._changed:
+            self._draining = True
+            left, self._queue = list(self._queue), deque()
+        for job in left:
+            job.tell(Done(RequestError("the server is shutting down", 503, code="shutting_down")))
+
+    def stop(self, patience: float) -> None:
+        """Drain, then end the thread; the answer in hand is cut after `patience` seconds."""
+        self.drain()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join(patience)
+        if (job := self._running) is not None:
+            job.cancelled = True
+            self._thread.join(patience)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._stopped)
+                if not self._queue:
+                    return
+                job = self._running = self._queue.popleft()
+            try:
+                self._answer(job)
+            except EmulatorError as error:
+                job.tell(Done(error))
+            except Exception:  # a fault of ours: tell it, forget the KV SRAM, serve the next one
+                LOG.exception("a job failed")
+                self.chip.rewind(0)
+                self._in_sram = []
+                job.tell(Done(RequestError("the emulator failed; see its log", 500)))
+            finally:
+                self._running = None
+
+    def _answer(self, job: Job) -> None:
+        """Run one job. A prompt's last token always runs: its logits are needed."""
+        job.started_at = time.monotonic()
+        job.known = min(_alike(self._in_sram, job.prompt), len(job.prompt) - 1)
+        self.chip.rewind(job.known)
+
+        def heard(token: int) -> bool:
+            self.last_sign_at = time.monotonic()
+            return job.hear(token)
+
+        try:
+            generate(
+                self.chip,
+                self.spec,
+                job.prompt,
+                job.max_tokens,
+                job.sampler,
+                heard,
+                known=job.known,
+                wanted=lambda: not job.cancelled,
+                answer=job.answer,
+            )
+        finally:
+            self._in_sram = [*job.prompt, *job.answer.token_ids][: self.chip.position]
+        if job.answer.token_ids:
+            self.last_sign_at = time.monotonic()
+        job.finish()
+        self._recent.append(job.done_at - job.started_at)
+        self.on_done(job)
+
+
+def _alike(a: list[int], b: list[int]) -> int:
+    """Length of what both begin with."""
+    for i, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return i
+    return min(len(a), len(b))

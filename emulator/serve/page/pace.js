@@ -1,0 +1,34 @@
+// Shows pieces of an answer when the chip would have said them, or `times` later than that.
+
+export async function play(pieces, times, show, signal) {
+  const begin = performance.now();
+  for (const [text, seconds] of pieces) {
+    const due = begin + 1000 * seconds * times;
+    while (performance.now() < due) {
+      if (signal.aborted) return;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(100, due - performance.now())));
+    }
+    show(text);
+  }
+}
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+export function count(value) {
+  return whole.format(value);
+}
+
+export function time(seconds) {
+  if (seconds < 1e-3) return `${(seconds * 1e6).toFixed(1)} µs`;
+  return seconds < 1 ? `${(seconds * 1e3).toFixed(2)} ms` : `${seconds.toFixed(2)} s`;
+}
+
+// One line: the chip's time, estimated, beside this computer's, measured.
+export function speeds(usage) {
+  const { chip, host, completion_tokens: tokens } = usage;
+  const rate = chip.tokens_per_second ? `${count(chip.tokens_per_second)} tok/s, ` : "";
+  const queue = host.queue_seconds > 0.05 ? `, after ${time(host.queue_seconds)} in the queue` : "";
+  return `chip: ${rate}${time(chip.seconds)} in all, ${count(chip.cycles)} cycles (estimate) · ` +
+    `host: ${(tokens / host.seconds).toFixed(1)} tok/s, ${time(host.seconds)}${queue} · ` +
+    `${count(usage.prompt_tokens)} + ${count(tokens)} tokens`;
+}

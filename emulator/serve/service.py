@@ -1,0 +1,201 @@
+"""What every endpoint asks: the model behind the engine, and answers as events of this loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from emulator.chat.generate import END, STOP
+from emulator.chat.template import ChatFormat
+from emulator.chat.text_stream import TextStream
+from emulator.errors import ContextError
+from emulator.serve.body import RequestError
+from emulator.serve.engine import Done, Engine, Job, Piece
+from emulator.serve.grammar import Grammars
+from emulator.serve.metrics import Metrics
+from emulator.serve.options import Options
+from emulator.serve.samplers import Recorder, TokenChances
+from emulator.silicon.spec import ChipSpec
+from weights.rom import RomImage
+
+VENDOR_MODEL = "llama3.1-8B"  # what the vendor's clients ask for; answered by whatever is here
+WAITING_SECONDS = 15.0  # between signs of life to a client whose answer waits in the queue
+GONE = 499  # the log's status for a client that went away
+T = TypeVar("T")
+
+
+class Choice:
+    """One answer on its way from the chip's thread to a client of this event loop."""
+
+    def __init__(self, job_parts: tuple[list[int], int, Recorder, TextStream]) -> None:
+        loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Piece | Done] = asyncio.Queue()
+
+        def tell(event: Piece | Done) -> None:
+            try:
+                loop.call_soon_threadsafe(self._events.put_nowait, event)
+            except RuntimeError:  # the loop is closed: nobody listens
+                self.job.cancelled = True
+
+        self.job = Job(*job_parts, tell)
+        self.chances: list[TokenChances] = []
+
+    async def pieces(self) -> AsyncIterator[Piece | None]:
+        """Pieces as they come, None now and then while there are none. Raises what the job did."""
+        while True:
+            try:
+                event = await asyncio.wait_for(self._events.get(), WAITING_SECONDS)
+            except asyncio.TimeoutError:
+                yield None
+                continue
+            if isinstance(event, Done):
+                if event.error is not None:
+                    raise event.error
+                return
+            self.chances += event.chances
+            yield event
+
+    async def whole(self) -> str:
+        """The text of the answer, once it is there."""
+        async for _ in self.pieces():
+            pass
+        return self.job.stream.text
+
+    @property
+    def finish_reason(self) -> str:
+        """In OpenAI's words."""
+        return "stop" if self.job.answer.reason in (END, STOP) else "length"
+
+
+@dataclass(slots=True)
+class Service:
+    """One chip and the model in its masks, ready for requests."""
+
+    name: str
+    image: RomImage
+    chat: ChatFormat
+    spec: ChipSpec
+    engine: Engine
+    most_tokens: int
+    faithful: bool = False
+    grammars: Grammars = field(init=False)
+    metrics: Metrics = field(init=False)
+    fingerprint: str = field(init=False)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        self.grammars = Grammars(self.image.tokenizer_json, self.image.config)
+        self.metrics = Metrics(self.engine)
+        manifest = json.dumps(self.image.manifest, sort_keys=True).encode()
+        self.fingerprint = f"rom-{hashlib.sha256(manifest).hexdigest()[:12]}"
+
+    @property
+    def context(self) -> int:
+        return self.engine.chip.context
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        return self.image.config.end_ids
+
+    def check_model(self, name: str) -> None:
+        """Raises RequestError 404 for a model that is not the one in the masks."""
+        if name not in ("", self.name, VENDOR_MODEL):
+            message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
+            raise RequestError(message, 404, "model", "model_not_found")
+
+    def check_prompt(self, prompt: list[int], param: str) -> None:
+        """Raises RequestError for a prompt without tokens, or without room for an answer."""
+        if not prompt:
+            raise RequestError(f"{param} has no tokens", param=param)
+        if len(prompt) >= self.context:
+            raise RequestError(
+                f"a prompt of {len(prompt)} tokens leaves no room in {self.context} positions",
+                param=param,
+                code="context_length_exceeded",
+            )
+
+    def ask(self, prompts: list[list[int]], options: Options) -> list[Choice]:
+        """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503."""
+        choices = [
+            Choice(self._job_parts(prompt, options, i))
+            for prompt in prompts
+            for i in range(options.choices)
+        ]
+        self.engine.submit([choice.job for choice in choices])
+        return choices
+
+    def cancel(self, choices: list[Choice]) -> None:
+        """Nobody wants these any more; what is done stays done."""
+        for choice in choices:
+            if not choice.job.done_at:
+                self.engine.cancel(choice.job)
+
+    def _job_parts(
+        self, prompt: list[int], options: Options, choice: int
+    ) -> tuple[list[int], int, Recorder, TextStream]:
+        picker = options.sampler(choice, self.grammars, self.end_ids)
+        stream = TextStream(self.chat.decode, options.stop)
+        return prompt, options.max_tokens, Recorder(picker, options.logprobs), stream
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. When the client goes away it is cancelled; raises RequestError 499."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise RequestError("the client went away", GONE)
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def whole(request: Request, choices: list[Choice]) -> list[str]:
+    """The texts of all choices; all are cancelled when the client goes away or one fails."""
+    try:
+        return await unless_gone(request, _whole(choices))
+    except ContextError as error:
+        raise RequestError(str(error), code="context_length_exceeded") from None
+    finally:
+        service_of(request).cancel(choices)
+
+
+async def _whole(choices: list[Choice]) -> list[str]:
+    return [await choice.whole() for choice in choices]
+
+
+class AnswerStream(StreamingResponse):
+    """A response made while the chip works; however it ends, nothing is left in the queue."""
+
+    def __init__(
+        self, service: Service, choices: list[Choice], content: AsyncIterator[str], media: str
+    ) -> None:
+        headers = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+        super().__init__(content, media_type=media, headers=headers)
+        self._service, self._choices = service, choices
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._service.cancel(self._choices)

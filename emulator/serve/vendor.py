@@ -1,0 +1,86 @@
+"""The vendor's own interface: GET /health, GET /models, POST /generate.
+
+Its description gives the fields of requests and no shape of a reply to /generate; ours has the
+shape of a chat completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from emulator.serve.body import BODY_BYTES, read_body
+from emulator.serve.openai_api import MODEL_CHARACTERS, answer, model_entry
+from emulator.serve.options import Options, vendor_options
+from emulator.serve.prompts import chat_tokens, read_messages
+from emulator.serve.service import Service, service_of
+
+FRESH_SECONDS = 30.0  # a token made since then proves that the chip works
+PROBE_SECONDS = 20.0  # that an idle chip may take for the token that proves it
+
+
+async def health(request: Request) -> Response:
+    """GET /health; 503 when no token could be made."""
+    service = service_of(request)
+    healthy = await works(service)
+    report = {
+        "status": "ok" if healthy else "failing",
+        "queue_size": queue_size(service),
+        "current_adapter": "none",
+        "last_token_seconds_ago": round(_age(service), 3),
+    }
+    return JSONResponse(report, 200 if healthy else 503)
+
+
+async def works(service: Service) -> bool:
+    """Whether a token was made recently. An idle chip makes one, after what is in its SRAM."""
+    engine = service.engine
+    if _age(service) < FRESH_SECONDS:
+        return True
+    if not engine.alive:
+        return False
+    if engine.busy or engine.waiting:  # a long prompt may take its time
+        return _age(service) < FRESH_SECONDS + PROBE_SECONDS
+    (probe,) = service.ask([engine.probe_prompt()], Options(max_tokens=1))
+    try:
+        await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
+    except asyncio.TimeoutError:
+        return False
+    finally:
+        service.cancel([probe])
+    return True
+
+
+def queue_size(service: Service) -> int:
+    """Answers in work and waiting."""
+    return service.engine.waiting + service.engine.busy
+
+
+def _age(service: Service) -> float:
+    return time.monotonic() - service.engine.last_sign_at
+
+
+async def models(request: Request) -> Response:
+    """GET /models"""
+    return JSONResponse({"object": "list", "data": [model_entry(service_of(request))]})
+
+
+async def generate(request: Request) -> Response:
+    """POST /generate: messages, or a text to complete."""
+    service, body = service_of(request), await read_body(request)
+    if not service.faithful:
+        service.check_model(body.text("model", MODEL_CHARACTERS))
+    options = await asyncio.to_thread(vendor_options, body, service.most_tokens, service.grammars)
+    chat = not isinstance(body.values.get("prompt"), str)
+    if chat:
+        messages = read_messages(body, "prompt")
+        prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
+    else:
+        text = body.text("prompt", BODY_BYTES)
+        prompt = await asyncio.to_thread(service.chat.encode, text)
+    service.check_prompt(prompt, "prompt")
+    prefix = service.chat.decode(prompt) if body.truth("echo") else ""
+    return await answer(request, body, [prompt], options, chat, prefix)
