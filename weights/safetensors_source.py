@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,8 +29,15 @@ class SafetensorsCheckpoint:
 
     @cached_property
     def config(self) -> LlamaConfig:
-        """Shapes from config.json."""
-        return from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
+        """Shapes from config.json; end tokens from generation_config.json too, where it is."""
+        config = from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
+        key = "eos_token_id"
+        more: tuple[int, ...] = ()
+        if (self.folder / "generation_config.json").exists():
+            generation = self._json("generation_config.json")
+            if generation.has(key):
+                more = generation.wholes(key, 0, config.vocabulary - 1)
+        return replace(config, end_ids=tuple(dict.fromkeys((*config.end_ids, *more))))
 
     @cached_property
     def tokenizer_json(self) -> str:
