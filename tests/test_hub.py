@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import write_tiny_checkpoint
-from local_hub import COMMIT, REPOSITORY, LocalHub, local_hub
+from local_hub import COMMIT, REPOSITORY, LocalHub, local_hub, sha256
 from safetensors.numpy import load_file, save_file
 
+from kernels import cache
 from weights.hub import KNOWN, Repository
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,7 @@ class Client:
             "HF_HOME": str(folder / "hf"),
             "HARDWIRED_HOME": str(folder / "home"),
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "NUMBA_CACHE_DIR": str(cache.folder().parent),
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
@@ -224,3 +226,35 @@ def test_a_full_disk(hub: LocalHub, client: Client, monkeypatch):
 def test_a_granted_token(hub: LocalHub, client: Client):
     hub.token = "hf_x"
     assert client.fetch(HF_TOKEN="hf_x")
+
+
+def test_compile_chat_and_models_by_name(hub: LocalHub, client: Client):
+    """Downloaded and compiled on first use, pinned; afterwards the hub is not asked again."""
+    emulator, options = ("-m", "emulator"), ("--max-tokens", "2", "--json")
+    first = client.run(*emulator, "run", "hi", "--model", REPOSITORY, *options)
+    assert first.returncode == 0, first.stderr
+    assert hub.requests
+    hub.requests.clear()
+    second = client.run(*emulator, "run", "hi", "--model", REPOSITORY, *options)
+    one, two = json.loads(first.stdout), json.loads(second.stdout)
+    assert one["token_ids"] == two["token_ids"]
+    assert one["logits_sha256"] == two["logits_sha256"]
+    assert hub.requests == []
+    (image,) = Path(client.environment["HARDWIRED_HOME"]).glob("Tiny-Llama-*")
+    checkpoint = json.loads((image / "rom.json").read_text())["checkpoint"]
+    assert (checkpoint["repository"], checkpoint["commit"]) == (REPOSITORY, COMMIT)
+    assert checkpoint["license"] == "llama3.1"
+    assert checkpoint["files"] == [
+        [name, len(data), sha256(data)] for name, data in hub.files.items() if "-of-" in name
+    ]
+    again = client.run(*emulator, "compile", f"{REPOSITORY}@{COMMIT}", "--json")
+    assert json.loads(again.stdout)["image"] == str(image)
+    assert json.loads(again.stdout)["reused"]
+
+
+def test_a_lie_leaves_no_image(hub: LocalHub, client: Client):
+    hub.lies = True
+    said = client.run("-m", "emulator", "compile", REPOSITORY, "--quantiser", "fast")
+    assert said.returncode == 2
+    assert "its SHA-256 is not the one that the hub states" in said.stderr.splitlines()[-1]
+    assert list(Path(client.environment["HARDWIRED_HOME"]).iterdir()) == []

@@ -116,6 +116,13 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
         "rope_theta must be .* not nan",
     ),
     "huge theta": ({"rope_theta": 10**400}, CheckpointError, "rope_theta must be a number"),
+    "quantised": (
+        {"quantization_config": {"quant_method": "fp8"}},
+        UnsupportedError,
+        "quantization_config",
+    ),
+    "experts, newer": ({"num_experts": 8}, UnsupportedError, "num_experts = 8"),
+    "part rotated": ({"partial_rotary_factor": 0.5}, UnsupportedError, "partial_rotary_factor"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn"}}, UnsupportedError, "rope_type 'yarn'"),
     "half a scaling": (
         {"rope_scaling": {"rope_type": "llama3"}},

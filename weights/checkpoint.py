@@ -48,6 +48,10 @@ class Checkpoint(Protocol):
     @property
     def chat_style(self) -> str: ...
 
+    @property
+    def name(self) -> str:
+        """What people call it; part of a file name."""
+
     def provenance(self) -> Provenance:
         """Reads every byte for its hash, once. Raises CheckpointError where one is another."""
 

@@ -140,6 +140,11 @@ class GgufCheckpoint:
             return "smollm2"
         return "chatml" if "<|im_start|>" in self._tokens else "plain"
 
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
     def provenance(self) -> Provenance:
         """Name, licence, and the file with its hash, which is computed once."""
         return self._provenance
@@ -153,7 +158,7 @@ class GgufCheckpoint:
     def _provenance(self) -> Provenance:
         has_license = self._metadata.has("general.license")
         license_name = self._metadata.text("general.license") if has_license else "unknown"
-        return Provenance(self.path.stem, license_name, (file_record(self.path),))
+        return Provenance(self.name, license_name, (file_record(self.path),))
 
     @cached_property
     def _tokens(self) -> list[str]:

@@ -57,6 +57,16 @@ class SafetensorsCheckpoint:
             return "llama3"
         return "chatml" if "<|im_start|>" in text else "plain"
 
+    @property
+    def name(self) -> str:
+        """The repository's name without its owner, or the folder's."""
+        return self.origin.repository.split("/")[1] if self.origin else self.folder.resolve().name
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all shards."""
+        return sum((self.folder / name).stat().st_size for name in self._files)
+
     def provenance(self) -> Provenance:
         """Name and every shard with its hash, which is computed once.
 
@@ -82,11 +92,11 @@ class SafetensorsCheckpoint:
                     f"{name}: its SHA-256 is not the one that the hub states, so it is damaged or "
                     f"another file; delete {path} and run again, which downloads it again"
                 )
-        if self.origin is None:
-            return Provenance(self.folder.resolve().name, "as its source states", files)
-        name = self.origin.repository.split("/")[1]
-        license = self.origin.license or "as its source states"
-        return Provenance(name, license, files, self.origin.repository, self.origin.commit)
+        unknown = "as its source states"
+        if (origin := self.origin) is None:
+            return Provenance(self.name, unknown, files)
+        license = origin.license or unknown
+        return Provenance(self.name, license, files, origin.repository, origin.commit)
 
     def _hashed_files(self) -> list[str]:
         """Shards, and whatever else has a stated hash."""

@@ -59,7 +59,7 @@ def power_on(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     from emulator.chip import Chip
     from emulator.silicon.spec import load_chip
 
-    today = _today(args.date)
+    today = _today(getattr(args, "date", None))
     image = chosen_image(args)
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"], today)
     return chat, Chip(image), load_chip()
