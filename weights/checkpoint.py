@@ -115,9 +115,10 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
     expected = tensor_shape(source.config, name)
     if tensor.shape != expected:
         raise CheckpointError(f"tensor {hub} has shape {tensor.shape}, not {expected}")
-    if not np.isfinite(tensor).all():
+    least, most = tensor.min(), tensor.max()  # NaN, if one is among the values
+    if not (np.isfinite(least) and np.isfinite(most)):
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
-    if max(-tensor.min(), tensor.max()) > LARGEST_WEIGHT:
+    if max(-least, most) > LARGEST_WEIGHT:
         raise CheckpointError(f"tensor {hub} holds values beyond +-{LARGEST_WEIGHT}")
     return tensor
 

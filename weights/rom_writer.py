@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.errors import CheckpointError, ImageError
+from emulator.errors import ImageError
 from kernels.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
@@ -105,9 +105,10 @@ def _whole_shards(folder: Path) -> dict[str, dict[str, Any]]:
         for line in map(json.loads, lines):
             entry = line["entry"]
             path = folder / entry["file"]
-            if path.is_file() and file_record(path)[1:] == (entry["bytes"], entry["sha256"]):
-                found[entry["file"]] = line
-    except (OSError, ValueError, CheckpointError):  # none, or its last line was cut
+            expected = (path.name, entry["bytes"], entry["sha256"])
+            if path.is_file() and file_record(path) == expected and line["matrices"]:
+                found[path.name] = line
+    except (OSError, ValueError, LookupError, TypeError):  # none, or its last line was cut
         pass
     return found
 
@@ -117,8 +118,9 @@ def new_image(folder: Path, key: str | None = None) -> Iterator[ImageWriter]:
     """A writer of the image `folder`, which appears as a whole when all went well.
 
     `key`, of 16 hex digits, stands for all that decides the image: with it, an interrupted writer
-    leaves its finished shards, under a hidden name, to the next one. Otherwise nothing stays. When another process finished the same image
-    first, its result is kept. Raises ImageError when the disk is full or cannot be written.
+    leaves its finished shards, under a hidden name, to the next one. Otherwise nothing stays.
+    When another process finished the same image first, its result is kept.
+    Raises ImageError when the disk is full or cannot be written.
     """
     with ExitStack() as stack:
         with _writing(folder):
