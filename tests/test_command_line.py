@@ -264,6 +264,7 @@ def test_compile_models_info_and_run(here: Run, tmp_path, tiny_checkpoint: Path,
         )
         assert facts["weights_by_code_bits"] == {"3": matrices - v, "6": v}
         assert facts["mix"] == "3,v=6"
+        assert facts["notice"] is None  # no Llama of Meta's
         assert facts["bits_per_weight"] == report["bits_per_weight"]
     assert "48 positions" in here("info", folder.name).out
     answer = here("run", "hi", "--model", folder.name, "--max-tokens", 2, "--json").report

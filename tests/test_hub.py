@@ -247,6 +247,12 @@ def test_compile_chat_and_models_by_name(hub: LocalHub, client: Client):
     assert checkpoint["files"] == [
         [name, len(data), sha256(data)] for name, data in hub.files.items() if "-of-" in name
     ]
+    facts = json.loads(client.run(*emulator, "info", REPOSITORY, "--json").stdout)
+    assert facts["notice"].startswith(
+        "Built with Llama.\nLlama 3.1 is licensed under the Llama 3.1"
+    )
+    assert facts["hashes_checked"] == 5  # two layers, tables, tokenizer, notice
+    assert "Copyright (c) Meta Platforms" in client.run(*emulator, "info", image.name).stdout
     again = client.run(*emulator, "compile", f"{REPOSITORY}@{COMMIT}", "--json")
     assert json.loads(again.stdout)["image"] == str(image)
     assert json.loads(again.stdout)["reused"]

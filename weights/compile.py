@@ -20,6 +20,7 @@ from weights.calibrate import INPUT_OF, Calibrator
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Folder
 from weights.ldlq import DAMPING, Curvature, quantise_calibrated
+from weights.license import notice
 from weights.mix import Mix
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
@@ -103,7 +104,8 @@ def compile_image(
             _tables(folder_of, writer, options, steps, calibrator)
         manifest = _manifest(source, options, provenance.result())
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
-        writer.finish(source.tokenizer_json, manifest)
+        text = notice(provenance.result(), source.chat_style)
+        writer.finish(source.tokenizer_json, manifest, text)
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:

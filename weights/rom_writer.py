@@ -18,7 +18,7 @@ from emulator.errors import ImageError
 from kernels.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
-from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, TOKENIZER
+from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER
 from weights.whole_folder import whole_folder
 
 JOURNAL = "journal.jsonl"  # of a folder that is not finished
@@ -77,9 +77,11 @@ class ImageWriter:
         with _writing(self.folder), (self.folder / JOURNAL).open("a") as journal:
             journal.write(line + "\n")  # not flushed to disk: a lost line costs a shard's time
 
-    def finish(self, tokenizer_json: str, manifest: dict[str, Any]) -> None:
-        """Write tokenizer.json, then rom.json: a folder without the latter is not an image."""
+    def finish(self, tokenizer_json: str, manifest: dict[str, Any], notice: str = "") -> None:
+        """Write the texts, then rom.json: a folder without the latter is not an image."""
         self._add_file(TOKENIZER, tokenizer_json.encode())
+        if notice:
+            self._add_file(NOTICE, notice.encode())
         whole = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

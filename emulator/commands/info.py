@@ -70,8 +70,18 @@ def facts(image: RomImage) -> dict[str, Any]:
         "image_bytes": image.size_bytes,
         "rotation": manifest.get("rotation"),
         "checkpoint": manifest.get("checkpoint"),
+        "notice": notice_of(image),
         "hashes_checked": len(manifest["files"]),
     }
+
+
+def notice_of(image: RomImage) -> str | None:
+    """The licence notice that the image carries."""
+    from weights.rom_files import NOTICE
+
+    path = image.folder / NOTICE
+    listed = any(file["file"] == NOTICE for file in image.manifest["files"])
+    return path.read_text("utf-8", "replace") if listed else None
 
 
 def _lines(report: dict[str, Any]) -> str:
@@ -90,4 +100,6 @@ def _lines(report: dict[str, Any]) -> str:
         "chat": f"{report['chat_style']}",
         "hashes": f"{report['hashes_checked']} files, all as written",
     }
+    if report["notice"]:
+        rows["notice"] = report["notice"].strip().replace("\n", "\n" + " " * 11)
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
