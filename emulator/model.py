@@ -128,7 +128,15 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
         "mlp_bias": (False, None),
         "hidden_act": ("silu", None),
         "sliding_window": (None,),
-        "num_local_experts": (None,),
+        "num_local_experts": (None,),  # as Mixtral's
+        "num_experts": (None,),
+        "n_routed_experts": (None,),
+        "partial_rotary_factor": (None, 1, 1.0),
+        "qk_norm": (False, None),
+        "use_qk_norm": (False, None),
+        "attn_logit_softcapping": (None,),
+        "final_logit_softcapping": (None,),
+        "quantization_config": (None,),  # weights that are no plain floats
     }
     for name, allowed in refused.items():
         if config.get(name) not in allowed:

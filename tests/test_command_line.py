@@ -271,6 +271,7 @@ def test_compile_models_info_and_run(here: Run, tmp_path, tiny_checkpoint: Path,
         )
         assert facts["weights_by_code_bits"] == {"3": matrices - v, "6": v}
         assert facts["mix"] == "3,v=6"
+        assert facts["notice"] is None  # no Llama of Meta's
         assert facts["bits_per_weight"] == report["bits_per_weight"]
     assert "48 positions" in here("info", folder.name).out
     answer = here("run", "hi", "--model", folder.name, "--max-tokens", 2, "--json").report
@@ -325,16 +326,31 @@ def test_models_of_an_empty_and_a_damaged_cache(here: Run, tmp_path, tiny_image:
     here("info", "mine").refused("tables.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [
-        ("nothing.gguf", "hf download ORGANISATION/MODEL --local-dir nothing.gguf"),
-        ("HuggingFaceTB/SmolLM2-360M", "hf download HuggingFaceTB/SmolLM2-360M --local-dir"),
-    ],
-)
-def test_a_missing_checkpoint(here: Run, name, command):
-    """The line says which command brings one."""
-    here("compile", name).refused(name, command)
+@pytest.mark.parametrize("name", ["nothing.gguf", "a/b/c", "../nothing"])
+def test_a_missing_checkpoint(here: Run, name):
+    """The line says what can be named. What may be a repository is in test_hub."""
+    here("compile", name).refused(name, "hub repository (owner/repo)", "llama-3.1-8b")
+
+
+def test_compile_nothing(here: Run):
+    here("compile").refused("name a checkpoint")
+
+
+def test_compile_by_model_and_run_a_folder(here: Run, tmp_path, tiny_checkpoint: Path):
+    """--model of compile is its checkpoint; a chat with a folder compiles it, once."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    report = here("compile", "--model", folder, "--json").report
+    assert report["checkpoint_sha256"] == report["checkpoint"]["sha256"]
+    for _ in range(2):
+        answer = here("run", "hi", "--model", folder, "--max-tokens", 2, "--json").report
+        assert answer["output_tokens"] <= 2
+    (image,) = here("models", "--json").report["images"]
+    assert image["name"] == Path(report["image"]).name
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2026-13-01", ""])
+def test_bad_date(here: Run, tiny_image: RomImage, text):
+    here("run", "hi", "--image", tiny_image.folder, "--date", text).refused("--date", "2026-03-05")
 
 
 def test_the_embedded_checkpoint_is_missing(here: Run, monkeypatch):
@@ -412,7 +428,7 @@ def test_eval(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: Path):
         (["--limit", "0"], "--limit"),
         (["--window", "64", "--limit", "40"], "40 tokens hold no window of 64"),
         (["--text", "nowhere.txt"], "nowhere.txt"),
-        (["--checkpoint", "nowhere"], "hf download"),
+        (["--checkpoint", "nowhere"], "no GGUF file"),
     ],
     ids=" ".join,
 )

@@ -15,7 +15,7 @@ from conftest import TINY_CONTEXT, TINY_MIX, compile_broken, leaves_nothing, ref
 from emulator.errors import CheckpointError, ImageError, UsageError
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
-from weights.rom_writer import new_image
+from weights.rom_writer import JOURNAL, ImageWriter, new_image
 from weights.safetensors_source import SafetensorsCheckpoint
 
 
@@ -85,7 +85,7 @@ def test_full_disk(checkpoint, monkeypatch):
 
 
 def test_interrupted_compile(checkpoint, monkeypatch):
-    """Ctrl-C in the middle passes through, and nothing stays."""
+    """Ctrl-C passes through; what is left is no image, and the next compile takes it over."""
 
     def fsync(descriptor: int) -> None:
         raise KeyboardInterrupt
@@ -93,7 +93,11 @@ def test_interrupted_compile(checkpoint, monkeypatch):
     monkeypatch.setattr("weights.rom_writer.os.fsync", fsync)
     with pytest.raises(KeyboardInterrupt):
         compile_broken(checkpoint)
-    assert leaves_nothing(checkpoint)
+    monkeypatch.undo()
+    (left,) = (checkpoint.parent / "out").iterdir()
+    assert left.name.startswith(".image.")
+    compile_broken(checkpoint)
+    assert [path.name for path in left.parent.iterdir()] == ["image"]
 
 
 def test_a_checkpoint_that_vanishes(checkpoint, monkeypatch):
@@ -194,3 +198,80 @@ def test_a_killed_compile(checkpoint):
         compile_broken(checkpoint)  # leaves the folders of writers that are at work
         assert {path.name for path in out.iterdir()} == {*alive, "image"}
         assert mine.exists()
+
+
+def killed_after(checkpoint: Path, shards: int, how: str) -> None:
+    """A compile to out/image in a process of its own, ended when so many shards are written."""
+    program = (
+        "import os, signal, sys; from pathlib import Path; from conftest import compile_tiny\n"
+        "from weights.rom_writer import ImageWriter\n"
+        "add, left = ImageWriter.add_shard, int(sys.argv[3])\n"
+        "def counted(writer, *rest):\n"
+        "    global left\n"
+        "    if left == 0: os.kill(os.getpid(), signal.Signals[sys.argv[4]])\n"
+        "    left -= 1\n"
+        "    add(writer, *rest)\n"
+        "ImageWriter.add_shard = counted\n"
+        "compile_tiny(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    out, tests = checkpoint.parent / "out" / "image", Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
+    command = [sys.executable, "-c", program, checkpoint, out, str(shards), how]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.Signals[how], done.stderr.decode()
+
+
+def files_of(image: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in image.iterdir()}
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("shards", [0, 1, 2])
+def test_an_interrupted_compile_goes_on(checkpoint, tiny_image, monkeypatch, shards, how):
+    """Finished shards are taken over, and the image is the same byte for byte."""
+    killed_after(checkpoint, shards, how)
+    out = checkpoint.parent / "out"
+    (left,) = out.iterdir()
+    assert len(list(left.glob("*.safetensors"))) == shards
+    written = []
+    add = ImageWriter.add_shard
+    monkeypatch.setattr(ImageWriter, "add_shard", lambda w, *a: (written.append(a[0]), add(w, *a)))
+    compile_broken(checkpoint)
+    assert len(written) == 3 - shards
+    assert [path.name for path in out.iterdir()] == ["image"]
+    assert files_of(out / "image") == files_of(tiny_image.folder)
+
+
+BREAKS = {
+    "a shard is damaged": lambda f: (f / "layer-000.safetensors").write_bytes(b"x" * 99),
+    "a shard is gone": lambda f: (f / "layer-000.safetensors").unlink(),
+    "the journal's last line is cut": lambda f: (f / JOURNAL).write_bytes(
+        (f / JOURNAL).read_bytes()[:-20]
+    ),
+    "the journal is no text": lambda f: (f / JOURNAL).write_bytes(b"\xff\xfe"),
+    "the journal is foreign": lambda f: (f / JOURNAL).write_text('{"entry": 1}\n[]\n'),
+    "a shard in part": lambda f: (f / "layer-001.safetensors").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_taken_over_is_checked(checkpoint, tiny_image, name):
+    """Whatever was left: the same image in the end."""
+    killed_after(checkpoint, 1, "SIGKILL")
+    (left,) = (checkpoint.parent / "out").iterdir()
+    BREAKS[name](left)
+    compile_broken(checkpoint)
+    assert files_of(checkpoint.parent / "out" / "image") == files_of(tiny_image.folder)
+
+
+def test_other_options_take_nothing_over(checkpoint, monkeypatch):
+    """Another mix is another image: all shards are made again."""
+    killed_after(checkpoint, 2, "SIGKILL")
+    written = []
+    add = ImageWriter.add_shard
+    monkeypatch.setattr(ImageWriter, "add_shard", lambda w, *a: (written.append(a[0]), add(w, *a)))
+    out = checkpoint.parent / "out"
+    options = CompileOptions(Mix.parse("3"), context=TINY_CONTEXT)
+    compile_image(SafetensorsCheckpoint(checkpoint), out / "image", options)
+    assert len(written) == 3
+    assert [path.name for path in out.iterdir()] == ["image"]

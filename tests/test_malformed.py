@@ -116,6 +116,13 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
         "rope_theta must be .* not nan",
     ),
     "huge theta": ({"rope_theta": 10**400}, CheckpointError, "rope_theta must be a number"),
+    "quantised": (
+        {"quantization_config": {"quant_method": "fp8"}},
+        UnsupportedError,
+        "quantization_config",
+    ),
+    "experts, newer": ({"num_experts": 8}, UnsupportedError, "num_experts = 8"),
+    "part rotated": ({"partial_rotary_factor": 0.5}, UnsupportedError, "partial_rotary_factor"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn"}}, UnsupportedError, "rope_type 'yarn'"),
     "half a scaling": (
         {"rope_scaling": {"rope_type": "llama3"}},
@@ -234,3 +241,28 @@ def test_no_checkpoint_at_all(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "none", tmp_path / "file", tmp_path):
         refused(CheckpointError, "is missing", lambda p=path: SafetensorsCheckpoint(p))
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "expected"),
+    [
+        (257, None, (257,)),
+        ([257, 5], [5, 257, 9], (257, 5, 9)),
+        (None, 9, (9,)),
+        (257, {"x": 1}, (257,)),
+    ],
+)
+def test_end_tokens(checkpoint, config, generation, expected):
+    """Of config.json and generation_config.json together."""
+    for name, value in (("config", config), ("generation_config", generation)):
+        path = checkpoint / f"{name}.json"
+        values = json.loads(path.read_text()) if path.exists() else {}
+        values |= value if isinstance(value, dict) else {"eos_token_id": value}
+        path.write_text(json.dumps(values))
+    assert SafetensorsCheckpoint(checkpoint).config.end_ids == expected
+
+
+def test_end_token_beyond_the_vocabulary(checkpoint):
+    (checkpoint / "generation_config.json").write_text('{"eos_token_id": [257, 320]}')
+    message = "generation_config.json: eos_token_id must be whole numbers from 0 to 319"
+    refused(CheckpointError, message, lambda: SafetensorsCheckpoint(checkpoint).config)

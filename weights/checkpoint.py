@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,18 @@ class Provenance:
     name: str
     license: str
     files: tuple[tuple[str, int, str], ...]  # (name, bytes, SHA-256)
+    repository: str = ""  # on the hub, "owner/repo"
+    commit: str = ""  # of that repository
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A commit of a hub repository, and what the hub states of it."""
+
+    repository: str  # "owner/repo"
+    commit: str
+    license: str  # as the model card names it, or ""
+    sha256: Mapping[str, str]  # of its large files, by name
 
 
 class Checkpoint(Protocol):
@@ -35,7 +48,16 @@ class Checkpoint(Protocol):
     @property
     def chat_style(self) -> str: ...
 
-    def provenance(self) -> Provenance: ...
+    @property
+    def name(self) -> str:
+        """What people call it; part of a file name."""
+
+    def provenance(self) -> Provenance:
+        """Reads every byte for its hash, once. Raises CheckpointError where one is another."""
+
+    @property
+    def digest(self) -> str:
+        """`files_digest` of all files; by stated hashes, where there are any, without reading."""
 
     def tensor(self, name: str) -> NDArray[np.float32]: ...
 
@@ -93,11 +115,18 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
     expected = tensor_shape(source.config, name)
     if tensor.shape != expected:
         raise CheckpointError(f"tensor {hub} has shape {tensor.shape}, not {expected}")
-    if not np.isfinite(tensor).all():
+    least, most = tensor.min(), tensor.max()  # NaN, if one is among the values
+    if not (np.isfinite(least) and np.isfinite(most)):
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
-    if max(-tensor.min(), tensor.max()) > LARGEST_WEIGHT:
+    if max(-least, most) > LARGEST_WEIGHT:
         raise CheckpointError(f"tensor {hub} holds values beyond +-{LARGEST_WEIGHT}")
     return tensor
+
+
+def files_digest(sha256: Mapping[str, str]) -> str:
+    """One SHA-256 for files with these hashes: of the lines "SHA-256  NAME", sorted by name."""
+    text = "".join(f"{sha256[name]}  {name}\n" for name in sorted(sha256))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

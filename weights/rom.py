@@ -3,6 +3,7 @@
     rom.json              shape, mix, rotation, provenance, matrices, files with SHA-256
     tokenizer.json        as the checkpoint has it
     tables.safetensors    embedding, head or final gain and mixer, rotary tables
+    NOTICE                the licence's, of a Llama
     layer-000.safetensors q, k, v, o, gate, up, down of layer 0; and so on
 
 Each matrix NAME is stored as NAME.codes, .group_scale, .row_mantissa, .row_exponent and
@@ -29,6 +30,7 @@ from weights.rom_files import (
     AGAIN,
     FORMAT_VERSION,
     MANIFEST,
+    NOTICE,
     TABLES,
     TOKENIZER,
     checked_files,
@@ -39,6 +41,7 @@ from weights.safetensors_file import SafetensorsFile
 __all__ = ["ARRAYS", "FORMAT_VERSION", "MANIFEST", "RomImage", "expected_matrices", "open_image"]
 
 ARRAYS = ("codes", "group_scale", "row_mantissa", "row_exponent", "alphabet")
+TEXTS = (TOKENIZER, NOTICE)  # files that are no shards
 GAIN_EXPONENT = (-16, 64)  # a gain's codes have up to 15 bits, so gains from 2**-64 to 2**31
 
 
@@ -82,7 +85,7 @@ def open_image(folder: Path, check_hashes: bool = True) -> RomImage:
         config = LlamaConfig.from_json(manifest.object("model").values)
     except EmulatorError as error:
         raise ImageError(f"{folder / MANIFEST}: {error}") from None
-    shards = {n: SafetensorsFile(folder / n, ImageError) for n in names if n != TOKENIZER}
+    shards = {n: SafetensorsFile(folder / n, ImageError) for n in names if n not in TEXTS}
     entries = manifest.object("matrices")
     matrices = {
         name: _matrix(shards, entries.object(name), name, shape)

@@ -14,6 +14,7 @@ FORMAT = "hardwired-rom"
 FORMAT_VERSION = 3
 MANIFEST = "rom.json"
 TOKENIZER = "tokenizer.json"
+NOTICE = "NOTICE"  # of a model whose licence asks for one
 TABLES = "tables.safetensors"
 MAX_MANIFEST_BYTES = 16 << 20
 AGAIN = "delete the image and compile it again"

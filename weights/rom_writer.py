@@ -16,18 +16,40 @@ from numpy.typing import NDArray
 
 from emulator.errors import ImageError
 from kernels.pack import PackedMatrix
+from weights.checkpoint import file_record
 from weights.rom import ARRAYS
-from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, TOKENIZER
+from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER
 from weights.whole_folder import whole_folder
+
+JOURNAL = "journal.jsonl"  # of a folder that is not finished
 
 
 @dataclass(slots=True)
 class ImageWriter:
-    """Collects the files of one image in a temporary folder; see `new_image`."""
+    """Collects the files of one image in a temporary folder; see `new_image`.
+
+    A journal in that folder has a line for every finished shard. What an interrupted writer
+    finished, the next one finds there.
+    """
 
     folder: Path
     files: list[dict[str, Any]] = field(default_factory=list)
     matrices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _found: dict[str, dict[str, Any]] = field(init=False)  # file -> its line of the journal
+
+    def __post_init__(self) -> None:
+        self._found = _whole_shards(self.folder)
+        for path in self.folder.iterdir():  # written in part, or to be written again
+            if path.name not in (JOURNAL, *self._found):
+                path.unlink()
+
+    def reuse(self, file: str) -> bool:
+        """Whether the shard is there already, whole; it then counts as added."""
+        if (line := self._found.get(file)) is None:
+            return False
+        self.files.append(line["entry"])
+        self.matrices |= line["matrices"]
+        return True
 
     def add_shard(
         self,
@@ -38,11 +60,11 @@ class ImageWriter:
         """Write one safetensors shard and note its hash."""
         from safetensors.numpy import save
 
-        arrays = dict(vectors or {})
+        arrays, described = dict(vectors or {}), {}
         for name, matrix in matrices.items():
             for part in ARRAYS:
                 arrays[f"{name}.{part}"] = np.ascontiguousarray(getattr(matrix, part))
-            self.matrices[name] = {
+            described[name] = {
                 "shard": file,
                 "rows": matrix.rows,
                 "columns": matrix.columns,
@@ -50,10 +72,16 @@ class ImageWriter:
                 "group": matrix.group,
             }
         self._add_file(file, save(arrays))
+        self.matrices |= described
+        line = json.dumps({"entry": self.files[-1], "matrices": described})
+        with _writing(self.folder), (self.folder / JOURNAL).open("a") as journal:
+            journal.write(line + "\n")  # not flushed to disk: a lost line costs a shard's time
 
-    def finish(self, tokenizer_json: str, manifest: dict[str, Any]) -> None:
-        """Write tokenizer.json, then rom.json: a folder without the latter is not an image."""
+    def finish(self, tokenizer_json: str, manifest: dict[str, Any], notice: str = "") -> None:
+        """Write the texts, then rom.json: a folder without the latter is not an image."""
         self._add_file(TOKENIZER, tokenizer_json.encode())
+        if notice:
+            self._add_file(NOTICE, notice.encode())
         whole = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -62,6 +90,7 @@ class ImageWriter:
             "files": self.files,
         }
         text = json.dumps(whole, indent=1, sort_keys=True)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
         _write_durably(self.folder / MANIFEST, text.encode())
 
     def _add_file(self, name: str, data: bytes) -> None:
@@ -70,19 +99,38 @@ class ImageWriter:
         self.files.append({"file": name, "bytes": len(data), "sha256": digest})
 
 
+def _whole_shards(folder: Path) -> dict[str, dict[str, Any]]:
+    """Lines of the folder's journal, by file, whose file is there with the length and SHA-256."""
+    found = {}
+    try:
+        lines = (folder / JOURNAL).read_text("utf-8").splitlines()
+        for line in map(json.loads, lines):
+            entry = line["entry"]
+            path = folder / entry["file"]
+            expected = (path.name, entry["bytes"], entry["sha256"])
+            if path.is_file() and file_record(path) == expected and line["matrices"]:
+                found[path.name] = line
+    except (OSError, ValueError, LookupError, TypeError):  # none, or its last line was cut
+        pass
+    return found
+
+
 @contextmanager
-def new_image(folder: Path) -> Iterator[ImageWriter]:
+def new_image(folder: Path, key: str | None = None) -> Iterator[ImageWriter]:
     """A writer of the image `folder`, which appears as a whole when all went well.
 
-    Whatever happens, nothing half-written stays. When another process finished the same image
-    first, its result is kept. Raises ImageError when the disk is full or cannot be written.
+    `key`, of 16 hex digits, stands for all that decides the image: with it, an interrupted writer
+    leaves its finished shards, under a hidden name, to the next one. Otherwise nothing stays.
+    When another process finished the same image first, its result is kept.
+    Raises ImageError when the disk is full or cannot be written.
     """
     with ExitStack() as stack:
         with _writing(folder):
             temporary = stack.enter_context(
-                whole_folder(folder, lambda path: (path / MANIFEST).exists())
+                whole_folder(folder, lambda path: (path / MANIFEST).exists(), key)
             )
-        yield ImageWriter(temporary)
+            writer = ImageWriter(temporary)
+        yield writer
         with _writing(folder):
             stack.close()
 

@@ -10,6 +10,9 @@ operation in a fixed order, so the result is the same on every host.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +20,40 @@ from numpy.typing import NDArray
 from emulator.fixedpoint import power_of_two_block
 
 Float32 = NDArray[np.float32]
+PIECE = 1 << 18  # values of a piece that a core works on: 1 MiB stays in its cache
 MIXER_FRACTION = 14  # the mixer's entries are Q1.14 integers on the chip, and so here
 
 
 def hadamard_rows(w: Float32, block: int) -> Float32:
     """[rows, n] -> each row times the orthonormal block Hadamard matrix."""
-    y = np.ascontiguousarray(w, np.float32).reshape(-1, block)
-    step = 1
+    columns = np.array(w.reshape(-1, block).T, np.float32, order="C")  # runs side by side
+    return np.ascontiguousarray(_hadamard_columns(columns).T).reshape(w.shape)
+
+
+def _hadamard_columns(y: Float32) -> Float32:
+    """[block, runs] -> the orthonormal Hadamard matrix times each column; y is used up."""
+    block, runs = y.shape
+    step, other = 1, np.empty_like(y)
     while step < block:
-        pairs = y.reshape(-1, block // (2 * step), 2, step)
-        low, high = pairs[:, :, 0], pairs[:, :, 1]
-        y = np.stack([low + high, low - high], axis=2).reshape(-1, block)
+        pairs, to = (array.reshape(-1, 2, step * runs) for array in (y, other))
+        np.add(pairs[:, 0], pairs[:, 1], out=to[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], out=to[:, 1])
+        y, other = other, y
         step *= 2
-    return (y * np.float32(block**-0.5)).reshape(w.shape)
+    return y * np.float32(block**-0.5)
+
+
+def in_pieces(transform: Callable[[Float32], Float32], w: Float32) -> Float32:
+    """`transform` of each row of [rows, n], a piece at a time, on all cores."""
+    result = np.empty(w.shape, np.float32)
+    rows = max(1, PIECE // w.shape[1])
+
+    def work(start: int) -> None:
+        result[start : start + rows] = transform(w[start : start + rows])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, range(0, len(w), rows)))
+    return result
 
 
 def mixer(width: int) -> NDArray[np.int16]:
@@ -65,8 +89,12 @@ def signs(width: int, seed: int) -> Float32:
 
 
 def rotate_inputs(w: Float32, sign: Float32) -> Float32:
-    """W[rows, n] that reads the original basis -> one that reads the basis R1."""
-    return mix_rows(hadamard_rows(w * sign, power_of_two_block(w.shape[1])))
+    """W[rows, n] that reads the original basis -> one that reads the basis R1.
+
+    `sign` may hold a gain too, which is the same as W with its columns times that gain.
+    """
+    block = power_of_two_block(w.shape[1])
+    return in_pieces(lambda rows: mix_rows(hadamard_rows(rows * sign, block)), w)
 
 
 def rotate_outputs(w: Float32, sign: Float32) -> Float32:

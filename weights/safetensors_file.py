@@ -6,6 +6,7 @@ The library's own NumPy reader copies; the ROM image has to stay mapped.
 from __future__ import annotations
 
 import math
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ DTYPES = {
     "U16": np.uint16,
     "U8": np.uint8,
 }
+PIECE = 1 << 20  # values read at a time
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -56,14 +58,27 @@ class SafetensorsFile:
         return self._raw[begin:end].view(DTYPES[kind]).reshape(shape)
 
     def float32(self, name: str) -> NDArray[np.float32]:
-        """A floating-point tensor as a new float32 array."""
-        kind = self._entries[name][0]
+        """A floating-point tensor as a new float32 array; what was mapped for it is let go."""
+        kind, shape, begin, end = self._entries[name]
         if kind not in FLOATS:
             raise self._error(f"{self.path}: tensor {name} has type {kind}, not a float")
-        values = self.view(name)
-        if kind == "BF16":  # the upper half of a float32
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32)
+        values = self.view(name).reshape(-1)
+        result = np.empty(values.size, np.float32)
+        for start in range(0, values.size, PIECE):
+            piece = slice(start, start + PIECE)
+            if kind == "BF16":  # the upper half of a float32
+                np.left_shift(values[piece], 16, out=result.view(np.uint32)[piece], dtype=np.uint32)
+            else:
+                result[piece] = values[piece]
+        self._let_go(begin, end)
+        return result.reshape(shape)
+
+    def _let_go(self, begin: int, end: int) -> None:
+        """Mapped pages count as this process' memory; the system keeps them where it has room."""
+        mapped = getattr(self._raw, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            begin -= begin % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
     def _read_header(self, size: int) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
         if size < 8:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,24 +14,35 @@ from numpy.typing import NDArray
 from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_object
 from emulator.model import LlamaConfig, from_hub_config
-from weights.checkpoint import Provenance, file_record
+from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
+INDEX = "model.safetensors.index.json"
 
 
 class SafetensorsCheckpoint:
-    """A folder with one or more safetensors shards. Raises CheckpointError when it is not."""
+    """A folder with one or more safetensors shards. Raises CheckpointError when it is not.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `origin` is the hub's repository that the folder was downloaded from.
+    """
+
+    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
+        self.folder, self.origin = folder, origin
         self._files = {name: SafetensorsFile(folder / name) for name in self._shard_names()}
         self._where = {tensor: f for f in self._files.values() for tensor in f.names}
 
     @cached_property
     def config(self) -> LlamaConfig:
-        """Shapes from config.json."""
-        return from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
+        """Shapes from config.json; end tokens from generation_config.json too, where it is."""
+        config = from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
+        key = "eos_token_id"
+        more: tuple[int, ...] = ()
+        if (self.folder / "generation_config.json").exists():
+            generation = self._json("generation_config.json")
+            if generation.has(key):
+                more = generation.wholes(key, 0, config.vocabulary - 1)
+        return replace(config, end_ids=tuple(dict.fromkeys((*config.end_ids, *more))))
 
     @cached_property
     def tokenizer_json(self) -> str:
@@ -44,14 +57,53 @@ class SafetensorsCheckpoint:
             return "llama3"
         return "chatml" if "<|im_start|>" in text else "plain"
 
+    @property
+    def name(self) -> str:
+        """The repository's name without its owner, or the folder's."""
+        return self.origin.repository.split("/")[1] if self.origin else self.folder.resolve().name
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all shards."""
+        return sum((self.folder / name).stat().st_size for name in self._files)
+
     def provenance(self) -> Provenance:
-        """Folder name and every shard with its hash, which is computed once."""
+        """Name and every shard with its hash, which is computed once.
+
+        Raises CheckpointError for a file that is not what the hub states.
+        """
         return self._provenance
 
     @cached_property
+    def digest(self) -> str:
+        """One SHA-256 for all files; by what the hub states, where it states all."""
+        names, stated = self._hashed_files(), self._stated()
+        if all(name in stated for name in names):
+            return files_digest({name: stated[name] for name in names})
+        return files_digest({name: sha256 for name, _, sha256 in self.provenance().files})
+
+    @cached_property
     def _provenance(self) -> Provenance:
-        files = tuple(file_record(self.folder / name) for name in sorted(self._files))
-        return Provenance(self.folder.resolve().name, "as its source states", files)
+        files = tuple(file_record(self.folder / name) for name in self._hashed_files())
+        for name, _, sha256 in files:
+            if sha256 != self._stated().get(name, sha256):
+                path = (self.folder / name).resolve()
+                raise CheckpointError(
+                    f"{name}: its SHA-256 is not the one that the hub states, so it is damaged or "
+                    f"another file; delete {path} and run again, which downloads it again"
+                )
+        unknown = "as its source states"
+        if (origin := self.origin) is None:
+            return Provenance(self.name, unknown, files)
+        license = origin.license or unknown
+        return Provenance(self.name, license, files, origin.repository, origin.commit)
+
+    def _hashed_files(self) -> list[str]:
+        """Shards, and whatever else has a stated hash."""
+        return sorted(set(self._files) | set(self._stated()))
+
+    def _stated(self) -> Mapping[str, str]:
+        return self.origin.sha256 if self.origin else {}
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """One tensor as float32."""
@@ -61,7 +113,7 @@ class SafetensorsCheckpoint:
         return file.float32(name)
 
     def _shard_names(self) -> list[str]:
-        index = self.folder / "model.safetensors.index.json"
+        index = self.folder / INDEX
         names = ["model.safetensors"]
         if index.exists():
             weight_map = self._json(index.name).object("weight_map")

@@ -1,4 +1,4 @@
-"""A checkpoint of any kind, told by its path."""
+"""A checkpoint of any kind, told by its path or by its name on the hub."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from pathlib import Path
 from emulator.errors import CheckpointError
 from weights.checkpoint import Checkpoint
 from weights.gguf_source import GgufCheckpoint
+from weights.hub import KNOWN, Repository, fetch
 from weights.safetensors_source import SafetensorsCheckpoint
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """A GGUF file or a hub folder with safetensors.
+def open_checkpoint(where: Path | str) -> Checkpoint:
+    """A GGUF file, a folder with safetensors, or a repository of the hub, which is downloaded.
 
-    Raises CheckpointError: for a path that does not exist, with the command that brings one.
+    Raises CheckpointError: for what is none of them, with the names that are known.
     """
+    path = Path(where)
     try:
         if path.is_dir():
             return SafetensorsCheckpoint(path)
         if path.exists():
             return GgufCheckpoint(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    hub = str(path) if len(path.parts) == 2 and not path.is_absolute() else "ORGANISATION/MODEL"
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+    if repository := Repository.named(str(where)):
+        return fetch(repository)
     raise CheckpointError(
-        f"{path}: no such GGUF file or safetensors folder; "
-        f"download one with: hf download {hub} --local-dir {path.name}"
+        f"{path}: no GGUF file, folder with safetensors or hub repository (owner/repo); "
+        f"known names: {', '.join(KNOWN)}"
     )

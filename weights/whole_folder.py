@@ -2,7 +2,8 @@
 
 Files are written to a hidden neighbour, `.NAME.<16 hex digits>.tmp`, which is renamed when all is
 on disk. Its writer holds a lock (flock) on it, which the kernel drops when the process dies: a
-neighbour that can be locked was left behind, and the next writer of NAME takes it away.
+neighbour that can be locked was left behind, and the next writer of NAME takes it away, or goes
+on with it where it was to become the same.
 """
 
 from __future__ import annotations
@@ -23,19 +24,28 @@ except ImportError:  # not POSIX: without locks nothing can be called stale, so 
 
 
 @contextmanager
-def whole_folder(folder: Path, finished: Callable[[Path], bool]) -> Iterator[Path]:
-    """A new folder to write to; renamed to `folder` at the end, or removed after any exception.
+def whole_folder(
+    folder: Path, finished: Callable[[Path], bool], key: str | None = None
+) -> Iterator[Path]:
+    """A folder to write to; renamed to `folder` at the end, or removed after an error.
 
+    `key`, of 16 hex digits, stands for all that decides its content. Work that was killed or
+    interrupted from the keyboard stays, and the next writer with the same key gets its folder.
     When another process was first and `folder` is `finished`, its result is kept.
     Raises OSError.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists() and not finished(folder) and any(folder.iterdir()):  # now, not after hours
         raise FileExistsError(errno.EEXIST, "other files are there", str(folder))
+    temporary, lock = _locked_neighbour(folder, key)
     _remove_stale(folder)
-    temporary, lock = _locked_neighbour(folder)
+    keep = False
     try:
-        yield temporary
+        try:
+            yield temporary
+        except KeyboardInterrupt:
+            keep = key is not None
+            raise
         sync_folder(temporary)
         try:
             os.rename(temporary, folder)  # onto a folder that is not empty: refused by the system
@@ -44,7 +54,8 @@ def whole_folder(folder: Path, finished: Callable[[Path], bool]) -> Iterator[Pat
                 raise
         sync_folder(folder.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(temporary, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
@@ -59,11 +70,15 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _locked_neighbour(folder: Path) -> tuple[Path, int | None]:
-    """A new empty neighbour, and the descriptor that holds its lock (None without locks)."""
+def _locked_neighbour(folder: Path, key: str | None) -> tuple[Path, int | None]:
+    """A neighbour, and the descriptor that holds its lock (None without locks).
+
+    It is new and empty, or the one with the key, which somebody left.
+    """
     while True:
-        path = folder.parent / f".{folder.name}.{secrets.token_hex(8)}.tmp"
-        path.mkdir()  # with the permissions that the user's umask leaves
+        path = folder.parent / f".{folder.name}.{key or secrets.token_hex(8)}.tmp"
+        path.mkdir(exist_ok=key is not None and fcntl is not None)  # as open as the umask says
+        key = None  # a second try, if it is somebody's at work, is a new one
         if fcntl is None:
             return path, None
         lock = _lock(path)

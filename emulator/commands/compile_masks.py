@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emulator.commands.images import home, is_image
 from emulator.errors import UsageError
-
-if TYPE_CHECKING:
-    from weights.checkpoint import Provenance
 
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("compile", help="a checkpoint to a ROM image, the mask set")
-    parser.add_argument("checkpoint", type=Path, help="GGUF file or folder with safetensors")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "checkpoint",
+        nargs="?",
+        help="GGUF file, folder with safetensors, known name or hub repository (owner/repo)",
+    )
+    what.add_argument("--model", help="the same")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--mix", help='bits by tensor class, layer or tensor: "3,v=6,0=6,29.down=4"')
@@ -32,9 +34,9 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--quantiser",
-        default="best",
         metavar="RUNG",
-        help="fast (no calibration), calibrated (error feedback), best (and descent); best",
+        help="fast (no calibration), calibrated (error feedback), best (and descent); "
+        "default: best, above 10^9 parameters fast",
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
@@ -45,41 +47,42 @@ def register(commands: Any) -> None:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    from emulator.commands.progress import progress
-    from emulator.quality.calibrate import calibrator_of
-    from weights.allocate import allocate, default_mix
-    from weights.compile import (
-        DEFAULT_CONTEXT,
-        CompileOptions,
-        compile_image,
-        recipe_tag,
+    from emulator.commands.making import (
+        default_context,
+        default_quantiser,
+        image_name,
+        make_image,
+        usual_mix,
     )
+    from emulator.quality.calibrate import calibrator_of
+    from weights.allocate import allocate
+    from weights.compile import CompileOptions
     from weights.mix import Mix
     from weights.rom import open_image
     from weights.sources import open_checkpoint
 
-    source = open_checkpoint(args.checkpoint)
+    if (where := args.checkpoint or args.model) is None:
+        raise UsageError("compile what? name a checkpoint, or a model with --model")
+    if args.out and args.out.exists():
+        raise UsageError(f"--out {args.out}: exists already; choose another name or remove it")
+    begin = time.perf_counter()
+    source = open_checkpoint(where)
+    config = source.config
+    quantiser = args.quantiser or default_quantiser(config)
     if args.mix:
         mix = Mix.parse(args.mix)
     elif args.bits is not None:
-        mix = allocate(source.config, args.bits, args.family)
+        mix = allocate(config, args.bits, args.family)
     else:
-        mix = default_mix(source.config)
-    context = min(source.config.context, DEFAULT_CONTEXT) if args.context is None else args.context
-    begin = time.perf_counter()
-    provenance = source.provenance()
-    digest = checkpoint_hash(provenance)
-    options = CompileOptions(mix, context, args.quantiser)
-    calibrator = None if args.quantiser == "fast" else calibrator_of(source, args.calibration)
-    text = f"-{calibrator.digest[:8]}" if calibrator and args.calibration else ""
-    name = f"{provenance.name}-{digest[:8]}-{recipe_tag(options)}{text}-c{context}"
-    folder = args.out or home() / name
+        mix = usual_mix(config, quantiser)
+    context = default_context(config) if args.context is None else args.context
+    options = CompileOptions(mix, context, quantiser)
+    calibrator = None if options.quantiser == "fast" else calibrator_of(source, args.calibration)
+    text = calibrator.digest[:8] if calibrator and args.calibration else ""
+    folder = args.out or home() / image_name(source, options, text)
     reused = not args.out and is_image(folder)
-    if args.out and folder.exists():
-        raise UsageError(f"--out {folder}: exists already; choose another name or remove it")
     if not reused:
-        with progress("compiling the masks", "matrices") as show:
-            compile_image(source, folder, options, show, calibrator)
+        make_image(source, folder, options, calibrator)
     image = open_image(folder)
     report = {
         "schema": 1,
@@ -92,17 +95,11 @@ def _compile(args: argparse.Namespace) -> int:
         "image_bytes": image.size_bytes,
         "seconds": time.perf_counter() - begin,
         "peak_rss_bytes": peak_rss_bytes(),
-        "checkpoint": {"name": provenance.name, "sha256": digest},
+        "checkpoint": {"name": source.name, "sha256": source.digest},
+        "checkpoint_sha256": source.digest,
     }
     print(json.dumps(report) if args.json else _lines(report))
     return 0
-
-
-def checkpoint_hash(provenance: Provenance) -> str:
-    """One SHA-256 for all files of a checkpoint: of the lines "SHA-256  NAME", sorted by name."""
-    lines = sorted((name, digest) for name, _, digest in provenance.files)
-    text = "".join(f"{digest}  {name}\n" for name, digest in lines)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def peak_rss_bytes() -> int | None:

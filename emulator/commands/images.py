@@ -20,30 +20,51 @@ EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoi
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """--model and --image."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", default=EMBEDDED, help="a name that `models` lists")
+    which.add_argument(
+        "--model",
+        default=EMBEDDED,
+        help="a name that `models` lists, a hub repository (owner/repo[@revision]) or a checkpoint",
+    )
     which.add_argument("--image", type=Path, metavar="DIR", help="a ROM image anywhere")
 
 
 def chosen_image(args: argparse.Namespace) -> RomImage:
-    """The image of --image or --model; the embedded model's is compiled on first use.
+    """The image of --image or --model, which is downloaded and compiled on first use.
 
-    Raises ImageError when there is none, or the cache folder cannot be used.
+    Raises CheckpointError or ImageError when there is none, or the cache folder cannot be used.
     """
     from weights.rom import open_image
 
     return open_image(args.image or image_folder(args.model))
 
 
-def image_folder(name: str) -> Path:
-    """Folder of the image that `models` lists under `name`."""
-    if name == EMBEDDED:
+def image_folder(model: str) -> Path:
+    """Folder of a model's image: compiled ones by name, then checkpoints, then the hub.
+
+    An image that was made of a hub repository is used without asking the hub again.
+    """
+    from emulator.commands.making import compiled, image_of
+    from weights.hub import Repository
+    from weights.sources import open_checkpoint
+
+    if model == EMBEDDED:
         return embedded_image()
-    folder = home() / name
-    if Path(name).name != name or not is_image(folder):
+    if model and (named := listed_image(model)):
+        return named
+    repository = Repository.named(model)
+    if repository and not Path(model).exists() and (ready := compiled(repository)):
+        return ready[0]
+    if not repository and not Path(model).exists():
         raise ImageError(
-            f"no model {name!r} in {home()}: `models` lists what is there, `compile` adds to it"
+            f"no model {model!r} in {home()}: `models` lists what is there, `compile` adds to it"
         )
-    return folder
+    return image_of(open_checkpoint(model))
+
+
+def listed_image(name: str) -> Path | None:
+    """Folder of the image of that name in the cache folder, if there is one."""
+    folder = home() / name
+    return folder if Path(name).name == name and is_image(folder) else None
 
 
 def embedded_image() -> Path:

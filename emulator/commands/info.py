@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.images import image_folder
+from emulator.commands.images import EMBEDDED, embedded_image, home, listed_image
+from emulator.errors import ImageError
 
 if TYPE_CHECKING:
     from weights.rom import RomImage
@@ -26,12 +27,26 @@ def _info(args: argparse.Namespace) -> int:
     from weights.rom import open_image
 
     path = Path(args.image)
-    image = open_image(
-        path if path.is_dir() or path.name != args.image else image_folder(args.image)
-    )
+    image = open_image(path if path.is_dir() or path.name != args.image else _listed(args.image))
     report = facts(image)
     print(json.dumps(report) if args.json else _lines(report))
     return 0
+
+
+def _listed(name: str) -> Path:
+    """The image that `models` lists under `name`; nothing is compiled or downloaded for it."""
+    from emulator.commands.making import compiled
+    from weights.hub import Repository
+
+    if name == EMBEDDED:
+        return embedded_image()
+    if folder := listed_image(name):
+        return folder
+    if (repository := Repository.named(name)) and (ready := compiled(repository)):
+        return ready[0]
+    raise ImageError(
+        f"no image {name!r} in {home()}: `models` lists what is there, `compile` adds to it"
+    )
 
 
 def facts(image: RomImage) -> dict[str, Any]:
@@ -55,8 +70,18 @@ def facts(image: RomImage) -> dict[str, Any]:
         "image_bytes": image.size_bytes,
         "rotation": manifest.get("rotation"),
         "checkpoint": manifest.get("checkpoint"),
+        "notice": notice_of(image),
         "hashes_checked": len(manifest["files"]),
     }
+
+
+def notice_of(image: RomImage) -> str | None:
+    """The licence notice that the image carries."""
+    from weights.rom_files import NOTICE
+
+    path = image.folder / NOTICE
+    listed = any(file["file"] == NOTICE for file in image.manifest["files"])
+    return path.read_text("utf-8", "replace") if listed else None
 
 
 def _lines(report: dict[str, Any]) -> str:
@@ -75,4 +100,6 @@ def _lines(report: dict[str, Any]) -> str:
         "chat": f"{report['chat_style']}",
         "hashes": f"{report['hashes_checked']} files, all as written",
     }
+    if report["notice"]:
+        rows["notice"] = report["notice"].strip().replace("\n", "\n" + " " * 11)
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())

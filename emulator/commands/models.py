@@ -1,4 +1,4 @@
-"""`models`: what is embedded and what is compiled."""
+"""`models`: what is embedded, known, downloaded and compiled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.commands.images import EMBEDDED, embedded_folder, home, is_image, unreadable
+from emulator.commands.making import compiled
 from emulator.errors import CheckpointError, ImageError
 
 
@@ -19,10 +20,13 @@ def register(commands: Any) -> None:
 
 
 def _models(args: argparse.Namespace) -> int:
+    from weights.hub import KNOWN
+
     report = {
         "schema": 1,
         "home": str(home()),
         "embedded": _embedded(),
+        "known": [_known(name) for name in KNOWN],
         "images": [_image(folder) for folder in _folders()],
     }
     if args.json:
@@ -42,6 +46,22 @@ def _embedded() -> dict[str, Any]:
     except CheckpointError as error:
         return {**entry, "installed": False, "note": str(error)}
     return {**entry, "installed": True, "checkpoint_bytes": path.stat().st_size}
+
+
+def _known(name: str) -> dict[str, Any]:
+    """A model of the hub that has a short name: what of it is on this computer."""
+    from weights.hub import KNOWN, Repository, downloaded
+
+    repository = Repository(KNOWN[name])
+    source = downloaded(repository)
+    return {
+        "name": name,
+        "repository": repository.name,
+        "downloaded": source is not None,
+        "commit": source.origin.commit if source and source.origin else None,
+        "checkpoint_bytes": source.size_bytes if source else None,
+        "images": [folder.name for folder in compiled(repository)],
+    }
 
 
 def _folders() -> list[Path]:
@@ -80,7 +100,13 @@ def _lines(report: dict[str, Any]) -> str:
         state = f"{size}, {'compiled' if embedded['compiled'] else 'compiled on first use'}"
     else:
         state = embedded["note"]
-    lines = [f"embedded: {EMBEDDED} ({state})", f"compiled, in {report['home']}:"]
+    lines = [f"embedded: {EMBEDDED} ({state})", "known, on the hub:"]
+    for known in report["known"]:
+        size = known["checkpoint_bytes"]
+        have = f"downloaded, {size / 2**30:,.2f} GiB" if size else "not downloaded"
+        made = ", compiled" if known["images"] else ""
+        lines.append(f"  {known['name']:<15} {known['repository']} ({have}{made})")
+    lines.append(f"compiled, in {report['home']}:")
     for image in report["images"]:
         lines.append(f"  {image['name']}")
         if "error" in image:

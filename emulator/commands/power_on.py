@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import date
 from typing import TYPE_CHECKING
 
 from emulator.commands.images import add_image_options, chosen_image
@@ -20,6 +21,9 @@ def add_answer_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that answers a prompt."""
     add_image_options(parser)
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
+    parser.add_argument(
+        "--date", metavar="YYYY-MM-DD", help="what Llama 3 is told of today; default: today"
+    )
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="512")
     parser.add_argument(
         "--top-k", type=int, default=1, metavar="K", help="pick from the K best, 1 to 8; 1: greedy"
@@ -55,9 +59,18 @@ def power_on(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     from emulator.chip import Chip
     from emulator.silicon.spec import load_chip
 
+    today = _today(getattr(args, "date", None))
     image = chosen_image(args)
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"], today)
     return chat, Chip(image), load_chip()
+
+
+def _today(text: str | None) -> date:
+    """The date of --date, or today's."""
+    try:
+        return date.today() if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--date {text}: write a date such as 2026-03-05") from None
 
 
 def write(text: str) -> None:

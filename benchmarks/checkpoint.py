@@ -1,0 +1,127 @@
+"""Synthetic checkpoints in the hub's form: BF16 shards with an index, any Llama shape, any size.
+
+Weights are sums of random bytes, so close to Gaussian, with louder columns as trained ones have.
+They come from integers alone: the same seed gives the same bytes on every host.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from emulator.model import LlamaConfig, from_hub_config
+from weights.checkpoint import LAYER_TENSORS, hub_name, tensor_shape
+from weights.safetensors_source import INDEX
+
+LLAMA_31_8B: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "rope_scaling": {
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    },
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 128000,
+    "eos_token_id": [128001, 128008, 128009],
+}
+LLAMA_32_1B: dict[str, Any] = {
+    **LLAMA_31_8B,
+    "hidden_size": 2048,
+    "num_hidden_layers": 16,
+    "head_dim": 64,
+    "intermediate_size": 8192,
+    "rope_scaling": {**LLAMA_31_8B["rope_scaling"], "factor": 32.0},
+    "tie_word_embeddings": True,
+}
+SHARD_BYTES = 5 << 30  # as the hub's own
+PIECE = 1 << 22  # values made at a time
+LOUD_COLUMNS, LOUDNESS = 1 / 256, 4.0
+
+
+def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, seed: int = 1) -> Path:
+    """Write config.json, tokenizer.json, the shards and their index; returns the folder."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(hub))
+    (folder / "tokenizer.json").write_text(tokenizer_json)
+    config = from_hub_config(hub)
+    shards: list[dict[str, tuple[int, ...]]] = [{}]
+    room = SHARD_BYTES
+    for name, shape in _tensors(config):
+        room -= 2 * int(np.prod(shape))
+        if room < 0 and shards[-1]:
+            shards.append({})
+            room = SHARD_BYTES
+        shards[-1][name] = shape
+    rng = np.random.Generator(np.random.PCG64(seed))
+    where = {}
+    for i, tensors in enumerate(shards):
+        file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
+        _write_shard(folder / file, tensors, rng)
+        where |= dict.fromkeys(tensors, file)
+    (folder / INDEX).write_text(json.dumps({"weight_map": where}))
+    return folder
+
+
+def _tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name in ("embedding", *(() if config.tied else ("head",)), "norm"):
+        yield hub_name(name), tensor_shape(config, name)
+    for layer in range(config.layers):
+        for name in LAYER_TENSORS:
+            yield hub_name(name, layer), tensor_shape(config, name)
+
+
+def _write_shard(path: Path, tensors: dict[str, tuple[int, ...]], rng: np.random.Generator) -> None:
+    header, end = {}, 0
+    for name, shape in tensors.items():
+        begin, end = end, end + 2 * int(np.prod(shape))
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, shape in tensors.items():
+            _write_tensor(file, name, shape, rng)
+
+
+def _write_tensor(
+    file: BinaryIO, name: str, shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    """A norm's gains around 1; a matrix of rows whose products keep the size of their input."""
+    columns = shape[-1]
+    if len(shape) == 1:
+        _write_bf16(file, 1 + _bell(rng, columns) * np.float32(0.2))
+        return
+    scale = np.full(columns, 1 if "embed" in name else columns**-0.5, np.float32)
+    scale[rng.integers(0, columns, int(columns * LOUD_COLUMNS))] *= np.float32(LOUDNESS)
+    rows = max(1, PIECE // columns)
+    for start in range(0, shape[0], rows):
+        count = min(rows, shape[0] - start)
+        _write_bf16(file, _bell(rng, count * columns).reshape(count, columns) * scale)
+
+
+def _bell(rng: np.random.Generator, count: int) -> np.ndarray:
+    """float32[count] of variance 1: the sum of 4 bytes, centred."""
+    raw = np.frombuffer(rng.bytes(4 * count), np.uint8).reshape(4, count)
+    total = raw.sum(axis=0, dtype=np.int16) - 510
+    return total.astype(np.float32) * np.float32((4 * (256**2 - 1) / 12) ** -0.5)
+
+
+def _write_bf16(file: BinaryIO, values: np.ndarray) -> None:
+    """The upper halves of the float32 numbers, rounded towards zero."""
+    file.write((np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16).astype("<u2"))
