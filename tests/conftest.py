@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from weights.gguf_source import EMBEDDED_PACKAGE
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
 from weights.safetensors_source import SafetensorsCheckpoint
+
+# A background job of a shell ignores Ctrl+C and hands that on to the programs it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_CONFIG: dict[str, Any] = {
     "model_type": "llama",

@@ -27,7 +27,7 @@ def _info(args: argparse.Namespace) -> int:
     from weights.rom import open_image
 
     path = Path(args.image)
-    image = open_image(path if path.is_dir() or path.name != args.image else _listed(args.image))
+    image = open_image(path if path.is_dir() else _listed(args.image))
     report = facts(image)
     print(json.dumps(report) if args.json else _lines(report))
     return 0
