@@ -75,7 +75,7 @@ def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, see
         file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
         _write_shard(folder / file, tensors, rng)
         where |= dict.fromkeys(tensors, file)
-    (folder / INDEX).write_text(json.dumps({"weight_map": where}))
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return folder
 
 

@@ -3,8 +3,7 @@
     python -m benchmarks.full_size [--layers 32] [--folder DIR] [--keep]
 
 Needs 16 GB of disk for the checkpoint and 6 GB for the image, and `llama-models` for the
-vocabulary. Every step is a command as a user types it; prints one JSON object. With fewer layers
-the compile's time is also extrapolated to 32. Fails beyond the limits of issue and docs:
+vocabulary. Every step is a command as a user types it; prints one JSON object. Fails beyond
 6 GB of memory and 25 minutes.
 """
 
