@@ -53,14 +53,20 @@ class Server:
         assert self.process.stderr is not None
         first = self.process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", first)
-        assert found, first + self.process.stderr.read()
+        if not found:
+            self.process.kill()
+            raise AssertionError(first + self.process.stderr.read())
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.http = httpx.Client(base_url=self.url, timeout=60)
-        assert self.get("/health").json()["status"] == "ok"
+        try:
+            assert self.get("/health").json()["status"] == "ok"
+        except BaseException:
+            self.stop()  # nobody else will: the caller gets no server
+            raise
 
     def _read(self) -> None:
         self.lines += iter(self.process.stderr.readline, "")

@@ -120,7 +120,7 @@ def _prompts(body: Body, service: Service) -> list[list[int]]:
     prompts = []
     for one in listed:
         if isinstance(one, str) and len(one) <= BODY_BYTES:
-            prompts.append(service.chat.encode(one))
+            prompts.append([*service.chat.begin(), *service.chat.encode(one)])
         elif isinstance(one, list) and _is_ids(one):
             vocabulary = service.image.config.vocabulary
             if not all(0 <= token < vocabulary for token in one):

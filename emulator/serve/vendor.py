@@ -80,7 +80,10 @@ async def generate(request: Request) -> Response:
         prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
     else:
         text = body.text("prompt", BODY_BYTES)
-        prompt = await asyncio.to_thread(service.chat.encode, text)
+        prompt = [
+            *service.chat.begin(),
+            *await asyncio.to_thread(service.chat.encode, text),
+        ]
     service.check_prompt(prompt, "prompt")
     prefix = service.chat.decode(prompt) if body.truth("echo") else ""
     return await answer(request, body, [prompt], options, chat, prefix)
