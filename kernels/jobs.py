@@ -10,7 +10,7 @@ from kernels import fabric as fab
 from kernels import wiring as wired
 from kernels.elementwise import silu_product
 from kernels.norm import rotate_narrow_one
-from kernels.pack import TILE_ROWS
+from kernels.pack import TILE_ROWS, VECTORS
 from kernels.simd import view_i32
 from kernels.team import (
     CHUNKS_NEXT,
@@ -91,6 +91,7 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
     shared[fab.X] = x.ctypes.data
     shared[fab.X_SCALE] = scale.ctypes.data
     shared[fab.X_SUMS] = sums
+    shared[fab.VECTOR_COUNT] = VECTORS
     address, tiles, tile_bytes = out.ctypes.data, np.int64(0), np.int64(0)
     for m in range(matrices):
         wiring = first if m == 0 else second if m == 1 else third

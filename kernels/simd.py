@@ -30,6 +30,7 @@ VNNI = (
     and ("+avxvnni" in FEATURES or {"+avx512vnni", "+avx512vl"} <= FEATURES)
 )  # sums of four byte products in one instruction
 BODY = "vnni" if VNNI else "avx2" if AVX2 else "portable"
+WIDE = VNNI and AVX512  # matrix products with vectors of 512 bits
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i686"))
@@ -52,8 +53,7 @@ class _VectorModel(models.PrimitiveModel):
 
 i8x32, i16x16, i32x8, i64x8 = Vector(8, 32), Vector(16, 16), Vector(32, 8), Vector(64, 8)
 # Two of each, for kernels that have the registers.
-i8x64, i16x32, i32x16, i64x16 = Vector(8, 64), Vector(16, 32), Vector(32, 16), Vector(64, 16)
-TWICE = {i8x32: i8x64, i16x16: i16x32, i32x8: i32x16, i64x8: i64x16}
+i8x64, i32x16, i64x16 = Vector(8, 64), Vector(32, 16), Vector(64, 16)
 
 
 def _call(builder, name, result, *values):
@@ -81,29 +81,6 @@ def _pair_sums(builder, products):
 def _extend(builder, v, bits, signed=True):
     wide = ir.VectorType(ir.IntType(bits), v.type.count)
     return builder.sext(v, wide) if signed else builder.zext(v, wide)
-
-
-def _half(builder, v, high):
-    count = v.type.count // 2
-    lanes = ir.Constant(ir.VectorType(I32, count), list(range(high * count, (high + 1) * count)))
-    return builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), lanes)
-
-
-def _join(builder, low, high):
-    lanes = ir.Constant(ir.VectorType(I32, 2 * low.type.count), list(range(2 * low.type.count)))
-    return builder.shuffle_vector(low, high, lanes)
-
-
-def _by_halves(code):
-    """code(builder, *vectors) for 256 bits -> numba code for those, and for twice as many."""
-
-    def generate(context, builder, signature, args):
-        if args[0].type.count * args[0].type.element.width <= 256:
-            return code(builder, *args)
-        halves = [code(builder, *(_half(builder, v, high) for v in args)) for high in (0, 1)]
-        return _join(builder, *halves)
-
-    return generate
 
 
 def _pointer(builder, address, kind):
@@ -140,6 +117,8 @@ def _scale_pairs(builder, v):
 load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
 load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
 load_i8x64 = _loader(i8x64, i8x64.ir, lambda builder, v: v)
+load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
+load_i32x16 = _loader(i32x16, i32x16.ir, lambda builder, v: v)
 load_i64x16 = _loader(i64x16, i64x16.ir, lambda builder, v: v)
 load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
 load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
@@ -149,14 +128,16 @@ widen_i8x16 = _loader(  # sixteen int8, as int16
 broadcast4 = _loader(  # four bytes, eight times
     i8x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i8x32.ir)
 )
-broadcast4_twice = _loader(
+broadcast4_twice = _loader(  # four bytes, sixteen times
     i8x64, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x16.ir), i8x64.ir)
 )
-broadcast_pair_twice = _loader(
-    i16x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x16.ir), i16x32.ir)
-)
+broadcast_i32x8 = _loader(i32x8, I32, lambda builder, v: _splat(builder, v, i32x8.ir))
+broadcast_i32x16 = _loader(i32x16, I32, lambda builder, v: _splat(builder, v, i32x16.ir))
 broadcast_pair = _loader(  # two int16, eight times
     i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
+)
+scale_words = _loader(  # eight uint8, as int32
+    i32x8, ir.VectorType(I8, 8), lambda builder, v: _extend(builder, v, 32, signed=False)
 )
 scale_pairs = _loader(  # eight uint8, each as two equal int16
     i16x16, ir.VectorType(I8, 8), _scale_pairs
@@ -227,16 +208,6 @@ def _filler(vector: Vector):
 
 fill_i8, fill_i32, fill_i64 = (_filler(v) for v in (i8x32, i32x8, i64x8))
 fill_i32x16 = _filler(i32x16)
-
-
-@intrinsic
-def join(typing, low, high):
-    """Two vectors as one of twice as many lanes."""
-
-    def code(context, builder, signature, args):
-        return _join(builder, *args)
-
-    return TWICE[low](low, high), code
 
 
 @intrinsic
@@ -397,51 +368,49 @@ def dot_i8(typing, u, s):
     Exact, and the same in both bodies, where u <= 128: 2 * 128 * -128 is the least int16.
     """
 
-    @_by_halves
-    def avx2(builder, u, s):
-        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, u, s)
+    def avx2(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, *args)
 
-    @_by_halves
-    def portable(builder, u, s):
-        unsigned = _extend(builder, u, 16, signed=False)
-        return _pair_sums(builder, builder.mul(unsigned, _extend(builder, s, 16)))
+    def portable(context, builder, signature, args):
+        unsigned = _extend(builder, args[0], 16, signed=False)
+        return _pair_sums(builder, builder.mul(unsigned, _extend(builder, args[1], 16)))
 
-    return (i16x16 if u == i8x32 else i16x32)(u, s), avx2 if AVX2 else portable
+    return i16x16(u, s), avx2 if AVX2 else portable
 
 
 @intrinsic
 def dot_i16(typing, a, b):
     """Sums of two neighbouring products of int16: i32x8."""
 
-    @_by_halves
-    def avx2(builder, a, b):
-        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, a, b)
+    def avx2(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, *args)
 
-    @_by_halves
-    def portable(builder, a, b):
-        products = builder.mul(_extend(builder, a, 32), _extend(builder, b, 32))
+    def portable(context, builder, signature, args):
+        products = builder.mul(_extend(builder, args[0], 32), _extend(builder, args[1], 32))
         return _pair_sums(builder, products)
 
-    def avx512(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx512.pmaddw.d.512", i32x16.ir, *args)
-
-    if a == i16x16:
-        return i32x8(a, b), avx2 if AVX2 else portable
-    return i32x16(a, b), avx512 if VNNI and AVX512 else avx2 if AVX2 else portable
+    return i32x8(a, b), avx2 if AVX2 else portable
 
 
 @intrinsic
 def _dot4(typing, total, u, s):
     """total + sums of four neighbouring products, unsigned bytes times signed (VNNI)."""
 
-    @_by_halves
-    def vnni(builder, total, u, s):
-        return _call(builder, "llvm.x86.avx512.vpdpbusd.256", i32x8.ir, total, u, s)
+    def code(context, builder, signature, args):
+        name = f"llvm.x86.avx512.vpdpbusd.{512 if total == i32x16 else 256}"
+        return _call(builder, name, total.ir, *args)
 
-    def avx512(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx512.vpdpbusd.512", i32x16.ir, *args)
+    return total(total, u, s), code
 
-    return total(total, u, s), avx512 if AVX512 and total == i32x16 else vnni
+
+@intrinsic
+def as_pairs(typing, v):
+    """The same bits as int16."""
+
+    def code(context, builder, signature, args):
+        return builder.bitcast(args[0], i16x16.ir)
+
+    return i16x16(v), code
 
 
 @intrinsic
@@ -449,11 +418,10 @@ def _low_words(typing, v):
     """The low int16 of each lane of 32 bits, as unsigned."""
 
     def code(context, builder, signature, args):
-        lanes = signature.return_type
-        mask = ir.Constant(lanes.ir, [0xFFFF] * lanes.lanes)
-        return builder.and_(builder.bitcast(args[0], lanes.ir), mask)
+        mask = ir.Constant(i32x8.ir, [0xFFFF] * 8)
+        return builder.and_(builder.bitcast(args[0], i32x8.ir), mask)
 
-    return (i32x8 if v == i16x16 else i32x16)(v), code
+    return i32x8(v), code
 
 
 if VNNI:
@@ -476,6 +444,12 @@ else:
 # A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
 # or in `scaled`, once a group, where an instruction exists that widens and adds.
 if VNNI:
+    group_scales = scale_words
+
+    @inline
+    def begin(start, scale):
+        """The first part of a group: the sum that `scale` is to meet, int32 lanes."""
+        return start
 
     @inline
     def accumulate(part, u, s, scale):
@@ -484,9 +458,14 @@ if VNNI:
 
     @inline
     def scaled(part, scale):
-        return multiply(part, _low_words(scale))
+        return multiply(part, scale)
 
 else:
+    group_scales = scale_pairs
+
+    @inline
+    def begin(start, scale):
+        return multiply(start, _low_words(scale))
 
     @inline
     def accumulate(part, u, s, scale):

@@ -14,7 +14,7 @@ CODES, GROUP_SCALE, ROW_MANTISSA, ROW_EXPONENT, TABLE = range(5)  # addresses
 ROWS, CHUNKS, GROUP_CHUNKS, KIND, STEP, BASE = range(5, 11)  # chunks have 32 columns
 WORDS = 11
 
-SCATTERED = 7  # KIND of 6-bit codes whose levels do not rise evenly; else KIND is the bits
+SCATTERED = 7  # KIND of 6-bit codes whose levels do not rise by 1 or by 2; else KIND is the bits
 
 
 def lookup_table(alphabet: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -44,7 +44,7 @@ def wiring(matrix: PackedMatrix) -> NDArray[np.int64]:
     kind, step, base = matrix.bits, 1, -64
     if matrix.bits == 6:
         steps = np.diff(matrix.alphabet.astype(np.int64))
-        if (steps == steps[0]).all():
+        if steps[0] in (1, 2) and (steps == steps[0]).all():
             step, base = int(steps[0]), int(matrix.alphabet[0])
         else:
             kind = SCATTERED

@@ -72,14 +72,15 @@ def test_dot_u8():
         np.testing.assert_array_equal(out, total + (u.astype(int) * s).reshape(8, 4).sum(axis=1))
 
 
+@pytest.mark.parametrize("start", [0, -64 * 32 * 127, 64 * 32 * 128])
 @pytest.mark.parametrize("scale", [0, 1, 255])
-def test_a_group_meets_its_scale(scale):
-    """`accumulate` and `scaled` together, at the largest sums of a group."""
+def test_a_group_meets_its_scale(scale, start):
+    """`begin`, `accumulate` and `scaled` together, at the largest sums of a group."""
 
     @njit
     def wrapper(u, s, scales, out):
-        scale = simd.scale_pairs(scales.ctypes.data)
-        part = simd.fill_i32(0)
+        scale = simd.group_scales(scales.ctypes.data)
+        part = simd.begin(simd.fill_i32(start), scale)
         for i in range(8):
             a = simd.load_i8x32(u.ctypes.data + 32 * i)
             part = simd.accumulate(part, a, simd.broadcast4(s.ctypes.data + 4 * i), scale)
@@ -92,7 +93,8 @@ def test_a_group_meets_its_scale(scale):
         s = signed(32) if value is None else np.full(32, value, np.int8)
         out = np.empty(8, np.int32)
         wrapper(u, s, scales, out)
-        expected = np.einsum("vrc,vc->r", u.astype(int), s.reshape(8, 4).astype(int)) * scales
+        sums = start + np.einsum("vrc,vc->r", u.astype(int), s.reshape(8, 4).astype(int))
+        expected = sums * scales
         np.testing.assert_array_equal(out, expected)
 
 
