@@ -46,7 +46,8 @@ TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
 TOKEN_SUMS = TILES * TILE_SUMS
 
 # Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
-TOKEN_COUNT, X, X_SCALE, X_SUMS, TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, MATRIX = range(JOB, JOB + 8)
+TOKEN_COUNT, X, X_SCALE, X_SUMS = range(JOB, JOB + 4)
+TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, MATRIX = range(JOB + 4, JOB + 8)
 MATRIX_WORDS = wired.WORDS + 1
 
 
