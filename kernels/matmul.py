@@ -204,6 +204,8 @@ def matmul_four(panel, chunks, vectors, x, starts, columns, sums, step):
                 add_scaled(c, pc, sc + o),
                 add_scaled(d, pd, sd + o),
             )
+        for token in range(4):  # the next four's, which lie in L2
+            prefetch(x + (4 + token) * columns)
         x += TILE_COLUMNS
         starts += 4
     flush_four(sums, step, a)
