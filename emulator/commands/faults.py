@@ -157,18 +157,26 @@ def _table(kind: str, points: list[Point], scored: int, seeds: int) -> str:
 
 
 def _draw(path: Path, kind: str, points: list[Point]) -> None:
-    """KL and top-1 loss over the rate, a line a place."""
+    """What faults add to the KL, and top-1 loss, over the rate: a line a place."""
     from matplotlib.figure import Figure
+
+    from emulator.proof.fault_sweep import BUDGET_KL
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for place in dict.fromkeys(point.place for point in points):
         own = [point for point in points if point.place == place]
         rates = [point.rate for point in own]
+        kl = [p.kl_mean if p.excess_kl is None else p.excess_kl for p in own]
         width = 2.0 if place == "all" else 0.9
-        left.plot(rates, [p.kl_mean for p in own], ".-", linewidth=width, label=place)
+        left.plot(rates, kl, ".-", linewidth=width, label=place)
         right.plot(rates, [100 * p.top1_loss for p in own], ".-", linewidth=width)
-    left.set(xscale="log", yscale="log", xlabel=f"rate of {kind} faults", ylabel="KL mean, nats")
+    what = "KL mean, nats"
+    if points[0].excess_kl is not None:
+        what = "excess KL, nats"
+        left.axhline(BUDGET_KL, color="grey", linestyle=":", linewidth=1, label="budget")
+    left.set(xscale="log", xlabel=f"rate of {kind} faults", ylabel=what)
+    left.set_yscale("log", nonpositive="mask")  # a few faults may also bring it nearer
     right.set(xscale="log", xlabel=f"rate of {kind} faults", ylabel="top-1 loss, %")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path)
