@@ -16,6 +16,7 @@ import numpy as np
 
 from emulator.errors import UsageError
 from emulator.model import LlamaConfig
+from kernels.pack import matrix_bits
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
 from weights.quantize import GROUP
@@ -91,9 +92,9 @@ def _tensors(config: LlamaConfig) -> list[str]:
 
 
 def _stored_bits(config: LlamaConfig, name: str, bits: int) -> int:
-    """As `PackedMatrix.stored_bits`: codes, group scales, row scales and the alphabet."""
+    """Of a tensor at a code width."""
     rows, columns = tensor_shape(config, name.rsplit(".", 1)[-1])
-    return rows * (bits * columns + 8 * columns // GROUP[bits] + 24) + 8 * (1 << bits)
+    return matrix_bits(rows, columns, bits, GROUP[bits])
 
 
 def _extra(config: LlamaConfig, name: str, now: int, wider: int) -> int:
