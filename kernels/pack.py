@@ -43,6 +43,7 @@ FIELDS = {
 }
 LARGEST_LEVEL = 64  # |level|; two products with int8 then fit 16 bits
 MAX_GROUP = 1 << 18  # columns; a sum of int8 * level then fits int32
+ROW_SCALE_BITS = 16 + 8  # mantissa and exponent
 LEAST_ROW_EXPONENT = -15  # a looked-up value shifts left by at most 31 places, and fits int64
 
 
@@ -71,10 +72,14 @@ class PackedMatrix:
 
     @property
     def stored_bits(self) -> int:
-        """Bits of ROM this matrix takes: codes, group scales, row scales and its alphabet."""
-        row_scale_bits = 8 * (self.row_mantissa.itemsize + self.row_exponent.itemsize)
-        scale_bits = 8 * self.rows * (self.columns // self.group) + row_scale_bits * self.rows
-        return self.bits * self.rows * self.columns + scale_bits + 8 * self.alphabet.size
+        """Bits of ROM this matrix takes, by `matrix_bits`."""
+        return matrix_bits(self.rows, self.columns, self.bits, self.group)
+
+
+def matrix_bits(rows: int, columns: int, bits: int, group: int) -> int:
+    """Bits of ROM that a matrix takes: codes, group scales, row scales and its alphabet."""
+    row = bits * columns + 8 * (columns // group) + ROW_SCALE_BITS
+    return rows * row + 8 * (1 << bits)
 
 
 def fault(matrix: PackedMatrix) -> str | None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import compile_tiny
+from local_hub import REPOSITORY, LocalHub, tiny_repository
 
 from kernels import cache
 from weights.checkpoint import sha256_file
+from weights.hub import Repository, downloaded, fetch
 from weights.rom import MANIFEST, open_image
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need fork")
@@ -150,3 +153,60 @@ def test_kernel_cache(tmp_path, monkeypatch, kills):
         finish(fill(home))  # loaded, with no lock to wait for
     assert at_work > kills // 4
     assert unfinished > 0
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    """A slow hub in a process of its own, which the hub's library here and in children asks."""
+    folder = tmp_path_factory.mktemp("hub")
+    hub = LocalHub(tiny_repository(folder / "repository"))
+    hub.files = dict(reversed(hub.files.items()))  # generation_config.json after the shards
+    hub.pause_s = 0.01
+    variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf")}
+    variables |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1,localhost"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("HF_"):
+                patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        from huggingface_hub import HfApi, constants  # reads the variables now
+
+        assert HfApi().endpoint == hub.url
+        assert variables["HF_HOME"] == constants.HF_HOME
+        server = start(hub.serve_forever)
+        yield hub
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_download(hub, kills):
+    """What the hub's cache calls whole is all that the hub has, each byte of it."""
+    from huggingface_hub import constants
+
+    cache_folder, needed = Path(constants.HF_HUB_CACHE), hub.needed()
+    repository = Repository(REPOSITORY)
+
+    def run() -> None:
+        folder = fetch(repository).folder
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == needed
+
+    def kept() -> dict[str, bytes]:
+        files = cache_folder.glob("models--*/snapshots/*/*")
+        return {path.name: path.read_bytes() for path in files}
+
+    seconds = finish(run)
+    rng = random.Random(10)
+    at_work = in_part = 0
+    for _ in range(kills):
+        shutil.rmtree(cache_folder)
+        at_work += kill_at(run, rng.uniform(0, 1.2 * seconds))
+        files = kept()
+        assert files.items() <= needed.items()
+        assert downloaded(repository) is None or files == needed
+        in_part += 0 < len(files) < len(needed)
+        finish(run)
+        assert kept() == needed
+    assert at_work > kills // 4
+    assert in_part > kills // 10

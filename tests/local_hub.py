@@ -9,13 +9,37 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from conftest import write_tiny_checkpoint
+from safetensors.numpy import load_file, save_file
+
 REPOSITORY = "someone/Tiny-Llama"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PIECE_BYTES = 1 << 16  # of what is sent at once
+
+
+def tiny_repository(folder: Path) -> Path:
+    """A tiny checkpoint in two shards with an index, and files that nobody needs."""
+    write_tiny_checkpoint(folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    where = {}
+    for i in range(2):
+        name = f"model-0000{i + 1}-of-00002.safetensors"
+        part = {key: tensors[key] for key in sorted(tensors)[i::2]}
+        save_file(part, folder / name)
+        where |= dict.fromkeys(part, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    (folder / "generation_config.json").write_text('{"eos_token_id": [257, 9]}')
+    (folder / "README.md").write_text("# Tiny")
+    (folder / "consolidated.safetensors").write_bytes(b"another layout")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    return folder
 
 
 class LocalHub(ThreadingHTTPServer):
@@ -31,11 +55,17 @@ class LocalHub(ThreadingHTTPServer):
         self.lies = False  # a byte of each large file is another one
         self.sick = 0  # status of every answer, if not 0
         self.claimed_bytes = 0  # size of every large file, if not 0
+        self.pause_s = 0.0  # after every piece of a file
         self.requests: list[tuple[str, str, str]] = []  # method, path, range
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def needed(self) -> dict[str, bytes]:
+        """The files that a compile reads."""
+        beginnings = ("model", "config", "tok", "gen")
+        return {name: data for name, data in self.files.items() if name.startswith(beginnings)}
 
     def fetched(self) -> set[str]:
         """Names of the files whose bytes were asked for."""
@@ -154,4 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(data[:most])
+            part = data[:most]
+            for begin in range(0, len(part), PIECE_BYTES):
+                self.wfile.write(part[begin : begin + PIECE_BYTES])
+                time.sleep(self.server.pause_s)

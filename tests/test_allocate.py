@@ -9,7 +9,7 @@ from conftest import refused
 
 from emulator.errors import UsageError
 from emulator.timing.models import MODELS, rom_bits
-from weights.allocate import FAMILIES, allocate, predicted_kl
+from weights.allocate import FAMILIES, LARGE_BITS, allocate, default_mix, predicted_kl
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 
@@ -60,6 +60,18 @@ def test_depth_is_relative():
             for config in (SMALL, half)
         ]
         assert of_all[0] == pytest.approx(of_all[1], rel=0.05)
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m", "llama-3.1-8b"])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_default(model, calibrated):
+    """3 bits are for large models with calibration alone."""
+    config = MODELS[model]
+    mix = default_mix(config, calibrated)
+    if model == "llama-3.1-8b" and calibrated:
+        assert mix == allocate(config, LARGE_BITS, "hc1")
+    else:
+        assert mix == Mix.parse("6")
 
 
 @pytest.mark.parametrize("bits", [0.0, 3.2, -1.0])

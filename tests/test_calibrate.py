@@ -73,12 +73,12 @@ def test_rungs(tiny_checkpoint: Path, tmp_path: Path):
     """Each rung is recorded and nearer to the original; the best twice gives the same bytes."""
     source = SafetensorsCheckpoint(tiny_checkpoint)
     original = FloatModel.of_checkpoint(source)
-    tokens = np.random.default_rng(9).integers(0, 256, 6 * 48).tolist()
+    windows = np.random.default_rng(9).integers(0, 256, (6, 48)).tolist()
     distance = {}
     for rung in ("fast", "calibrated", "best"):
         image = compiled_with(tiny_checkpoint, tmp_path / rung, rung, "3")
         assert image.manifest["quantiser"] == rung
-        report = evaluate(original, FloatModel.of_image(image), Chip(image), tokens, 48)
+        report = evaluate(original, FloatModel.of_image(image), Chip(image), windows)
         distance[rung] = report["quantiser"]["kl_mean"]
     assert image.manifest["calibration"]["windows"] == 6
     assert distance["best"] < 0.8 * distance["fast"]

@@ -180,7 +180,8 @@ def test_places(untied_image):
 def test_sweep(tiny_image):
     """More faults, more distance; the float model's excess too; seeds are averaged."""
     groups = places_of(tiny_image, "none")
-    points = list(sweep(tiny_image, "flip", [1e-3, 0.1], [0, 1], groups, TOKENS, 12, True))
+    windows = [TOKENS[:12], TOKENS[12:]]
+    points = list(sweep(tiny_image, "flip", [1e-3, 0.1], [0, 1], groups, windows, True))
     low, high = points
     assert 0 < low.kl_mean < high.kl_mean
     assert low.excess_kl < high.excess_kl == pytest.approx(np.mean(high.by_seed))

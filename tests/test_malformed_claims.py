@@ -283,8 +283,13 @@ def test_chip(tmp_path, change, message):
     refused_at_once(ChipError, message, lambda: load_chip(path))
 
 
-def test_records_of_a_terabyte(tmp_path):
+def test_records(tmp_path):
+    """A key twice; a terabyte of nothing; a pipe that would never end."""
     path = tmp_path / "records.json"
-    path.touch()
+    path.write_text('{"records": [{"id": "a", "ttft": 1, "ttft": 2}]}')
+    refused_at_once(UsageError, "key 'ttft' is there twice", lambda: read_records(path))
     os.truncate(path, 1 << 40)
     refused_at_once(UsageError, "larger than 64 MiB", lambda: read_records(path))
+    path.unlink()
+    os.mkfifo(path)
+    refused_at_once(UsageError, "cannot be read: no such file", lambda: read_records(path))

@@ -16,12 +16,13 @@ import numpy as np
 
 from emulator.errors import UsageError
 from emulator.model import LlamaConfig
+from kernels.pack import matrix_bits
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
 from weights.quantize import GROUP
 
 FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
-SMALL_PARAMETERS = 10**9
+SMALL_PARAMETERS = 10**9  # above, running text through the model takes hours
 LARGE_BITS = 3.7  # a weight, in the default mix of a large model
 LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
 SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # `eval --attribute` of an all-3 image
@@ -54,11 +55,14 @@ def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -
     return Mix.parse(_shortest(config, widths))
 
 
-def default_mix(config: LlamaConfig) -> Mix:
-    """6 bits for a small model, which little else keeps near its original; else 3 and 6, as HC1."""
-    if config.parameters < SMALL_PARAMETERS:
-        return Mix.parse("6")
-    return allocate(config, LARGE_BITS, "hc1")
+def default_mix(config: LlamaConfig, calibrated: bool) -> Mix:
+    """3 and 6 bits, as HC1, for a large model whose masks are calibrated; else 6 bits.
+
+    Little else keeps a small model near its original, and 3 bits need calibration.
+    """
+    if config.parameters > SMALL_PARAMETERS and calibrated:
+        return allocate(config, LARGE_BITS, "hc1")
+    return Mix.parse("6")
 
 
 def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:
@@ -88,9 +92,9 @@ def _tensors(config: LlamaConfig) -> list[str]:
 
 
 def _stored_bits(config: LlamaConfig, name: str, bits: int) -> int:
-    """As `PackedMatrix.stored_bits`: codes, group scales, row scales and the alphabet."""
+    """Of a tensor at a code width."""
     rows, columns = tensor_shape(config, name.rsplit(".", 1)[-1])
-    return rows * (bits * columns + 8 * columns // GROUP[bits] + 24) + 8 * (1 << bits)
+    return matrix_bits(rows, columns, bits, GROUP[bits])
 
 
 def _extra(config: LlamaConfig, name: str, now: int, wider: int) -> int:

@@ -35,6 +35,7 @@ PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # rung -> rounds of refit and descent
 RECIPE = 3  # up by one with every change after which the same input gives other bytes
+GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and their exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
@@ -89,10 +90,10 @@ def compile_image(
             file = f"layer-{layer:03}.safetensors"
             if writer.reuse(file):
                 if calibrator is not None:  # the text has to pass all the same
-                    calibrator.layer(_probe(folder_of, layer))
+                    calibrator.layer(_probe(folder_of.layer(layer)))
                 steps.advance(len(LAYER_MATRICES))
                 continue
-            weights = {name: folder_of.layer_matrix(name, layer) for name in LAYER_MATRICES}
+            weights = folder_of.layer(layer)
             costs = _layer_costs(weights, calibrator)
             masks = {}
             for name, w in weights.items():
@@ -100,9 +101,10 @@ def compile_image(
                 masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
             writer.add_shard(file, masks)
+        gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
-            _tables(folder_of, writer, options, steps, calibrator)
-        manifest = _manifest(source, options, provenance.result())
+            _tables(folder_of, writer, options, steps, calibrator, gain)
+        manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
         writer.finish(source.tokenizer_json, manifest, text)
@@ -115,10 +117,9 @@ def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | N
     return hashlib.sha256(json.dumps([*values, text]).encode()).hexdigest()[:16]
 
 
-def _probe(folder_of: Folder, layer: int) -> dict[str, PackedMatrix]:
+def _probe(weights: dict[str, np.ndarray]) -> dict[str, PackedMatrix]:
     """The masks of a layer that calibration text runs through."""
-    names = LAYER_MATRICES
-    return {name: quantise(folder_of.layer_matrix(name, layer), PROBE_BITS) for name in names}
+    return {name: quantise(w, PROBE_BITS) for name, w in weights.items()}
 
 
 def _layer_costs(
@@ -127,8 +128,8 @@ def _layer_costs(
     """What errors cost in each fabric pass of a layer, by the pass's name."""
     if calibrator is None:
         return {}
-    probe = {name: quantise(w, PROBE_BITS) for name, w in weights.items()}
-    return {name: Curvature.of(sums) for name, sums in calibrator.layer(probe).items()}
+    moments = calibrator.layer(_probe(weights))
+    return {name: Curvature.of(sums) for name, sums in moments.items()}
 
 
 def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> PackedMatrix:
@@ -141,17 +142,17 @@ def _tables(
     options: CompileOptions,
     steps: _Steps,
     calibrator: Calibrator | None,
+    gain: GainCodes | None,
 ) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
     vectors: dict[str, Any] = {"rope_cosine": cosine, "rope_sine": sine}
-    gain, exponent = None, 0
+    codes, exponent = gain or (None, 0)
     if config.tied:
-        gain, exponent = gain_codes(folder_of.final_gain())
-        vectors |= {"final_gain": gain, "residual_mixer": mixer(config.hidden)}
+        vectors |= {"final_gain": codes, "residual_mixer": mixer(config.hidden)}
     cost = None
     if calibrator is not None:
-        sums = calibrator.head(gain, exponent, vectors.get("residual_mixer"))
+        sums = calibrator.head(codes, exponent, vectors.get("residual_mixer"))
         cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
     rounds = QUANTISERS[options.quantiser]
     bits, table = options.mix.bits("embedding"), folder_of.embedding()
@@ -163,7 +164,7 @@ def _tables(
     writer.add_shard(TABLES, matrices, vectors)
 
 
-def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
+def gain_codes(gain: np.ndarray) -> GainCodes:
     """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
     largest = float(np.abs(gain).max())
     exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
@@ -172,7 +173,10 @@ def gain_codes(gain: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _manifest(
-    source: Checkpoint, options: CompileOptions, provenance: Provenance
+    source: Checkpoint,
+    options: CompileOptions,
+    provenance: Provenance,
+    gain: GainCodes | None,
 ) -> dict[str, Any]:
     config = source.config
     manifest: dict[str, Any] = {
@@ -189,8 +193,8 @@ def _manifest(
         "chat_style": source.chat_style,
         "checkpoint": asdict(provenance),
     }
-    if config.tied:
-        manifest["final_gain_exponent"] = gain_codes(Folder(source, ROTATION_SEED).final_gain())[1]
+    if gain is not None:
+        manifest["final_gain_exponent"] = gain[1]
     return manifest
 
 

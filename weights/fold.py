@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import power_of_two_block
-from weights.checkpoint import Checkpoint, read_tensor
+from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
 from weights.rotate import hadamard_rows, in_pieces, rotate_inputs, rotate_outputs, signs
 
 Float32 = NDArray[np.float32]
@@ -24,6 +24,10 @@ class Folder:
 
     source: Checkpoint
     seed: int
+
+    def layer(self, layer: int) -> dict[str, Float32]:
+        """All matrices of a layer by name (LAYER_MATRICES), each [outputs, inputs]."""
+        return {name: self.layer_matrix(name, layer) for name in LAYER_MATRICES}
 
     def layer_matrix(self, name: str, layer: int) -> Float32:
         """Matrix `name` (one of LAYER_MATRICES) of a layer, [outputs, inputs]."""

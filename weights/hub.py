@@ -1,8 +1,8 @@
 """Checkpoints of the Hugging Face hub: found, downloaded, pinned to one commit.
 
 The library `huggingface_hub` does the work and keeps its own habits: HF_TOKEN, HF_HOME,
-HF_HUB_OFFLINE and HF_ENDPOINT, progress bars, resumption. It checks sizes only; the SHA-256 that
-the hub states for every large file is handed on, and compared when the file is read.
+HF_HUB_OFFLINE and HF_ENDPOINT, progress bars, whole files kept. It checks sizes only; the SHA-256
+that the hub states for every large file is handed on, and compared when the file is read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ KNOWN = {  # short name -> repository
     "smollm2-1.7b": "HuggingFaceTB/SmolLM2-1.7B-Instruct",
     "tinyllama-1.1b": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
 }
-NEEDED = ("config.json", "tokenizer.json")
+LAST = "tokenizer.json"  # of a download: with it in the cache, all is there
+NEEDED = ("config.json", LAST)
 WANTED = (*NEEDED, "generation_config.json", INDEX)
 SHARD = re.compile(r"model[A-Za-z0-9_.-]*\.safetensors", re.ASCII)  # not consolidated.safetensors
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # By name: the HTTP library under the hub's differs by its version.
 NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionError"}
-AGAIN = "run the same command again, the download goes on where it stopped"
+AGAIN = "run the same command again, which fetches only what is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def _download(repository: Repository) -> SafetensorsCheckpoint:
     files = {file.rfilename: file for file in info.siblings or []}
     _check_kind(repository, files)
     names = [name for name in files if name in WANTED or SHARD.fullmatch(name)]
+    names.sort(key=lambda name: name == LAST)  # else as the hub orders them
     _check_room(repository, [files[name] for name in names], str(info.sha))
     # The first by the branch's name, which the cache then knows; all others by the commit.
     first = Path(hf_hub_download(repository.name, NEEDED[0], revision=repository.revision))

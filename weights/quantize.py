@@ -12,9 +12,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from kernels.pack import PackedMatrix, pack_codes, tile_rows
+from kernels.pack import LARGEST_LEVEL, PackedMatrix, pack_codes, tile_rows
 
-LARGEST_LEVEL = 64  # |level|; sums of two products with int8 then fit 16 bits
 GROUP = {3: 32, 4: 32, 6: 32}  # columns a group, by code bits
 
 # Rotated weights are close to Gaussian. Optimal (Lloyd-Max) levels for a unit Gaussian:

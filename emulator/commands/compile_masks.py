@@ -48,14 +48,13 @@ def register(commands: Any) -> None:
 
 def _compile(args: argparse.Namespace) -> int:
     from emulator.commands.making import (
+        calibrator_for,
         default_context,
         default_quantiser,
         image_name,
         make_image,
-        usual_mix,
     )
-    from emulator.quality.calibrate import calibrator_of
-    from weights.allocate import allocate
+    from weights.allocate import allocate, default_mix
     from weights.compile import CompileOptions
     from weights.mix import Mix
     from weights.rom import open_image
@@ -74,10 +73,10 @@ def _compile(args: argparse.Namespace) -> int:
     elif args.bits is not None:
         mix = allocate(config, args.bits, args.family)
     else:
-        mix = usual_mix(config, quantiser)
+        mix = default_mix(config, calibrated=quantiser != "fast")
     context = default_context(config) if args.context is None else args.context
     options = CompileOptions(mix, context, quantiser)
-    calibrator = None if options.quantiser == "fast" else calibrator_of(source, args.calibration)
+    calibrator = calibrator_for(source, quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
     folder = args.out or home() / image_name(source, options, text)
     reused = not args.out and is_image(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.images import add_image_options, chosen_image
+from emulator.commands.table import table
 from emulator.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -50,72 +51,51 @@ def _eval(args: argparse.Namespace) -> int:
     from emulator.commands.progress import progress
     from emulator.quality.evaluate import evaluate
     from emulator.quality.reference import FloatModel
+    from emulator.quality.text import read_text, windows_of
 
     for name in ("window", "limit"):
         if getattr(args, name) < 2:
             raise UsageError(f"--{name} must be at least 2, not {getattr(args, name)}")
-    text = _read_text(args.text)
+    text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
     tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
-    if len(tokens) < args.window:
-        raise UsageError(f"{args.text}: {len(tokens)} tokens hold no window of {args.window}")
+    windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)
     if args.attribute:
-        return _attribute(args, image, source, tokens)
+        return _attribute(args, image, source, windows)
     with progress("scoring windows", "windows") as show:
-        show(0, len(tokens) // args.window)
+        show(0, len(windows))
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-        report = evaluate(reference, masks, Chip(image), tokens, args.window, show)
-    if args.json:
-        print(json.dumps({"schema": 1, **report}))
-    else:
-        _print_table(report)
+        report = evaluate(reference, masks, Chip(image), windows, show)
+    print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
 
 
 def _attribute(
-    args: argparse.Namespace, image: RomImage, source: Checkpoint, tokens: list[int]
+    args: argparse.Namespace, image: RomImage, source: Checkpoint, windows: list[list[int]]
 ) -> int:
     from emulator.commands.progress import progress
     from emulator.quality.attribution import kl_by_group
     from emulator.quality.reference import FloatModel
 
-    count = len(tokens) // args.window
-    windows = [tokens[i * args.window : (i + 1) * args.window] for i in range(count)]
     exact = FloatModel.folded(source, image.manifest["rotation"]["seed"])
     with progress("exchanging matrices", "groups") as show:
         costs = kl_by_group(exact, FloatModel.of_image(image), windows, progress=show)
-    if args.json:
-        print(json.dumps({"schema": 1, "mix": image.manifest["mix"], "kl_mean": costs}))
-    else:
-        _print_costs(costs)
+    report = {"schema": 1, "mix": image.manifest["mix"], "kl_mean": costs}
+    print(json.dumps(report) if args.json else _costs(costs))
     return 0
 
 
-def _print_costs(costs: dict[str, list[float]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("KL mean", "all", box=box.SIMPLE_HEAD, caption="by depth, first layers first")
+def _costs(costs: dict[str, list[float]]) -> str:
     depths = max(len(values) for values in costs.values())
-    for i in range(depths):
-        table.add_column(f"{i + 1}/{depths}", justify="right")
+    rows = []
     for name, values in costs.items():
-        cells = [f"{v:.5f}" for v in values] if len(values) > 1 else []
-        table.add_row(name, f"{sum(values):.5f}", *cells)
-    Console(highlight=False).print(table)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text") from None
+        cells = [f"{v:.5f}" for v in values] if len(values) > 1 else ["-"] * depths
+        rows.append([name, f"{sum(values):.5f}", *cells])
+    head = ["KL mean", "all", *(f"{i + 1}/{depths}" for i in range(depths))]
+    return f"{table(head, rows)}\n\nBy depth, first layers first."
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:
@@ -144,22 +124,15 @@ def _check_memory(config: LlamaConfig) -> None:
             )
 
 
-def _print_table(report: dict[str, Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("distance", box=box.SIMPLE_HEAD)
-    for title in ("KL mean", "KL 99 %", "top-1 agreement"):
-        table.add_column(title, justify="right")
+def _distances(report: dict[str, Any]) -> str:
+    rows = []
     for name in DISTANCES:
         row = report[name]
-        agreement = f"{100 * row['top1_agreement']:.2f} %"
-        table.add_row(name, f"{row['kl_mean']:.5f}", f"{row['kl_p99']:.5f}", agreement)
-    console = Console(highlight=False)
-    console.print(
+        agreement = f"{100 * row['top1_agreement']:.2f}"
+        rows.append([name, f"{row['kl_mean']:.5f}", f"{row['kl_p99']:.5f}", agreement])
+    return (
         f"{report['windows']} windows of {report['window']} tokens, {report['positions']:,} "
         f"positions scored; {report['bits_per_weight']:.3f} bits a weight\n"
-        f"perplexity {report['ppl_reference']:.3f} (reference), {report['ppl_chip']:.3f} (chip)"
+        f"perplexity {report['ppl_reference']:.3f} (reference), {report['ppl_chip']:.3f} (chip)\n\n"
+        + table(["distance", "KL mean, nats", "KL 99 %", "top-1 agreement, %"], rows)
     )
-    console.print(table)

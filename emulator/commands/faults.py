@@ -26,8 +26,8 @@ def register(commands: Any) -> None:
         "faults",
         help="KL and top-1 loss of broken ROM cells, rows, lanes, SRAM bits",
         description="Runs a text on the image with faults put in and without; the image on disk "
-        "stays as it is. Kinds: flip, stuck (ROM cells); row, bank (64 rows), column, lane (every "
-        "16th column) of a matrix; kv (bits of the KV SRAM). See docs/faults.md.",
+        "stays as it is. Kinds: flip, stuck (ROM cells); row, bank (64 rows), column, lane (the "
+        "columns of one input lane) of a matrix; kv (bits of the KV SRAM). See docs/faults.md.",
     )
     parser.add_argument("--kind", default="flip", help="what breaks; flip")
     parser.add_argument(
@@ -67,15 +67,13 @@ def _faults(args: argparse.Namespace) -> int:
     groups = places_of(image, args.by)
     if len(groups) * len(rates) * args.seeds > MAX_RUNS:
         raise UsageError(f"more than {MAX_RUNS} runs: take fewer rates or seeds")
-    tokens = _tokens(image, args.text, args.limit)
+    windows = _windows(image, args.text, args.limit, args.window)
     seeds = list(range(args.seed, args.seed + args.seeds))
     with progress("running with faults", "runs") as show:
-        points = list(
-            sweep(image, args.kind, rates, seeds, groups, tokens, args.window, args.float, show)
-        )
+        points = list(sweep(image, args.kind, rates, seeds, groups, windows, args.float, show))
     if args.plot:
         save_plot(args.plot, lambda path: _draw(path, args.kind, points))
-    scored = len(tokens) // args.window * (args.window - args.window // 2)
+    scored = len(windows) * (args.window - args.window // 2)
     if args.json:
         head = {"schema": 1, "image": str(image.folder), "kind": args.kind}
         head |= {"meaning": KINDS[args.kind], "seeds": seeds, "positions": scored}
@@ -96,21 +94,17 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _tokens(image: RomImage, path: Path | None, limit: int) -> list[int]:
-    """The first tokens of a text; by default of the end of the one that ships."""
+def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> list[list[int]]:
+    """Of the first tokens of a text; by default of the end of the one that ships."""
     from emulator.chat.template import ChatFormat
+    from emulator.quality.text import read_text, windows_of
     from weights.calibrate import DEFAULT_TEXT
 
-    try:
-        text = (path or DEFAULT_TEXT).read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text") from None
+    text = read_text(path or DEFAULT_TEXT)
     if path is None:
         text = text[-8 * limit :]  # letters; a token has about four
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
-    return chat.encode(text)[:limit]
+    return windows_of(chat.encode(text)[:limit], window, path or DEFAULT_TEXT)
 
 
 def _die(kind: str, points: list[Point]) -> dict[str, Any] | None:
@@ -163,18 +157,26 @@ def _table(kind: str, points: list[Point], scored: int, seeds: int) -> str:
 
 
 def _draw(path: Path, kind: str, points: list[Point]) -> None:
-    """KL and top-1 loss over the rate, a line a place."""
+    """What faults add to the KL, and top-1 loss, over the rate: a line a place."""
     from matplotlib.figure import Figure
+
+    from emulator.proof.fault_sweep import BUDGET_KL
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for place in dict.fromkeys(point.place for point in points):
         own = [point for point in points if point.place == place]
         rates = [point.rate for point in own]
+        kl = [p.kl_mean if p.excess_kl is None else p.excess_kl for p in own]
         width = 2.0 if place == "all" else 0.9
-        left.plot(rates, [p.kl_mean for p in own], ".-", linewidth=width, label=place)
+        left.plot(rates, kl, ".-", linewidth=width, label=place)
         right.plot(rates, [100 * p.top1_loss for p in own], ".-", linewidth=width)
-    left.set(xscale="log", yscale="log", xlabel=f"rate of {kind} faults", ylabel="KL mean, nats")
+    what = "KL mean, nats"
+    if points[0].excess_kl is not None:
+        what = "excess KL, nats"
+        left.axhline(BUDGET_KL, color="grey", linestyle=":", linewidth=1, label="budget")
+    left.set(xscale="log", xlabel=f"rate of {kind} faults", ylabel=what)
+    left.set_yscale("log", nonpositive="mask")  # a few faults may also bring it nearer
     right.set(xscale="log", xlabel=f"rate of {kind} faults", ylabel="top-1 loss, %")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path)

@@ -69,17 +69,14 @@ def listed_image(name: str) -> Path | None:
 
 def embedded_image() -> Path:
     """Folder of the embedded model's image, compiled if it is not there yet."""
-    from emulator.commands.progress import progress
-    from emulator.quality.calibrate import calibrator_of
-    from weights.compile import compile_image
+    from emulator.commands.making import calibrator_for, make_image
     from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 
     folder = embedded_folder()
     if not is_image(folder):
         source = GgufCheckpoint(embedded_checkpoint())
-        calibrator = calibrator_of(source)
-        with progress("compiling the masks, once", "matrices") as show:
-            compile_image(source, folder, embedded_options(), show, calibrator)
+        options = embedded_options()
+        make_image(source, folder, options, calibrator_for(source, options.quantiser))
     return folder
 
 
@@ -92,12 +89,10 @@ def embedded_folder() -> Path:
 
 def embedded_options() -> CompileOptions:
     """How the embedded model is compiled."""
+    from emulator.commands.making import default_options
     from emulator.timing.models import known_model
-    from weights.allocate import default_mix
-    from weights.compile import CompileOptions
 
-    config = known_model(EMBEDDED)
-    return CompileOptions(default_mix(config), config.context, "best")
+    return default_options(known_model(EMBEDDED))
 
 
 def home() -> Path:

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from weights.checkpoint import Checkpoint
     from weights.compile import CompileOptions
     from weights.hub import Repository
-    from weights.mix import Mix
 
 HC1_MODEL, HC1_CONTEXT = "llama-3.1-8b", 6144  # positions that HC1 serves this model with
-CALIBRATED_PARAMETERS = 1_000_000_000  # above, running text through the model takes hours
 
 
 def default_context(config: LlamaConfig) -> int:
@@ -33,24 +31,19 @@ def default_context(config: LlamaConfig) -> int:
 
 def default_quantiser(config: LlamaConfig) -> str:
     """The best rung that an ordinary computer reaches within half an hour or so."""
-    return "best" if config.parameters <= CALIBRATED_PARAMETERS else "fast"
+    from weights.allocate import SMALL_PARAMETERS
 
-
-def usual_mix(config: LlamaConfig, quantiser: str) -> Mix:
-    """6 bits where a large model is only rounded, since 3 bits need calibration; else the usual."""
-    from weights.allocate import default_mix
-    from weights.mix import Mix
-
-    large = config.parameters > CALIBRATED_PARAMETERS
-    return Mix.parse("6") if large and quantiser == "fast" else default_mix(config)
+    return "best" if config.parameters <= SMALL_PARAMETERS else "fast"
 
 
 def default_options(config: LlamaConfig) -> CompileOptions:
     """How a checkpoint is compiled that a chat asks for."""
+    from weights.allocate import default_mix
     from weights.compile import CompileOptions
 
     quantiser = default_quantiser(config)
-    return CompileOptions(usual_mix(config, quantiser), default_context(config), quantiser)
+    mix = default_mix(config, calibrated=quantiser != "fast")
+    return CompileOptions(mix, default_context(config), quantiser)
 
 
 def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> str:
@@ -63,6 +56,15 @@ def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> s
     )
 
 
+def calibrator_for(
+    source: Checkpoint, quantiser: str, text: Path | None = None
+) -> ChipCalibrator | None:
+    """What a rung needs beside the weights; see `calibrator_of`."""
+    from emulator.quality.calibrate import calibrator_of
+
+    return None if quantiser == "fast" else calibrator_of(source, text)
+
+
 def make_image(
     source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
 ) -> None:
@@ -70,19 +72,16 @@ def make_image(
     from emulator.commands.progress import progress
     from weights.compile import compile_image
 
-    with progress("compiling the masks", "matrices") as show:
+    with progress("compiling the masks, once", "matrices") as show:
         compile_image(source, folder, options, show, calibrator)
 
 
 def image_of(source: Checkpoint) -> Path:
     """The image that a chat gets of a checkpoint, compiled if it is not there yet."""
-    from emulator.quality.calibrate import calibrator_of
-
     options = default_options(source.config)
     folder = home() / image_name(source, options)
     if not is_image(folder):
-        calibrator = None if options.quantiser == "fast" else calibrator_of(source)
-        make_image(source, folder, options, calibrator)
+        make_image(source, folder, options, calibrator_for(source, options.quantiser))
     return folder
 
 

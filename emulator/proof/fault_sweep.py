@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.chip import Chip
-from emulator.errors import UsageError
 from emulator.proof.faults import Fault, faulty_chip
-from emulator.quality.evaluate import Distance, log_softmax
+from emulator.quality.evaluate import Distance, log_softmax, real
 from emulator.quality.reference import FloatModel
-from kernels.reference import FRACTION
 from weights.rom import RomImage
 
 BUDGET_KL = 0.003  # nats: what the datapath itself may cost, docs/datapath.md
@@ -62,16 +60,12 @@ def sweep(
     rates: list[float],
     seeds: list[int],
     groups: dict[str, set[str]],
-    tokens: list[int],
-    window: int,
+    windows: list[list[int]],
     with_float: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Point]:
-    """A point for each group and rate, groups first. Raises UsageError for too short a text."""
-    count = len(tokens) // window
-    if window < 2 or count == 0:
-        raise UsageError(f"{len(tokens)} tokens hold no window of {window}")
-    windows = [tokens[i * window : (i + 1) * window] for i in range(count)]
+    """A point for each group and rate, groups first. The windows are of equal length."""
+    window = len(windows[0])
     sound = [_scored(Chip(image, window), ids) for ids in windows]
     exact = _float_logits(image, windows) if with_float else []
     floor = _mean_kl(exact, sound)
@@ -142,4 +136,4 @@ def _scored(chip: Chip, ids: list[int]) -> Logits:
 
 
 def _log_p(logits: Logits) -> NDArray[np.float64]:
-    return log_softmax(np.ldexp(logits.astype(np.float64), -FRACTION))
+    return log_softmax(real(logits))

@@ -17,22 +17,22 @@ from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Wires
 from emulator.chip import Chip
 from emulator.silicon.cost import Cost
-from emulator.silicon.spec import ChipSpec
+from emulator.silicon.spec import ChipSpec, load_chip
 from kernels.pack import FIELDS, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
 from weights.rom import RomImage
 
+LANES = int(load_chip().fabric.lanes.value)  # activations a cycle
 KINDS = {
     "flip": "one bit of a ROM cell's code reads inverted",
     "stuck": "a ROM cell reads code 0, as if nothing were selected",
     "row": "an output row of a matrix is dead and adds nothing",
     "bank": "64 neighbouring output rows are dead",
     "column": "an input column of a matrix is dead: its products are 0",
-    "lane": "one of 16 input lanes of a matrix is dead: every 16th column",
+    "lane": f"one of {LANES} input lanes of a matrix is dead: every {LANES}th column",
     "kv": "a stored bit of a key or value in the KV SRAM is inverted",
 }
 MASKS, INPUTS, MEMORY = ("flip", "stuck", "row", "bank"), ("column", "lane"), ("kv",)
 BANK_ROWS = 64  # assumed: nothing public says how rows share a sense amplifier
-LANES = 16  # activations a cycle, hc1.toml's fabric.lanes
 
 
 @dataclass(frozen=True, slots=True)

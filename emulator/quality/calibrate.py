@@ -18,8 +18,8 @@ from emulator.blocks.lm_head import final_norm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int32, Wires
 from emulator.chat.template import ChatFormat
-from emulator.errors import UsageError
 from emulator.model import LlamaConfig
+from emulator.quality.text import read_text, windows_of
 from kernels.pack import PackedMatrix
 from weights.calibrate import DEFAULT_TEXT, Moments
 from weights.checkpoint import Checkpoint
@@ -36,18 +36,11 @@ def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrato
     Raises UsageError when the text cannot be read or is too short for one window.
     """
     path = text or DEFAULT_TEXT
-    try:
-        words = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    words = read_text(path)
     chat = ChatFormat(source.tokenizer_json, source.chat_style)
-    ids = chat.encode(words)
     length = min(WINDOW, source.config.context)
-    count = min(WINDOWS, len(ids) // length)
-    if count == 0:
-        raise UsageError(f"{path}: {len(ids)} tokens are not one window of {length}")
-    windows = np.array(ids[: count * length]).reshape(count, length)
-    for i in range(1, count, 2):
+    windows = np.array(windows_of(chat.encode(words), length, path)[:WINDOWS])
+    for i in range(1, len(windows), 2):
         windows[i] = _conversation(chat, windows[i])
     return ChipCalibrator(source.config, windows)
 

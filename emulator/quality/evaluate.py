@@ -47,27 +47,24 @@ def evaluate(
     reference: FloatModel,
     masks: FloatModel,
     chip: Chip,
-    tokens: list[int],
-    window: int,
+    windows: list[list[int]],
     progress: Progress | None = None,
 ) -> dict[str, object]:
-    """Compare the original weights, the masks' weights and the chip on a token stream.
+    """Compare the original weights, the masks' weights and the chip on windows of tokens.
 
     quantiser: original weights against the masks' weights, both in float32.
     datapath: the masks' weights in float32 against the chip.
     total: original weights against the chip.
-    Raises UsageError when the text holds no whole window.
+    The windows, at least one, are of equal length. Raises UsageError when that is more than the
+    chip's positions.
     """
-    count = len(tokens) // window
-    if window < 2 or count == 0:
-        raise UsageError(f"{len(tokens)} tokens hold no window of {window}")
+    window = len(windows[0])
     if window > chip.context:
         raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")
     quantiser, datapath, total = Distance(), Distance(), Distance()
     losses: dict[str, list[Float64]] = {"reference": [], "chip": []}
     half = window // 2
-    for i in range(count):
-        ids = tokens[i * window : (i + 1) * window]
+    for done, ids in enumerate(windows, 1):
         chip.rewind(0)
         scored = slice(half, window - 1)  # the logits at position p speak of token p + 1
         original = log_softmax(reference.forward(ids)[scored])
@@ -80,10 +77,10 @@ def evaluate(
         for name, log_p in (("reference", original), ("chip", integer)):
             losses[name].append(-np.take_along_axis(log_p, targets, axis=-1))
         if progress is not None:
-            progress(i + 1, count)
+            progress(done, len(windows))
     return {
         "window": window,
-        "windows": count,
+        "windows": len(windows),
         "positions": sum(kl.size for kl in total.kl),
         "bits_per_weight": chip.image.bits_per_weight,
         "ppl_reference": float(np.exp(np.concatenate(losses["reference"]).mean())),
@@ -96,7 +93,12 @@ def evaluate(
 
 def chip_logits(chip: Chip, tokens: list[int]) -> Float64:
     """The chip's logits for tokens at its next positions, as real numbers."""
-    return np.ldexp(chip.forward(tokens, all_logits=True).logits.astype(np.float64), -FRACTION)
+    return real(chip.forward(tokens, all_logits=True).logits)
+
+
+def real(logits: NDArray[np.int32]) -> Float64:
+    """The real numbers that the chip's logits stand for."""
+    return np.ldexp(logits.astype(np.float64), -FRACTION)
 
 
 def log_softmax(logits: NDArray) -> Float64:

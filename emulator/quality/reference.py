@@ -59,49 +59,51 @@ class FloatModel:
     @classmethod
     def of_image(cls, image: RomImage) -> FloatModel:
         """The weights as the masks hold them, in the chip's rotated basis."""
-        config = image.config
-        ones = np.ones(config.hidden, np.float32)
-        embedding = dequantise(image.matrices["embedding"])
-        gain = ones
-        if config.tied:
+        masks = image.matrices
+        gain = None
+        if image.config.tied:
             exponent = int(image.manifest["final_gain_exponent"])
             gain = np.ldexp(image.vectors["final_gain"].astype(np.float32), -exponent)
-        return cls(
-            config=config,
-            layers=[
-                {
-                    **{n: dequantise(image.matrices[f"layers.{i}.{n}"]) for n in LAYER_MATRICES},
-                    "attn_norm": ones,
-                    "ffn_norm": ones,
-                }
-                for i in range(config.layers)
+        return cls._in_chip_basis(
+            image.config,
+            [
+                {name: dequantise(masks[f"layers.{i}.{name}"]) for name in LAYER_MATRICES}
+                for i in range(image.config.layers)
             ],
-            embedding=embedding,
-            head=embedding if config.tied else dequantise(image.matrices["head"]),
-            final_gain=gain,
-            rotated_gain=config.tied,
-            down_block=power_of_two_block(config.ffn),
+            dequantise(masks["embedding"]),
+            None if image.config.tied else dequantise(masks["head"]),
+            gain,
         )
 
     @classmethod
     def folded(cls, source: Checkpoint, seed: int) -> FloatModel:
         """The original weights in the chip's basis, so that one of them can be exchanged."""
         config, folder = source.config, Folder(source, seed)
+        return cls._in_chip_basis(
+            config,
+            [folder.layer(i) for i in range(config.layers)],
+            folder.embedding(),
+            None if config.tied else folder.head(),
+            folder.final_gain() if config.tied else None,
+        )
+
+    @classmethod
+    def _in_chip_basis(
+        cls,
+        config: LlamaConfig,
+        layers: list[dict[str, Float32]],
+        embedding: Float32,
+        head: Float32 | None,
+        final_gain: Float32 | None,
+    ) -> FloatModel:
+        """Gains are folded in; a tied model has no head of its own, but a final gain."""
         ones = np.ones(config.hidden, np.float32)
-        embedding = folder.embedding()
         return cls(
             config=config,
-            layers=[
-                {
-                    **{name: folder.layer_matrix(name, i) for name in LAYER_MATRICES},
-                    "attn_norm": ones,
-                    "ffn_norm": ones,
-                }
-                for i in range(config.layers)
-            ],
+            layers=[{**matrices, "attn_norm": ones, "ffn_norm": ones} for matrices in layers],
             embedding=embedding,
-            head=embedding if config.tied else folder.head(),
-            final_gain=folder.final_gain() if config.tied else ones,
+            head=embedding if head is None else head,
+            final_gain=ones if final_gain is None else final_gain,
             rotated_gain=config.tied,
             down_block=power_of_two_block(config.ffn),
         )

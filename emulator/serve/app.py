@@ -54,7 +54,7 @@ def build_app(service: Service, api_key: str | None, patience: float) -> ASGIApp
         Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
         Route("/v1/completions", openai_api.completions, methods=["POST"]),
         Route("/health", vendor.health),
-        Route("/models", vendor.models),
+        Route("/models", openai_api.models),
         Route("/generate", vendor.generate, methods=["POST"]),
         Route("/api/chat", demo.chat, methods=["POST"]),
         Route("/api/models", demo.models),

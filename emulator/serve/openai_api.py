@@ -12,7 +12,7 @@ from emulator.fields import is_whole
 from emulator.serve.access import note
 from emulator.serve.body import BODY_BYTES, Body, RequestError, read_body
 from emulator.serve.options import Options, openai_options
-from emulator.serve.prompts import chat_tokens, read_messages
+from emulator.serve.prompts import chat_tokens, read_messages, text_tokens
 from emulator.serve.replies import Reply
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
 
@@ -21,7 +21,7 @@ MODEL_CHARACTERS = 200
 
 
 async def models(request: Request) -> Response:
-    """GET /v1/models"""
+    """GET /v1/models, and the vendor's /models"""
     return JSONResponse({"object": "list", "data": [model_entry(service_of(request))]})
 
 
@@ -120,7 +120,7 @@ def _prompts(body: Body, service: Service) -> list[list[int]]:
     prompts = []
     for one in listed:
         if isinstance(one, str) and len(one) <= BODY_BYTES:
-            prompts.append([*service.chat.begin(), *service.chat.encode(one)])
+            prompts.append(text_tokens(service.chat, one))
         elif isinstance(one, list) and _is_ids(one):
             vocabulary = service.image.config.vocabulary
             if not all(0 <= token < vocabulary for token in one):

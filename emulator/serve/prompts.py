@@ -46,6 +46,11 @@ def _text_of(entry: Body) -> str:
     return "\n".join(texts)
 
 
+def text_tokens(chat: ChatFormat, text: str) -> list[int]:
+    """The tokens of a text to go on with; it begins as the model's texts do."""
+    return [*chat.begin(), *chat.encode(text)]
+
+
 def chat_tokens(chat: ChatFormat, messages: list[Message]) -> list[int]:
     """Messages -> the prompt of the next answer.
 

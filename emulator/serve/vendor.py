@@ -1,4 +1,4 @@
-"""The vendor's own interface: GET /health, GET /models, POST /generate.
+"""The vendor's own interface: GET /health, POST /generate; /models is as OpenAI's.
 
 Its description gives the fields of requests and no shape of a reply to /generate; ours has the
 shape of a chat completion.
@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator.serve.body import BODY_BYTES, read_body
-from emulator.serve.openai_api import MODEL_CHARACTERS, answer, model_entry
+from emulator.serve.openai_api import MODEL_CHARACTERS, answer
 from emulator.serve.options import Options, vendor_options
-from emulator.serve.prompts import chat_tokens, read_messages
+from emulator.serve.prompts import chat_tokens, read_messages, text_tokens
 from emulator.serve.service import Service, service_of
 
 FRESH_SECONDS = 30.0  # a token made since then proves that the chip works
@@ -63,11 +63,6 @@ def _age(service: Service) -> float:
     return time.monotonic() - service.engine.last_sign_at
 
 
-async def models(request: Request) -> Response:
-    """GET /models"""
-    return JSONResponse({"object": "list", "data": [model_entry(service_of(request))]})
-
-
 async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
     service, body = service_of(request), await read_body(request)
@@ -80,10 +75,7 @@ async def generate(request: Request) -> Response:
         prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
     else:
         text = body.text("prompt", BODY_BYTES)
-        prompt = [
-            *service.chat.begin(),
-            *await asyncio.to_thread(service.chat.encode, text),
-        ]
+        prompt = await asyncio.to_thread(text_tokens, service.chat, text)
     service.check_prompt(prompt, "prompt")
     prefix = service.chat.decode(prompt) if body.truth("echo") else ""
     return await answer(request, body, [prompt], options, chat, prefix)

@@ -81,8 +81,7 @@ def card_power(chip: ChipSpec, work: Cost, seconds: float) -> Bracket:
 def die_area(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
     """mm2 by part, for the whole model in one die."""
     a = chip.area
-    rom = rom_bits(config, mix, int(chip.kv_sram.positions)) / GIGA
-    sram = kv_sram_bits(config, chip) / GIGA
+    rom, sram = _gigabits(chip, config, mix)
     return _bracket(
         lambda pick: {
             "ROM with its adders": rom * pick(a.rom),
@@ -97,8 +96,7 @@ def die_area(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
 def transistors(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
     """Billions of transistors by part."""
     t = chip.transistors
-    rom = rom_bits(config, mix, int(chip.kv_sram.positions)) / GIGA
-    sram = kv_sram_bits(config, chip) / GIGA
+    rom, sram = _gigabits(chip, config, mix)
     return _bracket(
         lambda pick: {
             "ROM": rom * pick(t.rom),
@@ -106,3 +104,9 @@ def transistors(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
             "logic": pick(t.logic),
         }
     )
+
+
+def _gigabits(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> tuple[float, float]:
+    """Gbit of the ROM and of the KV SRAM."""
+    rom = rom_bits(config, mix, int(chip.kv_sram.positions))
+    return rom / GIGA, kv_sram_bits(config, chip) / GIGA

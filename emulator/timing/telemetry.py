@@ -6,13 +6,13 @@ of the N - 1 steps after the first token, which `ttft` pays for.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emulator.errors import UsageError
+from emulator.fields import read_object
 
 RECORDS = Path(__file__).with_name("records.json")
 MAX_BYTES = 64 << 20
@@ -47,15 +47,8 @@ def read_records(path: Path = RECORDS) -> tuple[list[Record], list[dict[str, Any
 
     Raises UsageError, naming the file, when it is no such file at all.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(data, dict) or "records" not in data:
+    data = read_object(path, MAX_BYTES, UsageError).values
+    if "records" not in data:
         raise UsageError(f"{path}: must hold an object with a list of records")
     records, rejected, headline = (data.get(k, []) for k in ("records", "rejected", "headline"))
     for rows in (records, rejected, headline):
