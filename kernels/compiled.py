@@ -66,7 +66,11 @@ def rotate_narrow(v: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
 
 def rms_norm(residual: Int32, epsilon: int, constant: Int32) -> tuple[Int8, Int32]:
     x, scale = _int8_like(residual)
-    _norm.rms_norm(residual, epsilon, constant, x, scale)
+    if len(x) == 1:
+        _norm.rms_norm(residual, epsilon, constant, x, scale)
+    else:
+        own = 4 * x.shape[1]
+        TEAM.run(_jobs.rms_norm, own, 0, residual, epsilon, constant, x, scale)
     return x, scale
 
 
@@ -96,7 +100,11 @@ def kv_write(
     v_scale: Int32,
 ) -> tuple[Int8, Int32]:
     q8, q8_scale = _int8_like(q)
-    _norm.kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
+    args = (q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
+    if len(q) == 1:
+        _norm.kv_write(*args)
+    else:
+        TEAM.run(_jobs.kv_write, 4 * q.shape[2], 0, *args)
     return q8, q8_scale
 
 
@@ -120,13 +128,21 @@ def swiglu(gate: Int32, up: Int32) -> Int32:
 
 def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
     x, scale = _int8_like(gate)
-    _jobs.swiglu_narrow(gate, up, block, constant, x, scale)
+    if len(x) == 1:
+        _elementwise.swiglu_narrow(gate, up, block, constant, x, scale)
+    else:
+        own = 8 * x.shape[1]
+        TEAM.run(_jobs.swiglu_narrow, own, 0, gate, up, block, constant, x, scale)
     return x, scale
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:
     out = np.empty(residual.shape, np.int32)
-    _elementwise.residual_add(residual.reshape(-1), delta.reshape(-1), out.reshape(-1))
+    if len(out) == 1:
+        _elementwise.residual_add(residual[0], delta[0], out[0])
+    else:
+        addends = np.ascontiguousarray(residual), np.ascontiguousarray(delta)
+        TEAM.run(_jobs.residual_add, 0, 0, *addends, out)
     return out
 
 

@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from kernels.arith import saturate_int32
+from kernels.norm import rotate_narrow_one
 from kernels.reference import FRACTION, SILU
-from kernels.simd import inline
+from kernels.simd import inline, view_i32
 from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
 RUN = 128  # logits
@@ -33,10 +34,38 @@ def swiglu(gate, up, out):
         out[i] = silu_product(gate[i], up[i])
 
 
+@njit(nogil=True)
+def swiglu_narrow_one(gate, up, n, block, constant, x, scale, h):
+    """int32[n] at two addresses -> int8[n] at x, int32[2] at `scale`; 2 n words at h are used."""
+    product = h + 4 * n
+    swiglu(view_i32(gate, n), view_i32(up, n), view_i32(product, n))
+    rotate_narrow_one(product, n, block, constant, x, scale, h)
+
+
+@njit(
+    "void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
+    nogil=True,
+    cache=True,
+)
+def swiglu_narrow(gate, up, block, constant, x, scale):
+    n = gate.shape[1]
+    h = np.empty(2 * n, np.int32)
+    for t in range(gate.shape[0]):
+        g, u = gate.ctypes.data + 4 * t * n, up.ctypes.data + 4 * t * n
+        to, scale_to = x.ctypes.data + t * n, scale.ctypes.data + 8 * t
+        swiglu_narrow_one(g, u, n, block, constant, to, scale_to, h.ctypes.data)
+
+
 @njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
 def residual_add(residual, delta, out):
     for i in range(residual.size):
         out[i] = saturate_int32(np.int64(residual[i]) + np.int64(delta[i]))
+
+
+@njit(nogil=True)
+def residual_add_one(residual, delta, n, out):
+    """int32[n] at two addresses -> their sums at a third."""
+    residual_add(view_i32(residual, n), view_i32(delta, n), view_i32(out, n))
 
 
 @njit("void(int32[::1], int64[::1])", cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""What the team works on: jobs of the weight fabric and of attention, compiled."""
+"""What the team works on: jobs of the fabric, of attention, and of what treats each token alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from numba import njit
 
 from kernels import attention as att
 from kernels import fabric as fab
+from kernels import tokenwise as by_token
 from kernels import wiring as wired
-from kernels.elementwise import silu_product
-from kernels.norm import rotate_narrow_one
 from kernels.pack import TILE_ROWS, VECTORS
 from kernels.simd import view_i32
 from kernels.team import (
@@ -29,7 +28,7 @@ from kernels.team import (
 )
 
 KIND = WORDS - 1  # of the present job
-FABRIC, ATTENTION = range(2)
+FABRIC, ATTENTION, TOKENWISE = range(3)
 MOST_MATRICES = 3
 assert fab.MATRIX + MOST_MATRICES * fab.MATRIX_WORDS <= KIND
 assert JOB + 13 <= KIND
@@ -48,8 +47,10 @@ def work(shared, job, worker):
         scratch = shared[SCRATCH] + worker * shared[SCRATCH_BYTES]
         if shared[KIND] == FABRIC:
             fab.fabric_chunk(shared, chunk, scratch)
-        else:
+        elif shared[KIND] == ATTENTION:
             att.attention_chunk(shared, chunk, scratch)
+        else:
+            by_token.tokens_chunk(shared, chunk, scratch)
         finish(shared)
 
 
@@ -130,22 +131,41 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
 
 
 @njit(
-    "void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
+    "void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
     nogil=True,
     cache=True,
 )
-def swiglu_narrow(gate, up, block, constant, x, scale):
-    h = np.empty(gate.shape[1], np.int32)
-    product = np.empty(gate.shape[1], np.int32)
-    for t in range(gate.shape[0]):
-        for i in range(product.size):
-            product[i] = silu_product(gate[t, i], up[t, i])
-        rotate_narrow_one(
-            product.ctypes.data,
-            product.size,
-            block,
-            constant,
-            x.ctypes.data + t * product.size,
-            scale.ctypes.data + 8 * t,
-            h.ctypes.data,
-        )
+def rms_norm(shared, residual, epsilon, constant, x, scale):
+    shared[KIND] = TOKENWISE
+    by_token.describe_rms_norm(shared, residual, epsilon, constant, x, scale)
+
+
+@njit(
+    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1],"
+    " int32[:, ::1])",
+    nogil=True,
+    cache=True,
+)
+def swiglu_narrow(shared, gate, up, block, constant, x, scale):
+    shared[KIND] = TOKENWISE
+    by_token.describe_swiglu_narrow(shared, gate, up, block, constant, x, scale)
+
+
+@njit("void(int64[::1], int32[:, ::1], int32[:, ::1], int32[:, ::1])", nogil=True, cache=True)
+def residual_add(shared, residual, delta, out):
+    shared[KIND] = TOKENWISE
+    by_token.describe_residual_add(shared, residual, delta, out)
+
+
+@njit(
+    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
+    " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    " int8[:, :, ::1], int32[:, :, ::1])",
+    nogil=True,
+    cache=True,
+)
+def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+    shared[KIND] = TOKENWISE
+    by_token.describe_kv_write(
+        shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
+    )

@@ -66,6 +66,20 @@ def rotate_narrow(v, block, constant, x, scale):
         )
 
 
+@njit(nogil=True)
+def kv_write_one(
+    q, k, v, heads, kv_heads, n, constants, k_sram, k_scale, v_sram, v_scale, q8, q8_scale, h
+):
+    """One token's heads of n values, all by address; int32[n] at h is overwritten."""
+    for i in range(heads):
+        at, to = q + 4 * i * n, q8 + i * n
+        rotate_narrow_one(at, n, n, constants[0], to, q8_scale + 8 * i, h)
+    for i in range(kv_heads):
+        at, to = k + 4 * i * n, k_sram + i * n
+        rotate_narrow_one(at, n, n, constants[1], to, k_scale + 8 * i, h)
+        narrow_one(v + 4 * i * n, n, constants[2], v_sram + i * n, v_scale + 8 * i)
+
+
 @njit(
     "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
@@ -74,37 +88,26 @@ def rotate_narrow(v, block, constant, x, scale):
     nogil=True,
 )
 def kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
-    n = q.shape[2]
+    tokens, heads, n = q.shape
+    kv_heads = k.shape[1]
     h = np.empty(n, np.int32)
-    for i in range(q.shape[0] * q.shape[1]):
-        rotate_narrow_one(
-            q.ctypes.data + 4 * i * n,
+    for t in range(tokens):
+        head, kv_head, place = t * heads, t * kv_heads, (start + t) * kv_heads
+        kv_write_one(
+            q.ctypes.data + 4 * head * n,
+            k.ctypes.data + 4 * kv_head * n,
+            v.ctypes.data + 4 * kv_head * n,
+            heads,
+            kv_heads,
             n,
-            n,
-            constants[0],
-            q8.ctypes.data + i * n,
-            q8_scale.ctypes.data + 8 * i,
+            constants,
+            k_sram.ctypes.data + place * n,
+            k_scale.ctypes.data + 8 * place,
+            v_sram.ctypes.data + place * n,
+            v_scale.ctypes.data + 8 * place,
+            q8.ctypes.data + head * n,
+            q8_scale.ctypes.data + 8 * head,
             h.ctypes.data,
-        )
-    first = start * k.shape[1]
-    for i in range(k.shape[0] * k.shape[1]):
-        place = 4 * i * n
-        to, scale_to = (first + i) * n, 8 * (first + i)
-        rotate_narrow_one(
-            k.ctypes.data + place,
-            n,
-            n,
-            constants[1],
-            k_sram.ctypes.data + to,
-            k_scale.ctypes.data + scale_to,
-            h.ctypes.data,
-        )
-        narrow_one(
-            v.ctypes.data + place,
-            n,
-            constants[2],
-            v_sram.ctypes.data + to,
-            v_scale.ctypes.data + scale_to,
         )
 
 
@@ -118,14 +121,23 @@ def inverse_rms(h, shift, epsilon, peak, exponent):
     return normalise((peak << 47) // root, exponent + 47 - zeros)
 
 
+@njit(nogil=True)
+def rms_norm_one(residual, n, epsilon, constant, x, scale, h):
+    """int32[n] at an address -> int8[n] at x, int32[2] at `scale`; int32[n] at h is overwritten."""
+    mantissas = view_i32(h, n)
+    shift = to_int16(view_i32(residual, n), mantissas)
+    peak, exponent = to_int8(mantissas, np.int64(0), view_i8(x, n))
+    mantissa, exponent = inverse_rms(mantissas, shift, epsilon, peak, exponent)
+    store_scale(scale, mantissa, exponent, constant)
+
+
 @njit("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
 def rms_norm(residual, epsilon, constant, x, scale):
-    h = np.empty(residual.shape[1], np.int32)
+    n = residual.shape[1]
+    h = np.empty(n, np.int32)
     for t in range(residual.shape[0]):
-        shift = to_int16(residual[t], h)
-        peak, exponent = to_int8(h, np.int64(0), x[t])
-        mantissa, exponent = inverse_rms(h, shift, epsilon, peak, exponent)
-        store_scale(scale.ctypes.data + 8 * t, mantissa, exponent, constant)
+        at, to = residual.ctypes.data + 4 * t * n, x.ctypes.data + t * n
+        rms_norm_one(at, n, epsilon, constant, to, scale.ctypes.data + 8 * t, h.ctypes.data)
 
 
 @njit(nogil=True)
