@@ -53,6 +53,25 @@ def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
 
 
 @inline
+def requantise_rows(acc, mantissas, exponents, mantissa, exponent, out):
+    """Sums int64[n] by the rows' scales and a token's; the usual exponents are the fast ones."""
+    least, most = exponents[0], exponents[0]
+    for r in range(out.size):
+        least, most = min(least, exponents[r]), max(most, exponents[r])
+    exponent -= 15
+    if least + exponent < 1 or most + exponent > 62:
+        for r in range(out.size):
+            row = np.int64(mantissas[r]), np.int64(exponents[r])
+            out[r] = requantise(acc[r], row[0], row[1], mantissa, exponent + 15, 0)
+        return
+    for r in range(out.size):
+        multiplier = np.int32((np.int64(mantissas[r]) * mantissa + (1 << 14)) >> 15)
+        shift = exponents[r] + exponent
+        half = np.int64(1) << (shift - 1)
+        out[r] = saturate_int32((acc[r] * np.int64(multiplier) + half) >> shift)
+
+
+@inline
 def integer_sqrt(x):
     root = np.int64(0)
     bit = np.int64(1) << 30

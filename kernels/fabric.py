@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from kernels import wiring as wired
-from kernels.arith import requantise, round_shift, saturate_int32
+from kernels.arith import requantise_rows, round_shift, saturate_int32
 from kernels.codes import BYTES, one_code
 from kernels.matmul import (
     BLOCK_VECTORS,
@@ -76,10 +76,7 @@ def finish_rows(shared, matrix, first, count, sums, token):
     total = view_i64(sums, n)
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
-    for r in range(n):
-        out[r] = requantise(
-            total[r], np.int64(mantissas[r]), np.int64(exponents[r]), mantissa, exponent, FRACTION
-        )
+    requantise_rows(total, mantissas, exponents, mantissa, exponent - FRACTION, out)
 
 
 @njit(nogil=True)

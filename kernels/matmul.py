@@ -42,7 +42,7 @@ from kernels.simd import (
     widen,
 )
 
-FLUSH_CHUNKS = 8  # of a panel; then its sums go to 64 bits
+FLUSH_CHUNKS = 16 if WIDE else 8  # of a panel; then its sums go to 64 bits
 TILES = 8  # of a panel
 BLOCK_VECTORS = 4 if WIDE else 1  # of rows, that four tokens' inputs meet in registers
 LINE = 64 if WIDE else 32  # bytes of a vector
