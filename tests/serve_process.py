@@ -40,12 +40,13 @@ def compile_served(folder: Path, end_ids: int | list[int] = 257) -> Path:
 
 
 class Server:
-    """A running server and what it has logged."""
+    """A running server and what it has logged. `before` is Python that runs in it first."""
 
-    def __init__(self, image: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "emulator", "serve", "--image", str(image), "--port", "0"]
+    def __init__(self, image: Path, *options: str, before: str = "") -> None:
+        program = f"{before}\nimport runpy; runpy.run_module('emulator', run_name='__main__')"
+        arguments = ["serve", "--image", str(image), "--port", "0", *options]
         self.process = subprocess.Popen(
-            [*command, *options],
+            [sys.executable, "-c", program, *arguments],
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent.parent,
@@ -97,6 +98,10 @@ class Server:
                 return float(line.split()[-1])
         return 0.0
 
+    def files(self) -> int:
+        """Open files, connections among them (Linux)."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def memory(self) -> int:
         """Resident bytes (Linux)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -115,8 +120,8 @@ class Server:
 
 
 @contextmanager
-def serving(image: Path, *options: str) -> Iterator[Server]:
-    server = Server(image, *options)
+def serving(image: Path, *options: str, before: str = "") -> Iterator[Server]:
+    server = Server(image, *options, before=before)
     try:
         yield server
     finally:
