@@ -28,9 +28,13 @@ CONTEXT = 256
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def compile_served(folder: Path, end_ids: int | list[int] = 257) -> Path:
+def compile_served(
+    folder: Path, end_ids: int | list[int] = 257, tokenizer_json: str | None = None
+) -> Path:
     """The tiny model with room for a conversation."""
     checkpoint = write_tiny_checkpoint(folder / "checkpoint")
+    if tokenizer_json is not None:
+        (checkpoint / "tokenizer.json").write_text(tokenizer_json)
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**config, "eos_token_id": end_ids}))
     image = folder / "tiny"
