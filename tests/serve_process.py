@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,14 @@ class Server:
         finally:
             self.process.kill()
             self._reader.join(5)
+
+
+def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that the server does in its own time."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
 
 
 @contextmanager

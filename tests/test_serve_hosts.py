@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import refused
-from serve_process import MESSAGES, serving
+from serve_process import MESSAGES, serving, until
 
 from emulator.errors import UsageError
 from emulator.serve.hosts import Hosts
@@ -25,7 +25,8 @@ def test_a_rebound_name_reads_nothing(server, path):
     assert reply.status_code == 403
     assert reply.json()["error"]["code"] == "host_not_allowed"
     assert "--allow-host" in reply.json()["error"]["message"]
-    assert server.log()[-1]["status"] == 403
+    ident = reply.headers["x-request-id"]
+    until(lambda: any((line["id"], line["status"]) == (ident, 403) for line in server.log()))
     assert "evil" not in "".join(server.lines)
 
 

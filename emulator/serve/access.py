@@ -31,6 +31,12 @@ def note(request: Request, facts: Callable[[], dict[str, Any]]) -> None:
     request.scope["hardwired.facts"] = facts
 
 
+def log_slow_sender() -> None:
+    """A request whose headers never came to their end: it has no method and no route yet."""
+    line = {"time": round(time.time(), 3), "id": secrets.token_hex(8), "route": "none"}
+    LOG.info(json.dumps(line | {"status": 408, "slow_sender": True}))
+
+
 class Gate:
     """The outermost layer. The log has one JSON object a request: numbers and names of routes,
     never a prompt, an answer, a key, or a path that a client made up."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import sys
-import time
 from typing import Any
 
 import h11
@@ -87,8 +85,7 @@ class PatientProtocol(H11Protocol):
     def _lose_patience(self) -> None:
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:  # half a head
             self.transport.write(TOO_SLOW)
-            line = {"time": round(time.time(), 3), "route": "none", "status": 408}
-            access.LOG.info(json.dumps(line | {"slow_sender": True}))
+            access.log_slow_sender()
         self.transport.abort()
 
 
