@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ CONTEXT = 256
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def compile_served(folder: Path, end_ids: int | list[int] = 257) -> Path:
+def compile_served(
+    folder: Path, end_ids: int | list[int] = 257, tokenizer_json: str | None = None
+) -> Path:
     """The tiny model with room for a conversation."""
     checkpoint = write_tiny_checkpoint(folder / "checkpoint")
+    if tokenizer_json is not None:
+        (checkpoint / "tokenizer.json").write_text(tokenizer_json)
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**config, "eos_token_id": end_ids}))
     image = folder / "tiny"
@@ -40,12 +45,13 @@ def compile_served(folder: Path, end_ids: int | list[int] = 257) -> Path:
 
 
 class Server:
-    """A running server and what it has logged."""
+    """A running server and what it has logged. `before` is Python that runs in it first."""
 
-    def __init__(self, image: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "emulator", "serve", "--image", str(image), "--port", "0"]
+    def __init__(self, image: Path, *options: str, before: str = "") -> None:
+        program = f"{before}\nimport runpy; runpy.run_module('emulator', run_name='__main__')"
+        arguments = ["serve", "--image", str(image), "--port", "0", *options]
         self.process = subprocess.Popen(
-            [*command, *options],
+            [sys.executable, "-c", program, *arguments],
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent.parent,
@@ -97,6 +103,10 @@ class Server:
                 return float(line.split()[-1])
         return 0.0
 
+    def files(self) -> int:
+        """Open files, connections among them (Linux)."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def memory(self) -> int:
         """Resident bytes (Linux)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -114,9 +124,17 @@ class Server:
             self._reader.join(5)
 
 
+def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that the server does in its own time."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
 @contextmanager
-def serving(image: Path, *options: str) -> Iterator[Server]:
-    server = Server(image, *options)
+def serving(image: Path, *options: str, before: str = "") -> Iterator[Server]:
+    server = Server(image, *options, before=before)
     try:
         yield server
     finally:

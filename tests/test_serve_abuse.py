@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 import socket
-import time
 
 import pytest
-from serve_process import MESSAGES, httpx, serving
+from serve_process import MESSAGES, httpx, serving, until
 
 from emulator.serve import access, body
+from emulator.serve.hosts import Hosts
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/generate", "/api/chat")
 MIB = 1 << 20
@@ -29,13 +29,6 @@ def others_are_served(server):
     yield
     until(lambda: server.get("/health").json()["queue_size"] == 0)
     assert server.chat(max_tokens=3)["usage"]["completion_tokens"] == 3
-
-
-def until(happened, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
 
 
 def head(path: str, length: int | str) -> bytes:
@@ -157,15 +150,40 @@ def test_half_a_body_and_a_hang_up(server):
     until(lambda: any(line["status"] in (400, 499) for line in server.log()[-3:]))
 
 
-def test_half_bodies_and_idle_connections_hold_nobody_up(server):
-    held = [server.connect() for _ in range(900)]
-    try:
-        for connection in held[:100]:
-            connection.sendall(head(PATHS[0], 500) + b'{"mess')
-        assert server.chat(max_tokens=3)["usage"]["completion_tokens"] == 3
-    finally:
-        for connection in held:
-            connection.close()
+@pytest.fixture
+def crowd(server):
+    """A thousand connections at once, both ends of which are files."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"this system lets a process open {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(server.connect()) for _ in range(1000)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_half_bodies_and_idle_connections_hold_nobody_up(server, crowd):
+    for connection in crowd[:300]:
+        connection.sendall(head(PATHS[0], 500) + b'{"mess')
+    for connection in crowd[300:600]:
+        connection.sendall(b"GET /health HTT")
+    assert server.chat(max_tokens=3)["usage"]["completion_tokens"] == 3
+
+
+def test_a_thousand_questions_at_once(server, crowd):
+    """Each is answered or told that the queue is full, and the log has all of them."""
+    logged, memory = len(server.log()), server.memory()
+    raw = json.dumps({"messages": MESSAGES, "max_tokens": 3}).encode()
+    for connection in crowd:
+        connection.sendall(head(PATHS[0], len(raw)) + raw)
+    statuses = [status_of(connection) for connection in crowd]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= 8
+    until(lambda: len(server.log()) >= logged + 1000)
+    told = [line["status"] for line in server.log()[logged:]]
+    assert sorted(told) == sorted(statuses)
+    assert server.memory() - memory < 60 * MIB
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -257,6 +275,106 @@ def test_the_answer_in_hand_is_finished_before_the_end(served_image):
         assert "Traceback" not in "".join(server.lines)
 
 
+HASTE = """
+import socket
+from emulator.serve import access, body, server
+
+def listen(*address, whole=server.listen):
+    listener = whole(*address)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # its connections', too
+    return listener
+
+server.listen = listen
+body.BODY_SECONDS = server.HEADER_SECONDS = access.SEND_SECONDS = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def hasty(served_image):
+    """A server whose patience lasts half a second, and with little room between it and us."""
+    with serving(served_image, before=HASTE) as server:
+        yield server
+
+
+def drip(connection: socket.socket, text: bytes) -> bytes:
+    """A byte now and then, never silent for long; everything that came back until it hung up."""
+    came = b""
+    connection.settimeout(0.05)
+    for byte in text * 200:
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes([byte]))
+        try:
+            part = connection.recv(4096)
+        except TimeoutError:
+            continue
+        except ConnectionResetError:
+            return came
+        if not part:
+            return came
+        came += part
+    raise AssertionError("it was never hung up on")
+
+
+WHOLE = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CHUNKED = head(PATHS[0], 1).replace(b"Content-Length: 1", b"Transfer-Encoding: chunked")
+SLOW = {
+    "a head": (b"GET /health HTTP/1.1\r\n", b"x", 408),
+    "a head from its first byte": (b"", b"x", 408),
+    "a second head": (WHOLE + b"GET", b"x", 408),
+    "a body": (head(PATHS[0], 5000), b"x", 408),
+    "chunks": (CHUNKED, b"1\r\nx\r\n", 408),
+    "a body that no route reads": (head("/nowhere", 5000), b"x", 404),
+    "a body of what is refused": (head(PATHS[0], 5000).replace(b"local", b"evil."), b"x", 403),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_who_drips_is_given_up(hasty, name):
+    """Though bytes keep coming, and on a connection that has been used before, too."""
+    beginning, more, status = SLOW[name]
+    logged = len(hasty.log())
+    with hasty.connect() as connection:
+        connection.sendall(beginning)
+        assert b"HTTP/1.1 %d " % status in drip(connection, more)
+    until(lambda: any(line["status"] == status for line in hasty.log()[logged:]))
+    assert hasty.chat(max_tokens=3)["usage"]["completion_tokens"] == 3
+
+
+def test_who_says_nothing_at_all_is_given_up(hasty):
+    with hasty.connect() as connection:
+        connection.settimeout(5)
+        assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("end", [b"", b"Connection: close\r\n"])
+def test_who_asks_and_never_reads_is_given_up(hasty, end):
+    """Whether the answer fits into the buffers between or not, no connection is left over."""
+    until(lambda: hasty.metric("chip_busy") == 0)
+    before = hasty.files()
+    ask = WHOLE.replace(b"/v1/models", b"/openapi.json").replace(b"\r\n\r\n", b"\r\n" + end)
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect(("127.0.0.1", hasty.port))
+            with contextlib.suppress(OSError):
+                connection.sendall((ask + b"\r\n") * 1000)
+        until(lambda: hasty.files() <= before)
+
+
+def test_who_never_reads_a_stream_is_given_up_and_logged(hasty):
+    body = {"messages": MESSAGES, "n": 8, "stream": True, "logprobs": True, "top_logprobs": 20}
+    raw = json.dumps({**body, "max_tokens": 200, "ignore_eos": True}).encode()
+    before = hasty.files()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.connect(("127.0.0.1", hasty.port))
+        connection.sendall(head(PATHS[0], len(raw)) + raw)
+        until(lambda: any(line.get("slow_reader") for line in hasty.log()))
+        until(lambda: hasty.files() <= before)
+    assert "Traceback" not in "".join(hasty.lines)
+
+
 def test_a_body_that_never_ends_is_given_up(monkeypatch):
     from starlette.requests import Request
 
@@ -282,7 +400,8 @@ def test_a_reader_who_never_reads_is_given_up(monkeypatch, caplog):
     async def never(message=None):
         await asyncio.sleep(60)
 
-    gate = access.Gate(application, None, lambda route, status: counted.append(status))
+    hosts = Hosts("127.0.0.1", "127.0.0.1", [])
+    gate = access.Gate(application, None, hosts, lambda route, status: counted.append(status))
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with caplog.at_level("INFO", "emulator.serve.requests"):
         asyncio.run(gate(scope, never, never))

@@ -234,14 +234,47 @@ def test_the_context_ends_an_answer(client):
     assert reply.choices[0].finish_reason == "length"
 
 
-def test_the_llm_command(server, tmp_path):
+@pytest.fixture
+def llm(server, tmp_path):
+    """Run the `llm` command with a model that this server answers for."""
     pytest.importorskip("llm")
-    model = {"model_id": "chip", "model_name": "tiny", "api_base": f"{server.url}/v1"}
-    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([model]))  # JSON is YAML
+    models = [
+        {"model_id": name, "model_name": model, "api_base": f"{server.url}/v1"}
+        for name, model in (("chip", "tiny"), ("other", "nothing-like-it"))
+    ]
+    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps(models))  # JSON is YAML
     environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "any"}
     environment["LLM_LOAD_PLUGINS"] = ""  # the small model is one, of a library that is not here
-    command = [sys.executable, "-m", "llm", "-m", "chip", "hi", "-o", "max_tokens", "12"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def run(*arguments: str, **more):
+        command = [sys.executable, "-m", "llm", *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, **more
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("more", [[], ["--no-stream"]], ids=["stream", "whole"])
+def test_the_llm_command(server, llm, more):
+    options = ["-o", "max_tokens", "12", "-o", "temperature", "1.5", "-o", "seed", "3"]
+    done = llm("-m", "chip", "hi", *options, *more)
     assert done.returncode == 0, done.stderr
-    expected = server.chat(max_tokens=12)["choices"][0]["message"]["content"]
-    assert done.stdout.strip() == expected.strip()
+    reply = server.chat(max_tokens=12, temperature=1.5, seed=3)
+    assert done.stdout.strip() == reply["choices"][0]["message"]["content"].strip()
+
+
+def test_the_llm_command_goes_on_with_a_conversation(server, llm):
+    first = llm("-m", "chip", "hi", "-o", "max_tokens", "5").stdout
+    second = llm("-c", "more", "-o", "max_tokens", "5")
+    assert second.returncode == 0, second.stderr
+    turns = [*MESSAGES, {"role": "assistant", "content": first.removesuffix("\n")}]
+    turns.append({"role": "user", "content": "more"})
+    expected = server.chat(messages=turns, max_tokens=5)["choices"][0]["message"]["content"]
+    assert second.stdout.strip() == expected.strip()
+
+
+def test_the_llm_command_shows_an_error(llm):
+    done = llm("-m", "other", "hi")
+    assert done.returncode == 1
+    assert "this chip holds 'tiny'" in done.stderr

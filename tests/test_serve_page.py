@@ -58,7 +58,7 @@ def test_an_answer_with_its_speed_bars_and_history(browser, server):
     assert "cycles (estimate)" in line
     assert "21 + 12 tokens" in line
     browser.js(f"{LAST}.querySelector('details').open = true")
-    rows = f"{LAST}.querySelectorAll('tr')"
+    rows = f"{LAST}.querySelectorAll('tbody tr')"
     browser.until(f"{rows}.length > 8")
     report = server.get("/hardwired/cycles?context=21").json()["cycles_by_block"]
     blocks = browser.js(f"[...{rows}].map(r => r.cells[0].textContent)")
@@ -75,6 +75,15 @@ def test_an_answer_with_its_speed_bars_and_history(browser, server):
     browser.until("document.querySelectorAll('#turns li').length === 4")
     assert browser.js(texts) == before
     assert browser.complaints() == []
+
+
+def test_a_suggestion_is_asked_with_a_click(browser):
+    set_value(browser, "#max-tokens", "5")
+    suggestion = browser.js("document.querySelector('#empty button').textContent")
+    browser.js("document.querySelector('#empty button').click()")
+    browser.until(DONE)
+    assert browser.js("document.querySelector('.user .said').textContent") == suggestion
+    assert browser.js("document.querySelector('#empty').hidden")
 
 
 def test_stop_ends_a_slow_answer_and_keeps_it(browser):
@@ -140,7 +149,7 @@ def test_both_themes_on_a_desk_and_on_a_phone(browser, tmp_path, theme, width):
     ask(browser, "hi")
     browser.until(DONE)
     browser.js(f"{LAST}.querySelector('details').open = true")
-    browser.until(f"{LAST}.querySelectorAll('tr').length > 8")
+    browser.until(f"{LAST}.querySelectorAll('tbody tr').length > 8")
     browser.js("document.querySelector('#settings').open = true")
     assert browser.js("document.documentElement.scrollWidth") <= width
     nameless = "[...document.querySelectorAll('button, select, input, textarea')].filter(e => \

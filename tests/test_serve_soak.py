@@ -9,6 +9,7 @@ import random
 import socket
 import threading
 import time
+from collections import Counter
 
 import pytest
 from serve_process import MESSAGES, serving
@@ -55,7 +56,9 @@ def wrong(server, expected, chance) -> None:
 def rude(server, expected, chance) -> None:
     """Half a request, or a whole one whose answer is not read."""
     body = json.dumps({"messages": MESSAGES, "n": 4, "stream": chance.random() < 0.5}).encode()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
     whole = head + body
     with server.connect() as connection, contextlib.suppress(OSError):
         connection.sendall(whole[: chance.choice([len(whole), len(head) + 5, 9])])
@@ -71,6 +74,13 @@ def demo(server, expected, chance) -> None:
     assert reply.status_code == 429 or reply.text.endswith("<|/stats|>")
     assert server.get("/health").status_code == 200
     assert server.get("/metrics").status_code == 200
+
+
+def report(log: list[dict], early: int, late: int) -> None:
+    """For the document that tells how it was checked; pytest -s shows it."""
+    print(f"\n{len(log)} requests, {early:,} bytes resident early, {late:,} at the end")
+    for (route, status), count in sorted(Counter((r["route"], r["status"]) for r in log).items()):
+        print(f"{count:7} {status} {route}")
 
 
 @pytest.mark.slow
@@ -106,4 +116,4 @@ def test_a_long_day(served_image):
         assert server.memory() - early < 30 << 20
         assert "Traceback" not in "".join(server.lines)
         assert not [line for line in server.log() if line["status"] >= 500]
-        print(len(server.log()), "requests,", server.memory() - early, "bytes more")
+        report(server.log(), early, server.memory())

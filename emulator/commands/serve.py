@@ -25,6 +25,13 @@ def register(commands: Any) -> None:
     add_image_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 127.0.0.1")
     parser.add_argument("--port", type=int, default=PORT, help=f"{PORT}; 0 picks a free one")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name, too; as often as you like",
+    )
     parser.add_argument("--api-key", metavar="KEY", help=f"ask for it; or {KEY_VARIABLE}, unseen")
     parser.add_argument("--queue", type=int, default=PLACES, metavar="N", help=f"places; {PLACES}")
     parser.add_argument(
@@ -52,17 +59,19 @@ def _serve(args: argparse.Namespace) -> int:
         raise UsageError("an API key must not be empty")
     try:
         from emulator.serve.app import build_app
+        from emulator.serve.hosts import Hosts
         from emulator.serve.server import listen, run
     except ImportError as error:
         raise UsageError(
             f"serve needs {error.name}: pip install 'hardwired-llama[serve]'"
         ) from None
     listener = listen(args.host, args.port)
-    service = _service(args)
     host, port = listener.getsockname()[:2]
+    hosts = Hosts(host, args.host, args.allow_host)
+    service = _service(args)
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {service.name} at http://{shown}:{port}", file=sys.stderr, flush=True)
-    run(build_app(service, key, PATIENCE), service.engine, listener, PATIENCE)
+    run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
     return 0
 
 

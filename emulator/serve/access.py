@@ -16,12 +16,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emulator.serve.body import RequestError
+from emulator.serve.hosts import Hosts
 from emulator.serve.replies import error_object
 
 LOG = logging.getLogger("emulator.serve.requests")
 OPEN = ("/", "/health", "/page/")  # that need no key; "/page/" with all below it
 SEND_SECONDS = 60.0  # that a client may take to read what is on its way
 GONE = 499
+NO_KEY_HEADERS = {"www-authenticate": "Bearer"}
 
 
 def note(request: Request, facts: Callable[[], dict[str, Any]]) -> None:
@@ -29,12 +31,20 @@ def note(request: Request, facts: Callable[[], dict[str, Any]]) -> None:
     request.scope["hardwired.facts"] = facts
 
 
+def log_slow_sender() -> None:
+    """A request whose headers never came to their end: it has no method and no route yet."""
+    line = {"time": round(time.time(), 3), "id": secrets.token_hex(8), "route": "none"}
+    LOG.info(json.dumps(line | {"status": 408, "slow_sender": True}))
+
+
 class Gate:
     """The outermost layer. The log has one JSON object a request: numbers and names of routes,
     never a prompt, an answer, a key, or a path that a client made up."""
 
-    def __init__(self, app: ASGIApp, api_key: str | None, count: Callable[[str, int], None]):
-        self._app, self._count = app, count
+    def __init__(
+        self, app: ASGIApp, api_key: str | None, hosts: Hosts, count: Callable[[str, int], None]
+    ) -> None:
+        self._app, self._hosts, self._count = app, hosts, count
         self._key = api_key.encode() if api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +66,7 @@ class Gate:
 
         error = None
         try:
-            app = self._app if self._may_ask(scope) else _no_key
+            app = _refusal(refused) if (refused := self._refused(scope)) else self._app
             await app(scope, receive, watched)
         except Exception as problem:
             if not seen["slow"]:
@@ -67,13 +77,21 @@ class Gate:
             status = GONE if seen["slow"] else seen["status"] or GONE
             self._write(scope, ident, status, time.monotonic() - begin, error, seen["slow"])
 
-    def _may_ask(self, scope: Scope) -> bool:
+    def _refused(self, scope: Scope) -> RequestError | None:
+        """Why this request is not passed on, if so."""
+        try:
+            self._hosts.check(scope)
+        except RequestError as error:
+            return error
         path = scope["path"]
         if self._key is None or path in OPEN or path.startswith(OPEN[-1]):
-            return True
+            return None
         given = dict(scope["headers"]).get(b"authorization", b"")
         kind, _, key = given.partition(b" ")
-        return kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
+        if kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key):
+            return None
+        message, headers = "a valid API key is needed: Authorization: Bearer ...", NO_KEY_HEADERS
+        return RequestError(message, 401, code="invalid_api_key", headers=headers)
 
     def _write(
         self, scope: Scope, ident: str, status: int, seconds: float, error: str | None, slow: bool
@@ -94,8 +112,5 @@ class Gate:
         LOG.info(json.dumps(line))
 
 
-async def _no_key(scope: Scope, receive: Receive, send: Send) -> None:
-    error = RequestError("a valid API key is needed: Authorization: Bearer ...", 401)
-    error.code = "invalid_api_key"
-    reply = JSONResponse(error_object(error), 401, {"www-authenticate": "Bearer"})
-    await reply(scope, receive, send)
+def _refusal(error: RequestError) -> ASGIApp:
+    return JSONResponse(error_object(error), error.status, error.headers)

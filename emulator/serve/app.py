@@ -21,6 +21,7 @@ from emulator.serve import demo, openai_api, vendor
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
+from emulator.serve.hosts import Hosts
 from emulator.serve.metrics import CONTENT_TYPE
 from emulator.serve.options import Options
 from emulator.serve.replies import error_object
@@ -37,7 +38,7 @@ PAGE_HEADERS = {
 }
 
 
-def build_app(service: Service, api_key: str | None, patience: float) -> ASGIApp:
+def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: float) -> ASGIApp:
     """The whole application; the engine lives as long. The last answer has `patience` seconds."""
 
     @asynccontextmanager
@@ -74,7 +75,7 @@ def build_app(service: Service, api_key: str | None, patience: float) -> ASGIApp
     def count(route: str, status: int) -> None:
         service.metrics.requests.labels(route, str(status)).inc()
 
-    return Gate(app, api_key, count)
+    return Gate(app, api_key, hosts, count)
 
 
 async def on_error(request: Request, error: EmulatorError) -> Response:

@@ -46,7 +46,8 @@ async def read_body(request: Request) -> Body:
     try:
         raw = await asyncio.wait_for(_read(request), BODY_SECONDS)
     except asyncio.TimeoutError:
-        raise RequestError(f"the body took more than {BODY_SECONDS:g} s", 408) from None
+        message = f"the body took more than {BODY_SECONDS:g} s"
+        raise RequestError(message, 408, headers={"connection": "close"}) from None
     except ClientDisconnect:
         raise RequestError("the client went away in the middle of the body", 400) from None
     return parse_body(raw)

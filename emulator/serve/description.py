@@ -12,9 +12,12 @@ from emulator.blocks.top_k import MAX_K
 from emulator.chat.sampler import SEED_BITS, TEMPERATURES
 from emulator.serve.options import MOST_CHOICES, MOST_LOGPROBS, STOP_CHARACTERS, STOPS
 from emulator.serve.prompts import MESSAGES, ROLES, SYSTEM_ROLES
+from emulator.serve.service import VENDOR_MODEL
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
+SOME_TEXT: Schema = {"type": "string", "minLength": 1}
+MODEL: Schema = {"type": "string", "examples": [VENDOR_MODEL]}
 TRUTH: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
 
@@ -58,7 +61,7 @@ COMMON: dict[str, Schema] = {
 }
 V1: dict[str, Schema] = {
     **COMMON,
-    "model": TEXT,
+    "model": MODEL,
     "max_tokens": _whole(0),
     "max_completion_tokens": _whole(0),
     "min_tokens": _whole(0),
@@ -68,9 +71,9 @@ V1: dict[str, Schema] = {
 }
 PROMPT: Schema = {
     "anyOf": [
-        TEXT,
+        SOME_TEXT,
         _list(_whole(0), 1 << 16),
-        _list(TEXT, 16),
+        _list(SOME_TEXT, 16),
         _list(_list(_whole(0), 1 << 16), 16),
     ]
 }
@@ -87,8 +90,8 @@ COMPLETION = _object(
 GENERATE = _object(
     ("prompt",),
     **COMMON,
-    model=TEXT,
-    prompt={"anyOf": [TEXT, _list(MESSAGE, MESSAGES)]},
+    model=MODEL,
+    prompt={"anyOf": [SOME_TEXT, _list(MESSAGE, MESSAGES)]},
     topk=_whole(1, MAX_K),
     max_output_tokens=_whole(0),
     min_output_tokens=_whole(0),
@@ -101,7 +104,7 @@ DEMO_CHAT = _object(
     messages=_list(MESSAGE, MESSAGES),
     chatOptions=_object(
         ("selectedModel",),
-        selectedModel={"type": "string", "minLength": 1},
+        selectedModel=MODEL | {"minLength": 1},
         systemPrompt=TEXT,
         topK=_whole(1),
     ),
@@ -122,7 +125,7 @@ POSTS = {
     "/generate": ("an answer to the vendor's fields", GENERATE),
     "/api/chat": ("the demo's answer: text, then stats", DEMO_CHAT),
 }
-ERRORS = ("400", "401", "404", "408", "413", "422", "429", "503")
+ERRORS = ("400", "401", "403", "404", "408", "413", "422", "429", "503")
 
 
 def _operation(summary: str, **more: Any) -> Schema:

@@ -8,29 +8,85 @@ import socket
 import sys
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from emulator.errors import UsageError
+from emulator.serve import access
 from emulator.serve.engine import Engine
 
-HEADER_SECONDS = 20.0  # from a connection to the end of its first request's headers
+HEADER_SECONDS = 20.0  # from a connection, or a request's first byte, to the end of its headers
 KEEP_ALIVE_SECONDS = 30
 BACKLOG = 2048
 FILES = 65_536  # connections are files
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes connections which never say what they want."""
+    """HTTP/1.1 that gives up on who stops in the middle: of a request's head, of a body that
+    nobody waits for any more, or of reading an answer."""
+
+    _hearing: asyncio.TimerHandle | None = None
+    _telling: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(HEADER_SECONDS, self._lose_patience)
+        self._time_words()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._time_words()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._time_words()
+        if self.transport.is_closing():  # which waits for the last byte to be read
+            self.loop.call_later(access.SEND_SECONDS, self.transport.abort)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(access.SEND_SECONDS, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        patience = access.SEND_SECONDS + 1  # the application is told first, and logs it
+        self._telling = self.loop.call_later(patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._telling is not None:
+            self._telling.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for clock in (self._hearing, self._telling):
+            if clock is not None:
+                clock.cancel()
+
+    def _time_words(self) -> None:
+        """A clock runs while the client owes words; what drips in does not wind it up again."""
+        if not self._owes_words():
+            if self._hearing is not None:
+                self._hearing.cancel()
+            self._hearing = None
+        elif self._hearing is None:
+            self._hearing = self.loop.call_later(HEADER_SECONDS, self._lose_patience)
+
+    def _owes_words(self) -> bool:
+        """Whether only the client can go on: it has begun a request, or not even that."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False  # read_body has its own limit
+        if self.conn.their_state is h11.IDLE:
+            return self.cycle is None or bool(self.conn.trailing_data[0])
+        return self.conn.their_state is h11.SEND_BODY
 
     def _lose_patience(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.abort()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:  # half a head
+            self.transport.write(TOO_SLOW)
+            access.log_slow_sender()
+        self.transport.abort()
 
 
 class Server(uvicorn.Server):

@@ -5,7 +5,7 @@ import { count, time } from "./pace.js";
 export function cyclesOf(usage, key) {
   const box = document.createElement("details");
   const summary = box.appendChild(document.createElement("summary"));
-  summary.textContent = "Where the cycles of a token went";
+  summary.textContent = "Where the cycles went";
   const line = box.appendChild(document.createElement("label"));
   line.className = "which";
   const slider = document.createElement("input");
@@ -16,7 +16,7 @@ export function cyclesOf(usage, key) {
 
   async function show() {
     const context = usage.prompt_tokens + Number(slider.value) - 1;
-    name.textContent = `token ${slider.value}`;
+    name.textContent = `Token ${slider.value} of ${count(usage.completion_tokens)}`;
     try {
       const report = await getJson(`hardwired/cycles?context=${context}`, key());
       if (context === usage.prompt_tokens + Number(slider.value) - 1) {
@@ -39,14 +39,20 @@ function table(report) {
   const table = document.createElement("table");
   table.createCaption().textContent = `${count(total)} cycles, ` +
     `${time(total / report.clock_hz)}, with ${count(report.context)} positions to attend to`;
+  const head = table.createTHead().insertRow();
+  for (const [name, kind] of [["Block", ""], ["Cycles", "number"], ["Share", "number"], ["", "bar"]]) {
+    const cell = head.appendChild(document.createElement(name ? "th" : "td"));
+    Object.assign(cell, { className: kind, textContent: name });
+  }
+  const body = table.createTBody();
   for (const [block, cycles] of rows) {
-    const row = table.insertRow();
-    const head = document.createElement("th");
-    Object.assign(head, { scope: "row", textContent: block });
-    row.append(head);
-    const number = row.insertCell();
-    number.className = "number";
-    number.textContent = `${count(cycles)} · ${(100 * cycles / total).toFixed(1)} %`;
+    const row = body.insertRow();
+    const name = row.appendChild(document.createElement("th"));
+    Object.assign(name, { scope: "row", textContent: block });
+    const share = 100 * cycles / total;
+    for (const text of [count(cycles), share < 0.05 ? "< 0.1 %" : `${share.toFixed(1)} %`]) {
+      Object.assign(row.insertCell(), { className: "number", textContent: text });
+    }
     const cell = row.insertCell();
     cell.className = "bar";
     const bar = cell.appendChild(document.createElement("div"));

@@ -23,12 +23,21 @@ export function time(seconds) {
   return seconds < 1 ? `${(seconds * 1e3).toFixed(2)} ms` : `${seconds.toFixed(2)} s`;
 }
 
-// One line: the chip's time, estimated, beside this computer's, measured.
+// The chip's time, estimated, beside this computer's, measured: a list of pairs.
 export function speeds(usage) {
   const { chip, host, completion_tokens: tokens } = usage;
-  const rate = chip.tokens_per_second ? `${count(chip.tokens_per_second)} tok/s, ` : "";
+  const list = document.createElement("dl");
+  list.className = "under";
+  const line = (name, rate, rest) => {
+    list.appendChild(document.createElement("dt")).textContent = name;
+    const value = list.appendChild(document.createElement("dd"));
+    if (rate) value.appendChild(document.createElement("b")).textContent = `${rate} tok/s`;
+    value.append(rate ? ` · ${rest}` : rest);
+  };
   const queue = host.queue_seconds > 0.05 ? `, after ${time(host.queue_seconds)} in the queue` : "";
-  return `chip: ${rate}${time(chip.seconds)} in all, ${count(chip.cycles)} cycles (estimate) · ` +
-    `host: ${(tokens / host.seconds).toFixed(1)} tok/s, ${time(host.seconds)}${queue} · ` +
-    `${count(usage.prompt_tokens)} + ${count(tokens)} tokens`;
+  line("Chip", chip.tokens_per_second && count(chip.tokens_per_second),
+    `${time(chip.seconds)} in all · ${count(chip.cycles)} cycles (estimate)`);
+  line("Host", (tokens / host.seconds).toFixed(1), `${time(host.seconds)} in all${queue} (measured)`);
+  line("Length", "", `${count(usage.prompt_tokens)} + ${count(tokens)} tokens`);
+  return list;
 }

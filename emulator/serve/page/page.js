@@ -1,7 +1,7 @@
 // The page: asks, shows the answer at the chosen pace, and what it cost on chip and host.
 import { answer, getJson } from "./api.js";
 import { cyclesOf } from "./bars.js";
-import { play, speeds } from "./pace.js";
+import { count, play, speeds } from "./pace.js";
 import { Store } from "./store.js";
 
 const $ = (id) => document.getElementById(id);
@@ -32,8 +32,7 @@ function finish(li, turn) {
     error.setAttribute("role", "alert");
   }
   if (!turn.usage) return;
-  const line = li.appendChild(document.createElement("p"));
-  Object.assign(line, { className: "under", textContent: speeds(turn.usage) });
+  li.append(speeds(turn.usage));
   const again = li.appendChild(document.createElement("button"));
   Object.assign(again, { type: "button", className: "again", textContent: "Replay" });
   again.title = "Show it again at the chip's pace, or slowed down as chosen below";
@@ -173,6 +172,12 @@ $("question").addEventListener("keydown", (event) => {
   }
 });
 
+$("empty").addEventListener("click", (event) => {
+  if (event.target.tagName !== "BUTTON") return;
+  $("question").value = event.target.textContent;
+  $("ask").requestSubmit();
+});
+
 $("stop").addEventListener("click", () => working?.abort());
 $("new").addEventListener("click", () => { working?.abort(); store.begin(); drawAll(); $("question").focus(); });
 $("forget").addEventListener("click", () => { working?.abort(); store.forget(); drawAll(); });
@@ -204,7 +209,7 @@ async function introduce() {
     attachmentBytes = about.attachment_bytes;
     const weights = new Intl.NumberFormat("en", { notation: "compact" }).format(about.parameters);
     $("about").textContent = `${about.model}: ${weights} weights of ` +
-      `${about.bits_per_weight.toFixed(2)} bits, ${about.context} positions, at ` +
+      `${about.bits_per_weight.toFixed(2)} bits, ${count(about.context)} positions, at ` +
       `${about.clock_hz / 1e9} GHz. Chip times are estimates.`;
   } catch (error) {
     $("about").textContent = error.message;
