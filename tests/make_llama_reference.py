@@ -1,7 +1,7 @@
 """Write tests/data/llama_logits.npz: what transformers computes, in float32, for Llama 3 shapes.
 
 Two layers of Llama 3.1 8B and of Llama 3.2 1B over synthetic weights (benchmarks/checkpoint.py),
-at full width and narrow: fewer heads of the true size, and the true rotary scaling. Needs torch
+at full width and narrow: fewer heads of the true size, the true rotary scaling. Needs torch
 and transformers (`pip install -e .[reference]`) and 16 GB of memory. From the repository's root:
 
     python tests/make_llama_reference.py [OUTPUT]
@@ -34,19 +34,24 @@ from weights.safetensors_source import SafetensorsCheckpoint
 
 OUTPUT = Path(__file__).parent / "data" / "llama_logits.npz"
 TWO_LAYERS = {"num_hidden_layers": 2}
-NARROW = {  # a quarter of the width or less; the feed-forward's 7 blocks of a power of two stay
+NARROW = {  # 7 blocks of a power of two stay in the feed-forward of 3.1
     **TWO_LAYERS,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
+    "hidden_size": 512,
     "vocab_size": 2048,
     "bos_token_id": 0,
     "eos_token_id": [1],
 }
+
+
+def _heads(query: int, key_value: int) -> dict[str, int]:
+    return {"num_attention_heads": query, "num_key_value_heads": key_value}
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     "llama_31_8b": {**LLAMA_31_8B, **TWO_LAYERS},
     "llama_32_1b": {**LLAMA_32_1B, **TWO_LAYERS},
-    "narrow_31": {**LLAMA_31_8B, **NARROW, "hidden_size": 1024, "intermediate_size": 3584},
-    "narrow_32": {**LLAMA_32_1B, **NARROW, "hidden_size": 512, "intermediate_size": 2048},
+    "narrow_31": {**LLAMA_31_8B, **NARROW, **_heads(4, 1), "intermediate_size": 1792},
+    "narrow_32": {**LLAMA_32_1B, **NARROW, **_heads(8, 2), "intermediate_size": 2048},
 }
 STARTS, RUN = (0, 1000, 2000, 4000, 5968), 32  # runs of positions; the last is 5,999
 TOP, SAMPLE = 8, 32
@@ -84,8 +89,8 @@ def summary(logits: np.ndarray) -> dict[str, np.ndarray]:
 def reference(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits float32[P, vocabulary] of transformers, the same with exact angles, its frequencies.
 
-    transformers rounds the rotary frequencies to float32, 3e-7 of their value, which is 0.002 of
-    a turn's radian at position 6,000. The second run differs in that alone.
+    transformers computes the rotary frequencies in float32, to 3e-7 of their value: angles are up
+    to 0.002 radians off at position 6,000. The second run differs in that alone.
     """
     import torch
     from transformers import AutoModelForCausalLM

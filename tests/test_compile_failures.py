@@ -10,13 +10,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY_CONTEXT, TINY_MIX, compile_broken, leaves_nothing, refused
+from conftest import (
+    TINY_CONTEXT,
+    TINY_MIX,
+    compile_broken,
+    compile_tiny,
+    leaves_nothing,
+    refused,
+)
 
 from emulator.errors import CheckpointError, ImageError, UsageError
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
-from weights.rom_writer import JOURNAL, ImageWriter, new_image
 from weights.rom import open_image
+from weights.rom_writer import JOURNAL, ImageWriter, new_image
 from weights.safetensors_source import SafetensorsCheckpoint
 
 

@@ -109,12 +109,15 @@ class FloatModel:
             down_block=power_of_two_block(config.ffn),
         )
 
-    def forward(self, tokens: list[int]) -> Float32:
-        """Logits float32[T, vocabulary] of a sequence that starts at position 0."""
+    def forward(self, tokens: list[int], at: list[int] | None = None) -> Float32:
+        """Logits float32[T, vocabulary] of a sequence that starts at position 0.
+
+        With `at`, of these positions alone, in that order.
+        """
         r = self.embedding[tokens]  # [T, hidden]
         for w in self.layers:
             r = self.layer(w, r)
-        return self.logits(r)
+        return self.logits(r if at is None else r[at])
 
     def layer(self, w: dict[str, Float32], r: Float32) -> Float32:
         """The residual stream [T, hidden] after a layer with weights `w`."""
