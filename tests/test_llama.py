@@ -26,7 +26,10 @@ from weights.rom import open_image
 from weights.rope_table import frequencies
 from weights.safetensors_source import SafetensorsCheckpoint
 
-CLEAR = 0.1  # nats by which the best token leads, for others not to be expected
+MOST_KL = 0.003  # the datapath's contract, docs/datapath.md
+# A KL of MOST_KL is an error of (2 * MOST_KL) ** 0.5 nats a logit. A lead beyond three times that
+# of a difference must hold. Random tables have closer races than trained ones, which may turn.
+CLEAR = 3 * 2**0.5 * (2 * MOST_KL) ** 0.5
 NAMES = [n if n.startswith("narrow") else pytest.param(n, marks=pytest.mark.slow) for n in SHAPES]
 
 
@@ -72,7 +75,9 @@ def test_float_reference(case: Case):
     model = FloatModel.of_checkpoint(case.source)
     logits = model.forward(case.ids, positions())
     got, expected = summary(logits), case.expected
-    assert np.abs(got["sample"] - expected["exact"]).max() < 1e-4
+    difference = np.abs(got["sample"] - expected["exact"]).max()
+    print(f"largest difference {difference:.1e} of logits of deviation {logits.std():.2f}")
+    assert difference < 1e-4
     assert np.abs(got["sample"] - expected["sample"]).max() < 5e-3
     assert np.abs(got["log_sum"] - expected["log_sum"]).max() < 5e-3
     at_top = np.take_along_axis(logits, expected["top"], axis=1)
@@ -84,11 +89,11 @@ def test_float_reference(case: Case):
     model = replace(model, config=replace(model.config, rope_scaling=None))
     early = slice(0, 2 * RUN)
     other = summary(model.forward(case.ids[: STARTS[1] + RUN], positions()[early]))
-    assert np.abs(other["sample"] - expected["sample"][early])[RUN:].max() > 0.5
+    assert np.abs(other["sample"] - expected["sample"][early])[RUN:].max() > 0.1
 
 
 def test_chip(case: Case, tmp_path: Path):
-    """The datapath's contract (docs/datapath.md), chip against the float model of its masks."""
+    """The datapath's contract, chip against the float model of its masks, passes of many sizes."""
     options = CompileOptions(Mix.parse("6"), STARTS[-1] + RUN)
     compile_image(case.source, tmp_path / "image", options)
     image = open_image(tmp_path / "image")
@@ -101,9 +106,9 @@ def test_chip(case: Case, tmp_path: Path):
     log_p, log_q = log_softmax(masks), log_softmax(np.concatenate(runs))
     distance = Distance()
     distance.add(log_p, log_q)
-    report = distance.report()
     second, best = np.sort(log_p, axis=1)[:, -2:].T
-    agreement = float(distance.same[0][best - second > CLEAR].mean())
-    print(f"{report}, where one token leads clearly {agreement:.4f}")
-    assert report["kl_mean"] <= 0.003
-    assert agreement >= 0.965
+    clear = best - second > CLEAR
+    print(distance.report(), f"{clear.sum()} of {clear.size} clear")
+    assert distance.report()["kl_mean"] <= MOST_KL
+    assert clear.sum() > clear.size // 4
+    assert distance.same[0][clear].all()
