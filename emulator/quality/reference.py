@@ -24,6 +24,7 @@ from weights.rope_table import frequencies
 from weights.rotate import hadamard_rows, mix_rows
 
 Float32 = NDArray[np.float32]
+QUERIES = 512  # positions whose scores are held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,15 @@ class FloatModel:
             down_block=power_of_two_block(config.ffn),
         )
 
-    def forward(self, tokens: list[int]) -> Float32:
-        """Logits float32[T, vocabulary] of a sequence that starts at position 0."""
+    def forward(self, tokens: list[int], at: list[int] | None = None) -> Float32:
+        """Logits float32[T, vocabulary] of a sequence that starts at position 0.
+
+        With `at`, of these positions alone, in that order.
+        """
         r = self.embedding[tokens]  # [T, hidden]
         for w in self.layers:
             r = self.layer(w, r)
-        return self.logits(r)
+        return self.logits(r if at is None else r[at])
 
     def layer(self, w: dict[str, Float32], r: Float32) -> Float32:
         """The residual stream [T, hidden] after a layer with weights `w`."""
@@ -172,12 +176,19 @@ def _turn(x: Float32, cosine: Float32, sine: Float32) -> Float32:
 
 
 def _attention(q: Float32, k: Float32, v: Float32) -> Float32:
-    """Causal attention; q [heads, T, head_dim], k and v [kv_heads, T, head_dim]."""
-    shared = len(q) // len(k)
-    k, v = np.repeat(k, shared, axis=0), np.repeat(v, shared, axis=0)
-    scores = q @ k.swapaxes(1, 2) / np.sqrt(np.float32(q.shape[-1]))
-    scores += np.triu(np.full(scores.shape[1:], -np.inf, np.float32), 1)
-    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    p /= p.sum(axis=-1, keepdims=True)
-    out: Float32 = (p @ v).swapaxes(0, 1).reshape(q.shape[1], -1)
-    return out
+    """Causal attention; q [heads, T, head_dim], k and v [kv_heads, T, head_dim].
+
+    A head and QUERIES of its positions at a time, so that memory grows with T alone.
+    """
+    heads, length, head_dim = q.shape
+    out = np.empty((length, heads, head_dim), np.float32)
+    later = np.triu(np.full((QUERIES, QUERIES), -np.inf, np.float32), 1)
+    for start in range(0, length, QUERIES):
+        end = min(start + QUERIES, length)
+        for head in range(heads):
+            shared = head * len(k) // heads
+            scores = q[head, start:end] @ k[shared, :end].T / np.sqrt(np.float32(head_dim))
+            scores[:, start:] += later[: end - start, : end - start]
+            p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            out[start:end, head] = p @ v[shared, :end] / p.sum(axis=-1, keepdims=True)
+    return out.reshape(length, -1)
