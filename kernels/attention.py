@@ -28,6 +28,7 @@ from kernels.simd import (
     lane_sums,
     load_i8x32,
     load_i64x8,
+    prefetch,
     store,
     view_i8,
     view_i16,
@@ -204,6 +205,17 @@ def mix(weights, v, stride, n, head_dim, acc):
         store(to + 192, add(load_i64x8(to + 192), widen(add(a3, b3))))
 
 
+@njit(nogil=True)
+def ask_ahead(block, stride, length, begin, n):
+    """Prefetch `length` bytes of each position of the block after this, which begins at `begin`.
+
+    A CPU does not foresee the rows of one head, which lie far apart.
+    """
+    for i in range(BLOCK, min(2 * BLOCK, n - begin)):
+        for byte in range(0, length, 64):
+            prefetch(block + i * stride + byte)
+
+
 def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
     """Per query head: sums int64, scores int32, largest and total; scales and weights."""
     return span * (8 * head_dim + 4 * positions + 16) + 8 * BLOCK + 2 * BLOCK
@@ -240,6 +252,8 @@ def attention_chunk(shared, chunk, scratch):
         least = min(least, get_i32(v_scale + i * scale_stride + 4))
     for begin in range(0, n, BLOCK):
         size = min(BLOCK, n - begin)
+        ask_ahead(k + begin * stride, stride, head_dim, begin, n)
+        ask_ahead(k_scale + begin * scale_stride, scale_stride, 8, begin, n)
         copy_scales(k_scale + begin * scale_stride, kv_heads, size, scales)
         for head in range(span):
             most = score_head(
@@ -256,6 +270,8 @@ def attention_chunk(shared, chunk, scratch):
             largest[head] = max(largest[head], most)
     for begin in range(0, n, BLOCK):
         size = min(BLOCK, n - begin)
+        ask_ahead(v + begin * stride, stride, head_dim, begin, n)
+        ask_ahead(v_scale + begin * scale_stride, scale_stride, 8, begin, n)
         copy_scales(v_scale + begin * scale_stride, kv_heads, size, scales)
         for head in range(span):
             at = scores + 4 * (head * n + begin)
