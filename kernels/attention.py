@@ -168,6 +168,14 @@ def copy_scales(source, kv_heads, n, scales):
         mantissas[i], exponents[i] = pairs[2 * kv_heads * i], pairs[2 * kv_heads * i + 1]
 
 
+@inline
+def add_sums(to, a, b, c, d):
+    store(to, add(load_i64x8(to), widen(a)))
+    store(to + 64, add(load_i64x8(to + 64), widen(b)))
+    store(to + 128, add(load_i64x8(to + 128), widen(c)))
+    store(to + 192, add(load_i64x8(to + 192), widen(d)))
+
+
 @njit(nogil=True)
 def mix(weights, v, stride, n, head_dim, acc):
     """Add sum(weight * v) over n positions to int64[head_dim] at address `acc`.
@@ -198,11 +206,29 @@ def mix(weights, v, stride, n, head_dim, acc):
             a2, a3 = add(a2, dot_i16(p, first)), add(a3, dot_i16(q, first))
             at += 2 * stride
             i += 2
-        to = acc + 8 * j
-        store(to, add(load_i64x8(to), widen(add(a0, b0))))
-        store(to + 64, add(load_i64x8(to + 64), widen(add(a1, b1))))
-        store(to + 128, add(load_i64x8(to + 128), widen(add(a2, b2))))
-        store(to + 192, add(load_i64x8(to + 192), widen(add(a3, b3))))
+        add_sums(acc + 8 * j, add(a0, b0), add(a1, b1), add(a2, b2), add(a3, b3))
+
+
+@njit(nogil=True)
+def mix_two(weights, v, stride, n, head_dim, acc):
+    """The same for two heads, whose weights and sums follow each other: V is laid out once."""
+    more, other = 2 * BLOCK, 8 * head_dim
+    for j in range(0, head_dim, 32):
+        a0, a1, a2, a3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        b0, b1, b2, b3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        at = v + j
+        for i in range(0, n, 2):
+            next_ = at + (stride if i + 1 < n else 0)
+            first, second = broadcast_pair(weights + 2 * i), broadcast_pair(weights + more + 2 * i)
+            p, q = interleave(at, next_)
+            a0, a1 = add(a0, dot_i16(p, first)), add(a1, dot_i16(q, first))
+            b0, b1 = add(b0, dot_i16(p, second)), add(b1, dot_i16(q, second))
+            p, q = interleave(at + 16, next_ + 16)
+            a2, a3 = add(a2, dot_i16(p, first)), add(a3, dot_i16(q, first))
+            b2, b3 = add(b2, dot_i16(p, second)), add(b3, dot_i16(q, second))
+            at += 2 * stride
+        add_sums(acc + 8 * j, a0, a1, a2, a3)
+        add_sums(acc + other + 8 * j, b0, b1, b2, b3)
 
 
 @njit(nogil=True)
@@ -217,8 +243,8 @@ def ask_ahead(block, stride, length, begin, n):
 
 
 def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
-    """Per query head: sums int64, scores int32, largest and total; scales and weights."""
-    return span * (8 * head_dim + 4 * positions + 16) + 8 * BLOCK + 2 * BLOCK
+    """Per query head: sums int64, scores int32, largest, total, a block's weights; scales."""
+    return span * (8 * head_dim + 4 * positions + 16 + 2 * BLOCK) + 8 * BLOCK
 
 
 @njit(nogil=True)
@@ -241,7 +267,7 @@ def attention_chunk(shared, chunk, scratch):
     totals = view_i64(largest.ctypes.data + 8 * span, span)
     scales = totals.ctypes.data + 8 * span
     weights = scales + 8 * BLOCK
-    scores = weights + 2 * BLOCK
+    scores = weights + 2 * BLOCK * span
     for j in range(0, span * head_dim, 8):
         store(acc + 8 * j, fill_i64(0))
     largest[:] = -(1 << 31)
@@ -274,9 +300,14 @@ def attention_chunk(shared, chunk, scratch):
         ask_ahead(v_scale + begin * scale_stride, scale_stride, 8, begin, n)
         copy_scales(v_scale + begin * scale_stride, kv_heads, size, scales)
         for head in range(span):
-            at = scores + 4 * (head * n + begin)
-            totals[head] += weigh(at, largest[head], scales, least, size, weights)
-            mix(weights, v + begin * stride, stride, size, head_dim, acc + 8 * head * head_dim)
+            at, to = scores + 4 * (head * n + begin), weights + 2 * BLOCK * head
+            totals[head] += weigh(at, largest[head], scales, least, size, to)
+        for head in range(0, span, 2):
+            of, to = weights + 2 * BLOCK * head, acc + 8 * head * head_dim
+            if head + 1 < span:
+                mix_two(of, v + begin * stride, stride, size, head_dim, to)
+            else:
+                mix(of, v + begin * stride, stride, size, head_dim, to)
 
     shift = SUM_RECIPROCAL_BITS - FRACTION - 16 + least
     for head in range(span):
