@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import int16, int32, int64, njit, types, void
 
-from kernels.arith import requantise, round_shift, saturate_int32
+from kernels.arith import requantise_rows, round_shift, saturate_int32
 from kernels.reference import (
-    EXP2,
     FRACTION,
     SCORE_FRACTION,
     SUM_RECIPROCAL_BITS,
+    exp2_negative,
 )
 from kernels.simd import (
     add,
@@ -36,7 +36,6 @@ from kernels.simd import (
     view_i64,
     widen,
 )
-from kernels.tables import EXP2_BITS
 from kernels.team import JOB
 
 ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
@@ -45,6 +44,8 @@ ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
 TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
 Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
 
+# 2**-n for each score n below the largest, the last entry 0: what the twin computes.
+EXP2_NEGATIVE = exp2_negative(np.arange((16 << SCORE_FRACTION) + 1)).astype(np.int32)
 BLOCK = 128  # positions whose keys or values stay in L1 while all query heads pass over them
 assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
 
@@ -67,20 +68,6 @@ def rope(v, start, cosine, sine, out):
                 c, s = np.int64(cosines[i]), np.int64(sines[i])
                 turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
                 turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)
-
-
-@inline
-def exp2_negative(n):
-    """Without a branch, so that a loop over it becomes vectors."""
-    whole = n >> SCORE_FRACTION
-    fraction = n & ((1 << SCORE_FRACTION) - 1)
-    below = SCORE_FRACTION - EXP2_BITS
-    index, rest = fraction >> below, fraction & ((1 << below) - 1)
-    low, high = np.int64(EXP2[index]), np.int64(EXP2[index + 1])
-    value = low - (((low - high) * rest + (1 << (below - 1))) >> below)
-    shift = min(whole, 16)
-    p = (value + ((np.int64(1) << shift) >> 1)) >> shift
-    return p if whole < 16 else np.int64(0)
 
 
 @njit(nogil=True)
@@ -114,27 +101,23 @@ def dot_heads(q, k, stride, head_dim, n, dots):
 
 
 @njit(nogil=True)
-def score_head(q, head_dim, mantissa, exponent, k, stride, scales, n, scores):
+def score_head(q, head_dim, mantissa, exponent, k, stride, scales, n, dots, scores):
     """Scores of one query head at n positions, int32[n] at address `scores`; the largest.
 
-    scales: the keys' mantissas, int32[BLOCK], then their exponents.
+    scales: the keys' mantissas, int32[BLOCK], then their exponents. int32[n] at `dots` is
+    overwritten.
     """
     offset = np.int32(0)
     for value in view_i8(q, head_dim):
         offset += np.int32(value) << 7
-    dot_heads(q, k, stride, head_dim, n, scores)
-    score = view_i32(scores, n)
+    dot_heads(q, k, stride, head_dim, n, dots)
+    dot, score = view_i32(dots, n), view_i32(scores, n)
     mantissas, exponents = view_i32(scales, n), view_i32(scales + 4 * BLOCK, n)
+    for i in range(n):
+        dot[i] -= offset
+    requantise_rows(dot, mantissas, exponents, mantissa, exponent - SCORE_FRACTION, score)
     largest = np.int32(-(1 << 31))
     for i in range(n):
-        score[i] = requantise(
-            np.int64(np.int32(score[i] - offset)),
-            np.int64(mantissas[i]),
-            np.int64(exponents[i]),
-            mantissa,
-            exponent,
-            SCORE_FRACTION,
-        )
         largest = max(largest, score[i])
     return np.int64(largest)
 
@@ -149,11 +132,12 @@ def weigh(scores, largest, scales, least, n, weights):
     mantissas, exponents = view_i32(scales, n), view_i32(scales + 4 * BLOCK, n)
     total = np.int64(0)
     for i in range(n):
-        p = exp2_negative(largest - np.int64(score[i]))
+        p = np.uint32(EXP2_NEGATIVE[min(largest - np.int64(score[i]), EXP2_NEGATIVE.size - 1)])
         total += p
-        shift = min(16 + np.int64(exponents[i]) - least, 62)
-        half = np.int64(1) << (shift - 1)
-        weight[i] = (np.int64(np.int32(p)) * np.int64(mantissas[i]) + half) >> shift
+        # Below 2**31, and no more than that with half a unit: uint32 holds it. Far below: 0.
+        shift = np.uint32(min(16 + np.int64(exponents[i]) - least, 32))
+        rounded = np.uint32(p * np.uint32(mantissas[i])) + (np.uint32(1) << (shift - np.uint32(1)))
+        weight[i] = np.int16(rounded >> shift) if shift < 32 else 0
     if n % 2:
         store(weights + 2 * n, np.int16(0))
     return total
@@ -243,8 +227,8 @@ def ask_ahead(block, stride, length, begin, n):
 
 
 def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
-    """Per query head: sums int64, scores int32, largest, total, a block's weights; scales."""
-    return span * (8 * head_dim + 4 * positions + 16 + 2 * BLOCK) + 8 * BLOCK
+    """Per query head: sums int64, scores int32, largest, total, a block's weights; scales, dots."""
+    return span * (8 * head_dim + 4 * positions + 16 + 2 * BLOCK) + 12 * BLOCK
 
 
 @njit(nogil=True)
@@ -267,7 +251,8 @@ def attention_chunk(shared, chunk, scratch):
     totals = view_i64(largest.ctypes.data + 8 * span, span)
     scales = totals.ctypes.data + 8 * span
     weights = scales + 8 * BLOCK
-    scores = weights + 2 * BLOCK * span
+    dots = weights + 2 * BLOCK * span
+    scores = dots + 4 * BLOCK
     for j in range(0, span * head_dim, 8):
         store(acc + 8 * j, fill_i64(0))
     largest[:] = -(1 << 31)
@@ -291,6 +276,7 @@ def attention_chunk(shared, chunk, scratch):
                 stride,
                 scales,
                 size,
+                dots,
                 scores + 4 * (head * n + begin),
             )
             largest[head] = max(largest[head], most)
