@@ -416,19 +416,31 @@ def test_eval(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: Path):
         distance = report[name]
         assert 0 < distance["kl_mean"] <= distance["kl_p99"]
         assert 0 <= distance["top1_agreement"] <= 1
+        assert 0 < distance["top5_agreement"] <= 1
+        assert len(distance["kl_by_position"]) == len(report["bins"]) == 16
     assert report["datapath"]["kl_mean"] < report["total"]["kl_mean"]
     table = here(*words).out
-    assert all(name in table for name in ("quantiser", "datapath", "total", "perplexity"))
+    assert all(name in table for name in ("quantiser", "datapath", "total", "perplexity", "29-30"))
+
+
+def test_eval_draws(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: Path):
+    pytest.importorskip("matplotlib")
+    text, picture = tmp_path / "text.txt", tmp_path / "kl.svg"
+    text.write_text("The quick brown fox jumps. ")
+    words = ("eval", "--text", text, "--window", 16, "--plot", picture)
+    assert here(*words, "--image", tiny_image.folder, "--checkpoint", tiny_checkpoint).status == 0
+    assert "KL mean" in picture.read_text()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--window", "1"], "--window"),
+        (["--window", "2"], "--window"),
         (["--limit", "0"], "--limit"),
         (["--window", "64", "--limit", "40"], "40 tokens hold no window of 64"),
         (["--text", "nowhere.txt"], "nowhere.txt"),
         (["--checkpoint", "nowhere"], "no GGUF file"),
+        (["--attribute", "--plot", "a.svg"], "--attribute does not measure"),
     ],
     ids=" ".join,
 )

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.commands.chip_options import add_plot_option, save_plot
 from emulator.commands.images import add_image_options, chosen_image
 from emulator.commands.table import table
 from emulator.errors import CheckpointError, UsageError
@@ -24,10 +25,10 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "eval",
-        help="perplexity, KL divergence and top-1 agreement on a text",
+        help="perplexity, KL divergence and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
-        "float32; total: the chip against the original.",
+        "float32; total: the chip against the original. KL by position shows the first half too.",
     )
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
@@ -41,6 +42,7 @@ def register(commands: Any) -> None:
         "--attribute", action="store_true", help="instead: KL by class of matrices and depth"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_plot_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_eval)
 
@@ -54,8 +56,10 @@ def _eval(args: argparse.Namespace) -> int:
     from emulator.quality.text import read_text, windows_of
 
     for name in ("window", "limit"):
-        if getattr(args, name) < 2:
-            raise UsageError(f"--{name} must be at least 2, not {getattr(args, name)}")
+        if getattr(args, name) < 3:  # the second half of two tokens predicts nothing
+            raise UsageError(f"--{name} must be at least 3, not {getattr(args, name)}")
+    if args.attribute and args.plot:
+        raise UsageError("--plot draws KL by position, which --attribute does not measure")
     text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
@@ -69,6 +73,8 @@ def _eval(args: argparse.Namespace) -> int:
         show(0, len(windows))
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
         report = evaluate(reference, masks, Chip(image), windows, show)
+    if args.plot:
+        save_plot(args.plot, lambda path: _draw(path, report))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
 
@@ -128,11 +134,32 @@ def _distances(report: dict[str, Any]) -> str:
     rows = []
     for name in DISTANCES:
         row = report[name]
-        agreement = f"{100 * row['top1_agreement']:.2f}"
-        rows.append([name, f"{row['kl_mean']:.5f}", f"{row['kl_p99']:.5f}", agreement])
+        shares = (f"{100 * row[key]:.2f}" for key in ("top1_agreement", "top5_agreement"))
+        rows.append([name, f"{row['kl_mean']:.5f}", f"{row['kl_p99']:.5f}", *shares])
+    places = [
+        [f"{start}-{end - 1}", *(f"{report[name]['kl_by_position'][i]:.5f}" for name in DISTANCES)]
+        for i, (start, end) in enumerate(report["bins"])
+    ]
+    head = ["distance", "KL mean, nats", "KL 99 %", "top-1 agreement, %", "top-5 agreement, %"]
     return (
         f"{report['windows']} windows of {report['window']} tokens, {report['positions']:,} "
         f"positions scored; {report['bits_per_weight']:.3f} bits a weight\n"
         f"perplexity {report['ppl_reference']:.3f} (reference), {report['ppl_chip']:.3f} (chip)\n\n"
-        + table(["distance", "KL mean, nats", "KL 99 %", "top-1 agreement, %"], rows)
+        f"{table(head, rows)}\n\nKL mean by position in the window:\n"
+        + table(["positions", *DISTANCES], places)
     )
+
+
+def _draw(path: Path, report: dict[str, Any]) -> None:
+    """KL over the position in the window; what is scored stands on a grey ground."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    edges = [report["bins"][0][0], *(end for _, end in report["bins"])]
+    axes.axvspan(report["window"] // 2, edges[-1], color="0.93", label="scored")
+    for name in DISTANCES:
+        axes.stairs(report[name]["kl_by_position"], edges, label=name, linewidth=1.6)
+    axes.set(xlabel="position in the window", ylabel="KL mean, nats", yscale="log")
+    axes.legend(frameon=False)
+    figure.savefig(path)

@@ -1,13 +1,15 @@
-"""Distances between models over a text: perplexity, KL divergence, top-1 agreement.
+"""Distances between models over a text: perplexity, KL divergence, agreement of the best tokens.
 
 The protocol is that of llama.cpp's perplexity tool: windows cut one after another from the
-start of the token stream, each scored on its second half.
+start of the token stream, each scored on its second half. How KL goes with the position in the
+window is told of the first half too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +20,82 @@ from emulator.quality.reference import FloatModel
 from kernels.reference import FRACTION
 
 Float64 = NDArray[np.float64]
+ROWS = 64  # positions compared at a time, which bounds the memory of it
 Progress = Callable[[int, int], None]  # (windows done, windows in all)
 
 
 @dataclass(slots=True)
 class Distance:
-    """KL divergence in nats and top-1 agreement of one model against another."""
+    """KL divergence in nats of one model against another, and how many best tokens they share."""
 
     kl: list[Float64] = field(default_factory=list)
     same: list[NDArray[np.bool_]] = field(default_factory=list)
+    shared5: list[Float64] = field(default_factory=list)  # of the five best tokens, 0 to 1
 
     def add(self, log_p: Float64, log_q: Float64) -> None:
         """Log-probabilities [positions, vocabulary] of the reference and of the other model."""
-        self.kl.append((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
-        self.same.append(log_p.argmax(axis=-1) == log_q.argmax(axis=-1))
+        for at in range(0, len(log_p), ROWS):
+            p, q = log_p[at : at + ROWS], log_q[at : at + ROWS]
+            self.kl.append((np.exp(p) * (p - q)).sum(axis=-1))
+            best_p, best_q = best(p, 5), best(q, 5)
+            self.same.append(best_p[:, 0] == best_q[:, 0])
+            both = (best_p[:, :, None] == best_q[:, None, :]).any(axis=-1)
+            self.shared5.append(both.mean(axis=-1))
 
     def report(self) -> dict[str, float]:
-        """Mean and 99th percentile of KL, share of equal best tokens."""
+        """Mean and 99th percentile of KL; shares of equal best tokens, and of equal five best."""
         kl = np.concatenate(self.kl)
         return {
             "kl_mean": float(kl.mean()),
             "kl_p99": float(np.quantile(kl, 0.99)),
             "top1_agreement": float(np.concatenate(self.same).mean()),
+            "top5_agreement": float(np.concatenate(self.shared5).mean()),
         }
+
+
+@dataclass(slots=True)
+class WindowDistance:
+    """Distances over windows of equal length: the second half counts, the first is shown."""
+
+    window: int
+    first: Distance = field(default_factory=Distance)
+    second: Distance = field(default_factory=Distance)
+
+    def add(self, log_p: Float64, log_q: Float64) -> None:
+        """Log-probabilities [window - 1, vocabulary]: all positions of a window but the last."""
+        half = self.window // 2
+        self.first.add(log_p[:half], log_q[:half])
+        self.second.add(log_p[half:], log_q[half:])
+
+    def report(self) -> dict[str, object]:
+        """`Distance.report` of the second halves, and `kl_by_position` over the `bins`."""
+        half = self.window // 2
+        kl = np.concatenate(
+            [
+                np.concatenate(part.kl).reshape(-1, length)
+                for part, length in ((self.first, half), (self.second, self.window - 1 - half))
+            ],
+            axis=1,
+        )
+        by_position = [float(kl[:, start:end].mean()) for start, end in bins(self.window)]
+        return {**self.second.report(), "kl_by_position": by_position}
+
+
+def bins(window: int) -> list[tuple[int, int]]:
+    """Up to 16 runs [start, end) of nearly equal length over the positions that predict a token."""
+    predicting = window - 1
+    cuts = np.linspace(0, predicting, min(16, predicting) + 1).round().astype(int).tolist()
+    return list(pairwise(cuts))
+
+
+def best(log_p: Float64, count: int) -> NDArray[np.int64]:
+    """Ids of the `count` likeliest tokens, best first: [positions, vocabulary] -> [.., count]."""
+    left, rows = log_p.copy(), np.arange(len(log_p))
+    ids = np.empty((len(log_p), min(count, log_p.shape[-1])), np.int64)
+    for k in range(ids.shape[1]):  # far cheaper than a partition of each row
+        ids[:, k] = left.argmax(axis=-1)
+        left[rows, ids[:, k]] = -np.inf
+    return ids
 
 
 def evaluate(
@@ -61,27 +116,25 @@ def evaluate(
     window = len(windows[0])
     if window > chip.context:
         raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")
-    quantiser, datapath, total = Distance(), Distance(), Distance()
+    quantiser, datapath, total = (WindowDistance(window) for _ in range(3))
     losses: dict[str, list[Float64]] = {"reference": [], "chip": []}
-    half = window // 2
     for done, ids in enumerate(windows, 1):
         chip.rewind(0)
-        scored = slice(half, window - 1)  # the logits at position p speak of token p + 1
-        original = log_softmax(reference.forward(ids)[scored])
-        masked = log_softmax(masks.forward(ids)[scored])
-        integer = log_softmax(chip_logits(chip, ids)[scored])
+        original = log_softmax(reference.forward(ids)[:-1])
+        masked = log_softmax(masks.forward(ids)[:-1])
+        integer = log_softmax(chip_logits(chip, ids)[:-1])
         quantiser.add(original, masked)
         datapath.add(masked, integer)
         total.add(original, integer)
-        targets = np.array(ids[half + 1 :])[:, None]
         for name, log_p in (("reference", original), ("chip", integer)):
-            losses[name].append(-np.take_along_axis(log_p, targets, axis=-1))
+            losses[name].append(scored_losses(log_p, ids))
         if progress is not None:
             progress(done, len(windows))
     return {
         "window": window,
         "windows": len(windows),
-        "positions": sum(kl.size for kl in total.kl),
+        "positions": sum(kl.size for kl in total.second.kl),
+        "bins": bins(window),
         "bits_per_weight": chip.image.bits_per_weight,
         "ppl_reference": float(np.exp(np.concatenate(losses["reference"]).mean())),
         "ppl_chip": float(np.exp(np.concatenate(losses["chip"]).mean())),
@@ -89,6 +142,17 @@ def evaluate(
         "datapath": datapath.report(),
         "total": total.report(),
     }
+
+
+def scored_losses(log_p: Float64, ids: list[int]) -> Float64:
+    """-ln p of the tokens of a window's second half: the row at position p speaks of token p + 1.
+
+    `log_p` [window - 1, vocabulary].
+    """
+    half = len(ids) // 2
+    targets = np.array(ids[half + 1 :])[:, None]
+    losses: Float64 = -np.take_along_axis(log_p[half:], targets, axis=-1)[:, 0]
+    return losses
 
 
 def chip_logits(chip: Chip, tokens: list[int]) -> Float64:

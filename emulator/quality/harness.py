@@ -1,0 +1,194 @@
+"""The chip as a model of EleutherAI's evaluation harness (lm_eval 0.4).
+
+    python -m emulator.quality.harness run --model hardwired --model_args image=DIR --tasks ...
+
+registers the model and hands all words to the harness's own command line; `model_args` may also be
+`model=NAME`, as --model of the other commands. The harness is installed by its user; it is imported
+here only where it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.chat.template import ChatFormat
+from emulator.chip import Chip
+from emulator.errors import ContextError, EmulatorError, UsageError
+from emulator.quality.evaluate import chip_logits, log_softmax
+from weights.rom import RomImage
+
+MOST_TOKENS = 256  # of a generated answer, where the task names no number
+
+
+class Scorer:
+    """Log-likelihoods and greedy answers of a chip, as the harness defines them.
+
+    A request is anything with `args`. A text without context is scored after the tokenizer's BOS
+    token, or the first end token where a model has none.
+    """
+
+    def __init__(self, image: RomImage) -> None:
+        self.chip = Chip(image)
+        self.chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+        config = image.config
+        self.prefix = config.end_ids[0] if config.bos_id is None else config.bos_id
+        self.end_ids = set(config.end_ids)
+        self._held: list[int] = []  # tokens in the KV SRAM
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """(ln p of the continuation, whether each of its tokens is the likeliest) of each pair.
+
+        A context that does not fit loses its first tokens. Raises ContextError when the
+        continuation alone does not.
+        """
+        return [self._pair(*self.split(*request.args)) for request in requests]
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """ln p of whole texts, each token predicted once, by windows of all the chip's positions.
+
+        The first window begins with the prefix token; the last one is a full one too, so that its
+        tokens have as much context as there is.
+        """
+        return [self._rolling(self.chat.encode(request.args[0])) for request in requests]
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """Greedy answers, up to an end token, the first of the texts in `until`, or `max_gen_toks`.
+
+        Raises UsageError for sampling, which the harness's seeds do not govern.
+        """
+        return [self._answer(*request.args) for request in requests]
+
+    def split(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Tokens of the context and of the rest. Spaces at their border belong to the rest."""
+        whole = self.chat.encode(context + continuation)
+        before = self.chat.encode(context.rstrip())
+        if self.chip.image.config.bos_id is not None or not before:
+            whole, before = [self.prefix, *whole], [self.prefix, *before]
+        return whole[: len(before)], whole[len(before) :]
+
+    def _pair(self, before: list[int], after: list[int]) -> tuple[float, bool]:
+        if len(after) > self.chip.context:
+            raise ContextError(
+                f"{len(after)} tokens to score do not fit the chip's {self.chip.context} positions"
+            )
+        if not after:
+            return 0.0, True
+        fed = (before + after)[:-1][-self.chip.context :]
+        log_p = self._log_p(fed, len(after))
+        chosen = np.take_along_axis(log_p, np.array(after)[:, None], axis=-1)
+        return float(chosen.sum()), bool((log_p.argmax(axis=-1) == after).all())
+
+    def _rolling(self, tokens: list[int]) -> float:
+        room, total = self.chip.context, 0.0
+        fed = [self.prefix, *tokens]
+        for start in range(0, len(tokens), room):
+            end = min(start + room, len(tokens))
+            total += self._pair(fed[max(0, end - room) : start + 1], tokens[start:end])[0]
+        return total
+
+    def _answer(self, context: str, options: Mapping[str, Any]) -> str:
+        if options.get("do_sample") and options.get("temperature", 1) != 0:
+            raise UsageError("the harness's answers are greedy here; set do_sample=False")
+        until = options.get("until") or []
+        stops = [until] if isinstance(until, str) else list(until)
+        most = int(options.get("max_gen_toks", MOST_TOKENS))
+        if not 0 < most < self.chip.context:
+            raise UsageError(f"max_gen_toks {most} is not 1 to {self.chip.context - 1}")
+        before, spaces = self.split(context, "")
+        return self._greedy((before + spaces)[-(self.chip.context - most) :], stops, most)
+
+    def _greedy(self, tokens: list[int], stops: list[str], most: int) -> str:
+        answer: list[int] = []
+        text = ""
+        for token in self._likeliest(tokens, most):
+            if token in self.end_ids:
+                break
+            answer.append(token)
+            text = self.chat.decode(answer)
+            places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+            if places:
+                return text[: min(places)]
+        return text
+
+    def _likeliest(self, tokens: list[int], most: int) -> Iterator[int]:
+        """Token after token, each the chip's first choice."""
+        fed = self._rest(tokens, 1)
+        for _ in range(most):
+            token = int(self.chip.forward(fed).top[0])
+            self._held += fed
+            yield token
+            fed = [token]
+
+    def _log_p(self, tokens: list[int], last: int) -> NDArray[np.float64]:
+        """ln p [last, vocabulary] at the last positions of the tokens."""
+        rest = self._rest(tokens, last)
+        logits = chip_logits(self.chip, rest)
+        self._held += rest
+        return log_softmax(logits[-last:])
+
+    def _rest(self, tokens: list[int], last: int) -> list[int]:
+        """What is still to be fed: at least the `last` ones, less what the KV SRAM holds already.
+
+        The choices of one question share its tokens, and the bits are the same either way.
+        """
+        shared = 0
+        for held, token in zip(self._held, tokens[: len(tokens) - last], strict=False):
+            if held != token:
+                break
+            shared += 1
+        self.chip.rewind(shared)
+        del self._held[shared:]
+        return tokens[shared:]
+
+
+@cache
+def model_class() -> type[Any]:
+    """The harness's model over `Scorer`; registered under "hardwired". Needs lm_eval."""
+    from lm_eval.api.model import LM
+    from lm_eval.api.registry import register_model
+
+    class HardwiredLM(LM):  # type: ignore[misc]
+        """Takes `image=DIR` or `model=NAME`; what else the harness adds says nothing here."""
+
+        def __init__(self, image: str | None = None, model: str | None = None, **_: Any) -> None:
+            from emulator.commands.images import EMBEDDED, image_folder
+            from weights.rom import open_image
+
+            super().__init__()
+            folder = Path(image) if image else image_folder(model or EMBEDDED)
+            self.scorer = Scorer(open_image(folder))
+
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            return self.scorer.loglikelihood(requests)
+
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+            return self.scorer.loglikelihood_rolling(requests)
+
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            return self.scorer.generate_until(requests)
+
+    register_model("hardwired")(HardwiredLM)
+    return HardwiredLM
+
+
+def main() -> None:
+    """The harness's command line, with one more model."""
+    from lm_eval.__main__ import cli_evaluate
+
+    model_class()
+    try:
+        cli_evaluate()
+    except EmulatorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
