@@ -81,6 +81,11 @@ def kill_at(action: Callable[[], None], moment_s: float) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def adapted(seconds: float, alive: bool) -> float:
+    """What a run takes now: other work on the machine comes and goes. Settles at 5 of 6 alive."""
+    return seconds * (1.05 if alive else 0.8)
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
 
@@ -102,7 +107,8 @@ def test_compile(tmp_path, tiny_checkpoint, kills):
             path.unlink()
         if out.exists():
             out.rmdir()
-        at_work += kill_at(run, rng.uniform(0, 1.2 * seconds))
+        alive = kill_at(run, rng.uniform(0, 1.2 * seconds))
+        at_work, seconds = at_work + alive, adapted(seconds, alive)
         left += any(path != out for path in out.parent.iterdir())
         if out.exists():  # it looks finished
             assert digests(out) == whole
@@ -145,7 +151,8 @@ def test_kernel_cache(tmp_path, monkeypatch, kills):
     at_work = unfinished = 0
     for number in range(kills):
         home = tmp_path / str(number)
-        at_work += kill_at(fill(home), rng.uniform(0, 1.2 * seconds))
+        alive = kill_at(fill(home), rng.uniform(0, 1.2 * seconds))
+        at_work, seconds = at_work + alive, adapted(seconds, alive)
         complete = [path for path in home.glob("*/complete")] if home.exists() else []
         unfinished += home.exists() and not complete
         finish(fill(home))
@@ -201,7 +208,8 @@ def test_download(hub, kills):
     at_work = in_part = 0
     for _ in range(kills):
         shutil.rmtree(cache_folder)
-        at_work += kill_at(run, rng.uniform(0, 1.2 * seconds))
+        alive = kill_at(run, rng.uniform(0, 1.2 * seconds))
+        at_work, seconds = at_work + alive, adapted(seconds, alive)
         files = kept()
         assert files.items() <= needed.items()
         assert downloaded(repository) is None or files == needed
