@@ -85,6 +85,20 @@ def test_one_byte(image, name, capsys):
     assert "FAIL  image" in capsys.readouterr().out
 
 
+def test_one_byte_of_the_manifest(image, tmp_path, capsys):
+    """No file holds the hash of rom.json but the golden one: a known image is known no more."""
+    mine = tmp_path / "golden.json"
+    mine.write_text("{}")
+    run(capsys, image, "--golden", mine, "--record")
+    (digest,) = json.loads(mine.read_text())
+    manifest = image / "rom.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    status, report = run(capsys, image, "--golden", mine)
+    (line,) = (c for c in report["checks"] if c["check"] == "golden logits")
+    assert (status, line["verdict"]) == (0, verify.UNKNOWN)
+    assert f"its rom.json is not the one recorded, digest {digest[:16]}" in line["detail"]
+
+
 def test_a_kernel_that_is_wrong(either_image, monkeypatch):
     """One value, one too large: the block and the signal are named."""
 

@@ -36,6 +36,11 @@ def image_digest(image: RomImage) -> str:
     return hashlib.sha256((image.folder / MANIFEST).read_bytes()).hexdigest()
 
 
+def image_name(image: RomImage) -> str:
+    """What stays when a checkpoint is compiled anew."""
+    return f"{image.manifest['checkpoint']['name']}, mix {image.manifest['mix']}"
+
+
 def array_digest(array: NDArray[Any]) -> str:
     """Hex SHA-256 of an array's values, little-endian, last axis fastest."""
     kind = array.dtype.newbyteorder("<")
@@ -72,12 +77,19 @@ def recorded(image: RomImage, path: Path = GOLDEN) -> dict[str, Any] | None:
     return dict(entry.values)
 
 
+def recorded_twin(image: RomImage, path: Path = GOLDEN) -> str | None:
+    """Digest of an entry of the same name, which another `rom.json` has. Raises UsageError."""
+    entries, name = read_object(path, MAX_BYTES, UsageError).values, image_name(image)
+    same = (k for k, v in entries.items() if isinstance(v, dict) and v.get("image") == name)
+    return next(same, None)
+
+
 def record(image: RomImage, chip: Chip, path: Path = GOLDEN) -> dict[str, Any]:
     """Enter what this machine computes; an older entry of the same checkpoint and mix goes.
 
     Raises UsageError when the file cannot be written.
     """
-    name = f"{image.manifest['checkpoint']['name']}, mix {image.manifest['mix']}"
+    name = image_name(image)
     entry = {"image": name, "logits": logits_digest(chip), "cycles": cycles(chip)}
     old = read_object(path, MAX_BYTES, UsageError).values if path.exists() else {}
     kept = {k: v for k, v in old.items() if not isinstance(v, dict) or v.get("image") != name}

@@ -25,6 +25,7 @@ from emulator.proof.golden import (
     image_digest,
     logits_digest,
     recorded,
+    recorded_twin,
 )
 from emulator.proof.twins import disagreements
 from emulator.silicon.spec import load_chip
@@ -109,7 +110,9 @@ def machine() -> dict[str, Any]:
 def _golden(image: RomImage, golden: Path, logits: str) -> Outcome:
     entry = recorded(image, golden)
     if entry is None:
-        return UNKNOWN, f"no golden is recorded for this image; its logits hash is {logits}"
+        twin = recorded_twin(image, golden)
+        why = f"; its rom.json is not the one recorded, digest {twin[:16]}" if twin else ""
+        return UNKNOWN, f"no golden is recorded for this image{why}; its logits hash is {logits}"
     if entry["logits"] != logits:
         return FAIL, f"logits hash {logits}, recorded is {entry['logits']}"
     return PASS, f"{PROMPT_TOKENS} tokens, logits hash {logits}"
