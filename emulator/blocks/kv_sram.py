@@ -44,9 +44,9 @@ class KvSram:
         return cls(
             heads=config.heads,
             head_dim=config.head_dim,
-            k=np.zeros(shape, np.int8),
+            k=np.empty(shape, np.int8),  # which, unlike zeros, gets large pages
             k_scale=np.zeros((*shape[:2], 2), np.int32),
-            v=np.zeros(shape, np.int8),
+            v=np.empty(shape, np.int8),
             v_scale=np.zeros((*shape[:2], 2), np.int32),
             constants=np.stack(
                 [
