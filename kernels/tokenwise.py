@@ -22,6 +22,7 @@ RMS_NORM, SWIGLU_NARROW, RESIDUAL_ADD, KV_WRITE = range(4)
 
 @njit(nogil=True)
 def tokens_chunk(shared, chunk, scratch):
+    """The tokens of one chunk, by the operation that the words describe."""
     first = chunk * shared[TOKENS_A_CHUNK]
     last = min(first + shared[TOKENS_A_CHUNK], shared[TOKEN_COUNT])
     operation, n = shared[OPERATION], shared[N]
@@ -62,11 +63,8 @@ def _describe(shared, operation, tokens, n):
 @njit(nogil=True)
 def describe_rms_norm(shared, residual, epsilon, constant, x, scale):
     _describe(shared, RMS_NORM, *residual.shape)
-    shared[A], shared[NUMBER], shared[CONSTANT] = (
-        residual.ctypes.data,
-        epsilon,
-        constant.ctypes.data,
-    )
+    shared[A], shared[NUMBER] = residual.ctypes.data, epsilon
+    shared[CONSTANT] = constant.ctypes.data
     shared[OUT], shared[SCALE] = x.ctypes.data, scale.ctypes.data
 
 
