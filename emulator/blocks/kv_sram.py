@@ -22,6 +22,18 @@ from kernels.reference import INT8_MAX
 SCALE_BITS = 24  # of one stored scale: mantissa and exponent
 
 
+LARGE_BYTES = 4 << 20  # NumPy asks for large pages from here on, but not for `zeros`
+
+
+def _zeros(shape: tuple[int, int, int]) -> Int8:
+    """One head's positions lie far apart: with small pages, every few cost a walk of the tables."""
+    if math.prod(shape) < LARGE_BYTES:
+        return np.zeros(shape, np.int8)
+    memory = np.empty(shape, np.int8)
+    memory.fill(0)
+    return memory
+
+
 @dataclass(frozen=True, slots=True)
 class KvSram:
     """The memory of one layer; positions above the current one hold whatever was there."""
@@ -44,9 +56,9 @@ class KvSram:
         return cls(
             heads=config.heads,
             head_dim=config.head_dim,
-            k=np.empty(shape, np.int8),  # which, unlike zeros, gets large pages
+            k=_zeros(shape),
             k_scale=np.zeros((*shape[:2], 2), np.int32),
-            v=np.empty(shape, np.int8),
+            v=_zeros(shape),
             v_scale=np.zeros((*shape[:2], 2), np.int32),
             constants=np.stack(
                 [
