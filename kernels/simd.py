@@ -117,7 +117,6 @@ def _scale_pairs(builder, v):
 load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
 load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
 load_i8x64 = _loader(i8x64, i8x64.ir, lambda builder, v: v)
-load_i32x8 = _loader(i32x8, i32x8.ir, lambda builder, v: v)
 load_i32x16 = _loader(i32x16, i32x16.ir, lambda builder, v: v)
 load_i64x16 = _loader(i64x16, i64x16.ir, lambda builder, v: v)
 load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
@@ -145,7 +144,6 @@ scale_pairs = _loader(  # eight uint8, each as two equal int16
 get_u8 = _loader(types.int64, I8, lambda builder, v: builder.zext(v, I64))
 get_i8 = _loader(types.int64, I8, lambda builder, v: builder.sext(v, I64))
 get_u16 = _loader(types.int64, I16, lambda builder, v: builder.zext(v, I64))
-get_i16 = _loader(types.int64, I16, lambda builder, v: builder.sext(v, I64))
 get_i32 = _loader(types.int64, I32, lambda builder, v: builder.sext(v, I64))
 get_i64 = _loader(types.int64, I64, lambda builder, v: v)
 
