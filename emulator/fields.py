@@ -151,16 +151,27 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_object(path: Path, most_bytes: int, error: type[EmulatorError]) -> Fields:
     """The JSON object that a UTF-8 file of at most `most_bytes` holds. Raises `error`."""
+    return object_in(path, read_bytes(path, most_bytes, error), error)
+
+
+def read_bytes(path: Path, most_bytes: int, error: type[EmulatorError]) -> bytes:
+    """A plain file of at most `most_bytes`. Raises `error`."""
     try:
         if not path.is_file():  # a folder, or a pipe that would never end
             raise error(f"{path}: cannot be read: no such file")
         if path.stat().st_size > most_bytes:
             raise error(f"{path}: larger than {most_bytes >> 20} MiB")
-        data = parse_json(path.read_text("utf-8"))
+        return path.read_bytes()
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def object_in(path: Path, data: bytes, error: type[EmulatorError]) -> Fields:
+    """The JSON object that `data`, UTF-8 and read from `path`, holds. Raises `error`."""
+    try:
+        values = parse_json(data.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
         raise error(f"{path}: not JSON: {problem}") from None
-    if not isinstance(data, dict):
+    if not isinstance(values, dict):
         raise error(f"{path}: does not hold an object")
-    return Fields(str(path), data, error)
+    return Fields(str(path), values, error)

@@ -23,7 +23,8 @@ from kernels import compiled
 from weights.compile import CompileOptions, compile_image
 from weights.gguf_source import EMBEDDED_PACKAGE
 from weights.mix import Mix
-from weights.rom import RomImage, open_image
+from weights.rom import MANIFEST, RomImage, open_image
+from weights.rom_files import sealed
 from weights.safetensors_source import SafetensorsCheckpoint
 
 # A background job of a shell ignores Ctrl+C and hands that on to the programs it starts.
@@ -197,6 +198,13 @@ def refused(kind: type[EmulatorError], message: str, action: Callable[[], Any]) 
         action()
     assert caught.type is kind
     assert "\n" not in str(caught.value)
+
+
+def edit_manifest(image: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change rom.json and seal it anew, so that what is wrong with it is the change alone."""
+    manifest = json.loads((image / MANIFEST).read_text())
+    change(manifest)
+    (image / MANIFEST).write_bytes(sealed(manifest))
 
 
 @pytest.fixture(scope="session")

@@ -236,7 +236,7 @@ def test_compile_chat_and_models_by_name(hub: LocalHub, client: Client):
     assert facts["notice"].startswith(
         "Built with Llama.\nLlama 3.1 is licensed under the Llama 3.1"
     )
-    assert facts["hashes_checked"] == 5  # two layers, tables, tokenizer, notice
+    assert facts["hashes_checked"] == 6  # two layers, tables, tokenizer, notice, rom.json
     assert "Copyright (c) Meta Platforms" in client.run(*emulator, "info", image.name).stdout
     again = client.run(*emulator, "compile", f"{REPOSITORY}@{COMMIT}", "--json")
     assert json.loads(again.stdout)["image"] == str(image)

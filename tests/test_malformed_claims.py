@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import compile_broken, leaves_nothing, refused
+from conftest import compile_broken, edit_manifest, leaves_nothing, refused
 from test_malformed import shard
 
 from emulator.chat.template import ChatFormat
@@ -168,18 +168,14 @@ def test_manifest_says_it_twice(image):
 
 def test_manifest_of_billions(image):
     """Counts are compared with the shard's own; a sparse file is measured, not read."""
-    data = json.loads((image / "rom.json").read_text())
-    data["model"]["vocabulary"] = 1 << 20
-    (image / "rom.json").write_text(json.dumps(data))
+    edit_manifest(image, lambda m: m["model"].update(vocabulary=1 << 20))
     refused_at_once(ImageError, "embedding.codes is", lambda: open_image(image))
     os.truncate(image / "rom.json", 1 << 40)
     refused_at_once(ImageError, "larger than 16 MiB", lambda: open_image(image))
 
 
 def test_layer_count_of_an_image(image):
-    data = json.loads((image / "rom.json").read_text())
-    data["model"]["layers"] = 3
-    (image / "rom.json").write_text(json.dumps(data))
+    edit_manifest(image, lambda m: m["model"].update(layers=3))
     refused_at_once(ImageError, "lacks 'layers.2.q'", lambda: open_image(image))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import edit_manifest, refused
 from safetensors.numpy import load_file, save_file
 
 from emulator.errors import ImageError
@@ -23,13 +23,6 @@ from weights.rom import RomImage, open_image
 def image(tmp_path: Path, tiny_image: RomImage) -> Path:
     """A copy of the tiny image to break."""
     return Path(shutil.copytree(tiny_image.folder, tmp_path / "image"))
-
-
-def edit(image: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change rom.json."""
-    manifest = json.loads((image / "rom.json").read_text())
-    change(manifest)
-    (image / "rom.json").write_text(json.dumps(manifest))
 
 
 SHARD, TABLES = "layer-001.safetensors", "tables.safetensors"
@@ -143,7 +136,7 @@ def unlist(manifest: dict[str, Any], file: str) -> None:
 
 @pytest.mark.parametrize(("change", "message"), MANIFESTS.values(), ids=MANIFESTS)
 def test_manifest(image, change, message):
-    edit(image, change)
+    edit_manifest(image, change)
     refused(ImageError, message, lambda: open_image(image))
 
 
@@ -154,7 +147,7 @@ def test_manifest(image, change, message):
 def test_names(image, name, check_hashes):
     """Names are checked even when hashes are not; the file that a traversal names exists."""
     shutil.copy(image / SHARD, image.parent / "outside")
-    edit(image, lambda m: m["files"].append({**m["files"][0], "file": name}))
+    edit_manifest(image, lambda m: m["files"].append({**m["files"][0], "file": name}))
     message = r"files\[4\]: file must be a plain file name"
     refused(ImageError, message, lambda: open_image(image, check_hashes))
 
@@ -194,7 +187,9 @@ def test_array(image, file, name, change, message):
     for entry in json.loads((image / "rom.json").read_text())["files"]:
         if entry["file"] == file:
             new = {"file": file, "bytes": length, "sha256": digest}
-            edit(image, lambda m, e=entry, n=new: m["files"].__setitem__(m["files"].index(e), n))
+            edit_manifest(
+                image, lambda m, e=entry, n=new: m["files"].__setitem__(m["files"].index(e), n)
+            )
     refused(ImageError, f"{file}: .*{message}", lambda: open_image(image))
 
 

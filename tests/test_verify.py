@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import edit_manifest
 
 from emulator.chip import Chip
 from emulator.cli import main
@@ -64,8 +65,7 @@ def test_a_second_record_replaces_the_first(image, tmp_path, capsys):
     mine = tmp_path / "golden.json"
     mine.write_text(json.dumps({"0" * 64: {"image": "other", "logits": "", "cycles": {}}}))
     for tool in ("one", "two"):
-        manifest = json.loads((image / "rom.json").read_text())
-        (image / "rom.json").write_text(json.dumps({**manifest, "tool": tool}))
+        edit_manifest(image, lambda m, tool=tool: m.update(tool=tool))
         assert run(capsys, image, "--golden", mine, "--record")[0] == 0
     assert len(json.loads(mine.read_text())) == 2
     assert verdicts(run(capsys, image, "--golden", mine)[1])["golden logits"] == verify.PASS
@@ -77,22 +77,38 @@ def test_one_byte(image, name, capsys):
     data = bytearray((image / name).read_bytes())
     data[len(data) // 2] ^= 4
     (image / name).write_bytes(data)
+    fails_at(name, image, capsys)
+
+
+def test_one_digit_of_the_manifest(image, capsys):
+    """Another file holds the hash of all but rom.json; that one holds its own."""
+    text = (image / "rom.json").read_text()
+    assert '"context": 256' in text
+    (image / "rom.json").write_text(text.replace('"context": 256', '"context": 255'))
+    fails_at("rom.json", image, capsys)
+
+
+def fails_at(name: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, report = run(capsys, image)
     assert status == 1
     (check,) = report["checks"]
-    assert f"{name}: its content has changed" in check["detail"]
+    assert (check["check"], check["verdict"]) == ("image", verify.FAIL)
+    assert check["detail"].startswith(f"{image / name}: its content has changed (SHA-256 differs)")
     assert main(["verify", str(image)]) == 1
-    assert "FAIL  image" in capsys.readouterr().out
+    *_, line, verdict = capsys.readouterr().out.splitlines()
+    assert line.startswith("FAIL  image")
+    assert f"/{name}: its content has changed" in line
+    assert verdict == "1 of 1 checks failed"
 
 
-def test_one_byte_of_the_manifest(image, tmp_path, capsys):
-    """No file holds the hash of rom.json but the golden one: a known image is known no more."""
+def test_a_manifest_sealed_anew(image, tmp_path, capsys):
+    """Whoever edits can seal: the image is whole, but a known one is known no more."""
     mine = tmp_path / "golden.json"
     mine.write_text("{}")
     run(capsys, image, "--golden", mine, "--record")
     (digest,) = json.loads(mine.read_text())
-    manifest = image / "rom.json"
-    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    assert digest == json.loads((image / "rom.json").read_text())["manifest_sha256"]
+    edit_manifest(image, lambda m: m.update(tool="another"))
     status, report = run(capsys, image, "--golden", mine)
     (line,) = (c for c in report["checks"] if c["check"] == "golden logits")
     assert (status, line["verdict"]) == (0, verify.UNKNOWN)

@@ -1,6 +1,6 @@
 """The ROM image: a folder with `rom.json` and memory-mapped, hashed shards.
 
-    rom.json              shape, mix, rotation, provenance, matrices, files with SHA-256
+    rom.json              shape, mix, rotation, provenance, matrices, SHA-256 of all files
     tokenizer.json        as the checkpoint has it
     tables.safetensors    embedding, head or final gain and mixer, rotary tables
     NOTICE                the licence's, of a Llama
@@ -31,6 +31,7 @@ from weights.rom_files import (
     FORMAT_VERSION,
     MANIFEST,
     NOTICE,
+    SEAL,
     TABLES,
     TOKENIZER,
     checked_files,
@@ -67,6 +68,11 @@ class RomImage:
         bits = sum(m.stored_bits for m in self.matrices.values())
         gain = self.vectors.get("final_gain")
         return (bits + (8 * gain.nbytes if gain is not None else 0)) / self.config.parameters
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 that the manifest carries of itself: it stands for every byte."""
+        return str(self.manifest[SEAL])
 
     @property
     def size_bytes(self) -> int:

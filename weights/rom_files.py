@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import stat
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from emulator.errors import ImageError
-from emulator.fields import Fields, read_object, shown
+from emulator.fields import Fields, object_in, read_bytes, shown
 from weights.checkpoint import sha256_file
 
 FORMAT = "hardwired-rom"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST = "rom.json"
+SEAL = "manifest_sha256"  # key of the manifest's own hash; see `sealed`
 TOKENIZER = "tokenizer.json"
 NOTICE = "NOTICE"  # of a model whose licence asks for one
 TABLES = "tables.safetensors"
 MAX_MANIFEST_BYTES = 16 << 20
 AGAIN = "delete the image and compile it again"
+CHANGED = "its content has changed (SHA-256 differs)"
+
+
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """The text of a manifest, which carries under SEAL the SHA-256 of itself.
+
+    The hash is over the file's bytes without the hash's own 64 digits, so it covers spaces and
+    order too and a reader need not write JSON as we do. It stands for the whole image: the manifest
+    holds the hash of every other file.
+    """
+
+    def text(seal: str) -> bytes:
+        return json.dumps({**values, SEAL: seal}, indent=1, sort_keys=True).encode()
+
+    return text(hashlib.sha256(text("")).hexdigest())
 
 
 def read_manifest(folder: Path) -> Fields:
-    """`rom.json`, of this format and version. Raises ImageError."""
+    """`rom.json`, of this format and version, each byte as written. Raises ImageError."""
     path = folder / MANIFEST
     try:
         plain = stat.S_ISREG(path.lstat().st_mode)
@@ -31,7 +52,8 @@ def read_manifest(folder: Path) -> Fields:
         raise ImageError(f"{path}: cannot be read: {error}") from None
     if not plain:
         raise ImageError(f"{path}: cannot be read: a link or no file")
-    manifest = read_object(path, MAX_MANIFEST_BYTES, ImageError)
+    data = read_bytes(path, MAX_MANIFEST_BYTES, ImageError)
+    manifest = object_in(path, data, ImageError)
     if manifest.values.get("format") != FORMAT:
         raise ImageError(f"{path}: not a ROM image of this program")
     version = manifest.values.get("format_version")
@@ -40,6 +62,12 @@ def read_manifest(folder: Path) -> Fields:
             f"{path}: format version {shown(version)}, this program reads {FORMAT_VERSION}; "
             f"{AGAIN}, or update the program"
         )
+    seal = manifest.text(SEAL)
+    if not re.fullmatch("[0-9a-f]{64}", seal):
+        manifest.refuse(SEAL, "64 hexadecimal digits")
+    # Once: the same digits put in at a second place would be a change.
+    if hashlib.sha256(data.replace(seal.encode(), b"", 1)).hexdigest() != seal:
+        raise ImageError(f"{path}: {CHANGED}; {AGAIN}")
     for key in ("tool", "mix", "chat_style"):
         manifest.text(key)
     manifest.object("rotation")
@@ -83,7 +111,7 @@ def _check(folder: Path, entry: Fields, check_hashes: bool) -> None:
         if status.st_size != length:
             raise ImageError(f"{path}: {status.st_size} bytes instead of {length}; {AGAIN}")
         if sha256_file(path) != digest:
-            raise ImageError(f"{path}: its content has changed (SHA-256 differs); {AGAIN}")
+            raise ImageError(f"{path}: {CHANGED}; {AGAIN}")
     except FileNotFoundError:
         raise ImageError(f"{path}: missing; {AGAIN}") from None
     except OSError as error:

@@ -18,7 +18,7 @@ from emulator.errors import ImageError
 from kernels.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
-from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER
+from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER, sealed
 from weights.whole_folder import whole_folder
 
 JOURNAL = "journal.jsonl"  # of a folder that is not finished
@@ -89,9 +89,8 @@ class ImageWriter:
             "matrices": self.matrices,
             "files": self.files,
         }
-        text = json.dumps(whole, indent=1, sort_keys=True)
         (self.folder / JOURNAL).unlink(missing_ok=True)
-        _write_durably(self.folder / MANIFEST, text.encode())
+        _write_durably(self.folder / MANIFEST, sealed(whole))
 
     def _add_file(self, name: str, data: bytes) -> None:
         _write_durably(self.folder / name, data)

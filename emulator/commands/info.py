@@ -71,7 +71,8 @@ def facts(image: RomImage) -> dict[str, Any]:
         "rotation": manifest.get("rotation"),
         "checkpoint": manifest.get("checkpoint"),
         "notice": notice_of(image),
-        "hashes_checked": len(manifest["files"]),
+        "hashes_checked": 1 + len(manifest["files"]),  # rom.json and what it lists
+        "digest": image.digest,
     }
 
 
@@ -98,7 +99,8 @@ def _lines(report: dict[str, Any]) -> str:
         "size": f"{report['bits_per_weight']:.3f} bits a weight, "
         f"{report['image_bytes'] / 2**20:,.1f} MiB",
         "chat": f"{report['chat_style']}",
-        "hashes": f"{report['hashes_checked']} files, all as written",
+        "hashes": f"{report['hashes_checked']} files, all as written, digest "
+        f"{report['digest'][:16]}",
     }
     if report["notice"]:
         rows["notice"] = report["notice"].strip().replace("\n", "\n" + " " * 11)

@@ -63,13 +63,13 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _record(folder: Path, golden: Path, as_json: bool) -> int:
     from emulator.chip import Chip
-    from emulator.proof.golden import image_digest, record
+    from emulator.proof.golden import record
     from weights.rom import open_image
 
     image = open_image(folder)
     entry = record(image, Chip(image, context=1024), golden)
     if as_json:
-        print(json.dumps({"schema": 1, "golden": str(golden), "digest": image_digest(image)}))
+        print(json.dumps({"schema": 1, "golden": str(golden), "digest": image.digest}))
     else:
-        print(f"{golden}: {image_digest(image)[:16]} has logits hash {entry['logits']}")
+        print(f"{golden}: {image.digest[:16]} has logits hash {entry['logits']}")
     return 0

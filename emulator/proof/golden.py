@@ -1,6 +1,6 @@
 """Golden results by image: what a run of a fixed prompt gives, and on which image.
 
-An image is known by the SHA-256 of its `rom.json`, which holds the hash of every other file.
+An image is known by its digest: the SHA-256 of its `rom.json`, which holds that of all other files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emulator.errors import UsageError
 from emulator.fields import read_object
 from emulator.silicon.spec import load_chip
 from emulator.timing.schedule import token_cycles
-from weights.rom import MANIFEST, RomImage
+from weights.rom import RomImage
 
 GOLDEN = Path(__file__).with_name("golden.json")
 MAX_BYTES = 1 << 20
@@ -29,11 +29,6 @@ CONTEXTS = (1, 1024)  # positions at which a token's cycles are compared
 def golden_prompt(vocabulary: int, count: int = PROMPT_TOKENS) -> list[int]:
     """Token ids from all over the vocabulary, without a tokenizer: 7919 is a prime."""
     return [(11 + 7919 * i) % vocabulary for i in range(count)]
-
-
-def image_digest(image: RomImage) -> str:
-    """Hex SHA-256 of the manifest."""
-    return hashlib.sha256((image.folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def image_name(image: RomImage) -> str:
@@ -68,10 +63,9 @@ def cycles(chip: Chip) -> dict[str, int]:
 def recorded(image: RomImage, path: Path = GOLDEN) -> dict[str, Any] | None:
     """The golden entry of an image, or None. Raises UsageError for a file that is none."""
     entries = read_object(path, MAX_BYTES, UsageError)
-    digest = image_digest(image)
-    if not entries.has(digest):
+    if not entries.has(image.digest):
         return None
-    entry = entries.object(digest)
+    entry = entries.object(image.digest)
     entry.text("logits")
     entry.object("cycles")
     return dict(entry.values)
@@ -93,7 +87,7 @@ def record(image: RomImage, chip: Chip, path: Path = GOLDEN) -> dict[str, Any]:
     entry = {"image": name, "logits": logits_digest(chip), "cycles": cycles(chip)}
     old = read_object(path, MAX_BYTES, UsageError).values if path.exists() else {}
     kept = {k: v for k, v in old.items() if not isinstance(v, dict) or v.get("image") != name}
-    text = json.dumps({**kept, image_digest(image): entry}, indent=1, sort_keys=True)
+    text = json.dumps({**kept, image.digest: entry}, indent=1, sort_keys=True)
     try:
         path.write_text(text + "\n", "utf-8")
     except OSError as error:

@@ -22,7 +22,6 @@ from emulator.proof.golden import (
     array_digest,
     cycles,
     golden_prompt,
-    image_digest,
     logits_digest,
     recorded,
     recorded_twin,
@@ -30,7 +29,7 @@ from emulator.proof.golden import (
 from emulator.proof.twins import disagreements
 from emulator.silicon.spec import load_chip
 from emulator.timing.schedule import stage_cycles, token_cycles
-from weights.rom import RomImage, open_image
+from weights.rom import MANIFEST, RomImage, open_image
 
 PASS, FAIL, UNKNOWN = "pass", "FAIL", "none"
 SPLIT_TOKENS = 6  # 2**5 ways to cut them into passes
@@ -68,7 +67,8 @@ def verify(folder: Path, golden: Path = GOLDEN, seed: int = 0) -> Iterator[Check
     except EmulatorError as error:
         yield Check("image", FAIL, str(error), time.perf_counter() - began)
         return
-    detail = f"{len(image.manifest['files'])} files as written, digest {image_digest(image)[:16]}"
+    files = len(image.manifest["files"])
+    detail = f"{MANIFEST} and the {files} files it lists as written, digest {image.digest[:16]}"
     yield Check("image", PASS, detail, time.perf_counter() - began)
     chip = Chip(image, context=max(PROMPT_TOKENS, 1024))
     logits = logits_digest(chip)

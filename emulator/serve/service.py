@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
@@ -95,8 +93,7 @@ class Service:
     def __post_init__(self) -> None:
         self.grammars = Grammars(self.image.tokenizer_json, self.image.config)
         self.metrics = Metrics(self.engine)
-        manifest = json.dumps(self.image.manifest, sort_keys=True).encode()
-        self.fingerprint = f"rom-{hashlib.sha256(manifest).hexdigest()[:12]}"
+        self.fingerprint = f"rom-{self.image.digest[:12]}"
 
     @property
     def context(self) -> int:
