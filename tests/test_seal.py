@@ -88,14 +88,14 @@ def test_edited(image, change, message, check_hashes):
 
 
 def test_every_byte(image):
-    """Each byte with one bit flipped, then as any other byte; rom.json is named."""
+    """Each byte in turn changes, in one bit or in any: one line that names rom.json."""
     path, rng = image / MANIFEST, random.Random(4)
     data = path.read_bytes()
     read_manifest(image)
     for place, byte in enumerate(data):
-        for other in (byte ^ 1 << rng.randrange(8), byte ^ rng.randrange(1, 256)):
-            path.write_bytes(data[:place] + bytes([other]) + data[place + 1 :])
-            refused(ImageError, r"rom\.json", lambda: read_manifest(image))
+        other = byte ^ (1 << rng.randrange(8) if place % 2 else rng.randrange(1, 256))
+        path.write_bytes(data[:place] + bytes([other]) + data[place + 1 :])
+        refused(ImageError, r"rom\.json", lambda: read_manifest(image))
 
 
 def test_order_of_the_checks(image):
