@@ -45,17 +45,17 @@ def config_8b(layers: int = 32) -> LlamaConfig:
 def random_matrix(rng: np.random.Generator, rows: int, columns: int, bits: int) -> PackedMatrix:
     """Random codes and group scales; outputs about as large as inputs."""
     tiles, levels = row_tiles(rows), alphabet(bits)
-    deviation = float(np.std(levels)) * 190
+    deviation = float(np.std(levels)) * 97  # root mean square of a scale
     mantissa, exponent = scale_of(1 / (deviation * math.sqrt(columns)))
     codes = np.frombuffer(rng.bytes(tiles * columns // 32 * TILE_BYTES[bits]), np.uint8)
-    scales = np.frombuffer(rng.bytes(tiles * columns // GROUP * 8), np.uint8) | 128
+    scales = np.frombuffer(rng.bytes(tiles * columns // GROUP * 8), np.uint8) & 63 | 64
     return PackedMatrix(
         rows,
         columns,
         bits,
         GROUP,
         codes.reshape(tiles, columns // 32, -1),
-        scales.reshape(tiles, columns // GROUP, 8),
+        scales.view(np.int8).reshape(tiles, columns // GROUP, 8),
         np.full(rows, mantissa, np.uint16),
         np.full(rows, exponent, np.int8),
         levels,

@@ -142,7 +142,7 @@ def _fabric(p: Picture, y: int, title: str) -> None:
         "rom",
         f"Weight fabric: {title}",
         "multiply once by the alphabet (int8) → select by ROM code → add",
-        f"{TIMES} group scale (8 bits) → accumulator < 2^45 → {TIMES} row and token scale",
+        f"{TIMES} group scale (int8) → accumulator < 2^44 → {TIMES} row and token scale",
     )
 
 

@@ -179,7 +179,7 @@ def lookup_rows(wiring, rows, out):
         mantissa = get_u16(wiring[wired.ROW_MANTISSA] + 2 * rows[t])
         shift = get_i8(wiring[wired.ROW_EXPONENT] + rows[t]) - FRACTION
         for chunk in range(chunks):
-            scale = get_u8(scales + chunk // group_chunks * TILE_ROWS) * mantissa
+            scale = get_i8(scales + chunk // group_chunks * TILE_ROWS) * mantissa
             for column in range(TILE_COLUMNS):
                 u = one_code(codes + chunk * BYTES[kind], kind, r, column)
                 if kind != 6:

@@ -6,7 +6,7 @@ them. Where vectors have 512 bits, one holds two tiles, sixteen rows; else one t
 
 A vector of bytes times four inputs gives a sum a row in 32 bits. That sum begins at -64 times the
 inputs' sum, which makes the levels of the bytes. No sum of a panel leaves 32 bits: a chunk of 32
-columns adds at most 32 * 64 * 128 * 255 < 2**26, and what wraps on the way wraps back.
+columns adds at most 32 * 64 * 128 * 128 = 2**25, and what wraps on the way wraps back.
 """
 
 from __future__ import annotations

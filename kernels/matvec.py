@@ -22,7 +22,7 @@ from kernels.simd import (
     widen,
 )
 
-# A chunk of 32 columns adds at most 32 * 128 * 128 * 255 < 2**27 to a lane of 32 bits.
+# A chunk of 32 columns adds at most 32 * 128 * 128 * 128 = 2**26 to a lane of 32 bits.
 FLUSH_CHUNKS = 16
 AHEAD = 2048  # bytes between what is read and what is asked for
 

@@ -59,7 +59,7 @@ class PackedMatrix:
     bits: int  # 3, 4 or 6
     group: int  # columns that share a group scale, a multiple of 32
     codes: NDArray[np.uint8]  # [row_tiles, columns / 32, TILE_BYTES[bits]]
-    group_scale: NDArray[np.uint8]  # [row_tiles, columns / group, 8]
+    group_scale: NDArray[np.int8]  # [row_tiles, columns / group, 8]
     row_mantissa: NDArray[np.uint16]  # [rows], 2**15 .. 2**16 - 1, or 0 for an empty row
     row_exponent: NDArray[np.int8]  # [rows]
     alphabet: NDArray[np.int8]  # [2**bits], levels of at most +-64

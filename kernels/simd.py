@@ -108,10 +108,9 @@ def _loader(result: types.Type, kind: ir.Type, widen):
 
 
 def _scale_pairs(builder, v):
-    lanes = [lane for row in range(8) for lane in (row, 8, row, 8)]
-    mask = ir.Constant(ir.VectorType(I32, 32), lanes)
-    bytes_ = builder.shuffle_vector(v, ir.Constant(v.type, None), mask)
-    return builder.bitcast(bytes_, i16x16.ir)
+    wide = _extend(builder, v, 16)
+    mask = ir.Constant(ir.VectorType(I32, 16), [row for row in range(8) for _ in range(2)])
+    return builder.shuffle_vector(wide, ir.Constant(wide.type, None), mask)
 
 
 load_i8x32 = _loader(i8x32, i8x32.ir, lambda builder, v: v)
@@ -135,10 +134,10 @@ broadcast_i32x16 = _loader(i32x16, I32, lambda builder, v: _splat(builder, v, i3
 broadcast_pair = _loader(  # two int16, eight times
     i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
 )
-scale_words = _loader(  # eight uint8, as int32
-    i32x8, ir.VectorType(I8, 8), lambda builder, v: _extend(builder, v, 32, signed=False)
+scale_words = _loader(  # eight int8, as int32
+    i32x8, ir.VectorType(I8, 8), lambda builder, v: _extend(builder, v, 32)
 )
-scale_pairs = _loader(  # eight uint8, each as two equal int16
+scale_pairs = _loader(  # eight int8, each as two equal int16
     i16x16, ir.VectorType(I8, 8), _scale_pairs
 )
 get_u8 = _loader(types.int64, I8, lambda builder, v: builder.zext(v, I64))
@@ -413,11 +412,12 @@ def as_pairs(typing, v):
 
 @intrinsic
 def _low_words(typing, v):
-    """The low int16 of each lane of 32 bits, as unsigned."""
+    """The low int16 of each lane of 32 bits, as int32."""
 
     def code(context, builder, signature, args):
-        mask = ir.Constant(i32x8.ir, [0xFFFF] * 8)
-        return builder.and_(builder.bitcast(args[0], i32x8.ir), mask)
+        half = ir.Constant(i32x8.ir, [16] * 8)
+        low = builder.shl(builder.bitcast(args[0], i32x8.ir), half)
+        return builder.ashr(low, half)
 
     return i32x8(v), code
 

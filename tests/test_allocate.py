@@ -9,7 +9,7 @@ from conftest import refused
 
 from emulator.errors import UsageError
 from emulator.timing.models import MODELS, rom_bits
-from weights.allocate import FAMILIES, LARGE_BITS, allocate, default_mix, predicted_kl
+from weights.allocate import FAMILIES, LARGE_BITS, SMALL_BITS, allocate, default_mix, predicted_kl
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 
@@ -65,11 +65,13 @@ def test_depth_is_relative():
 @pytest.mark.parametrize("model", ["smollm2-135m", "llama-3.1-8b"])
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_default(model, calibrated):
-    """3 bits are for large models with calibration alone."""
+    """3 bits need calibration; a small model gets fewer of them."""
     config = MODELS[model]
     mix = default_mix(config, calibrated)
-    if model == "llama-3.1-8b" and calibrated:
-        assert mix == allocate(config, LARGE_BITS, "hc1")
+    if calibrated:
+        bits = LARGE_BITS if model == "llama-3.1-8b" else SMALL_BITS
+        assert mix == allocate(config, bits, "hc1")
+        assert mix.base == 3
     else:
         assert mix == Mix.parse("6")
 

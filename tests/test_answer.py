@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 # Of the greedy answer's logits. It changes with weights.compile.RECIPE, with nothing else.
-LOGITS = "064e7cdf889f1cbc3a55f5ec9e702de38928e9de5d169b006c57fc91858b0902"
+LOGITS = "21415a1c73f6e7630ef216033c92f869f3f4626c71fb29edf468e99e173fb58b"
 
 
 def emulator(home, *args, **more):
@@ -22,7 +22,7 @@ def test_golden_answer(default_home):
     result = emulator(default_home, "run", "What is the capital of France?", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["text"] == "The capital of France is Paris."
+    assert report["text"] == "Allez, les Français! The capital of France is Paris."
     assert report["schema"] == 1
     assert report["prompt_tokens"] == 37
     assert report["output_tokens"] == len(report["token_ids"])

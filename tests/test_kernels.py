@@ -75,8 +75,8 @@ def matrix(
         alphabet = (np.arange(-32, 32) * (1, 2, -1, 0)[rows % 5]).astype(np.int8)
     codes = rng.integers(0, 1 << bits, (rows, columns)).astype(np.uint8)
     codes[0] = 0  # one row of the largest level, for the widest sums
-    group_scale = rng.integers(0, 256, (rows, columns // group)).astype(np.uint8)
-    group_scale[0] = 255
+    group_scale = rng.integers(-128, 128, (rows, columns // group)).astype(np.int8)
+    group_scale[0] = -128
     return PackedMatrix(
         rows,
         columns,
@@ -163,11 +163,12 @@ def test_fabric_by_many_tokens(threads):
         twins("fabric", (m,), x, scales(rng, (131,), 0, 30))
 
 
+@pytest.mark.parametrize("scale", [-128, 127])
 @pytest.mark.parametrize("bits", [3, 4, 6])
-def test_the_widest_sums(bits):
-    """Sums at the edge of 32 bits: all levels 64, all group scales 255, all inputs at one end."""
+def test_the_widest_sums(bits, scale):
+    """Sums at the edge of 32 bits: all levels 64, the widest scales, all inputs at one end."""
     m = matrix(8, 1 << 14, bits, 32)
-    m.group_scale[:] = 255
+    m.group_scale[:] = scale
     m.codes[:] = 0 if bits != 4 else 0xFF
     for value in (-128, 127):
         x = np.full((5, m.columns), value, np.int8)

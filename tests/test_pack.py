@@ -101,7 +101,7 @@ def test_stored_bits():
         bits=3,
         group=32,
         codes=packed,
-        group_scale=tile_rows(np.zeros((9, 2), np.uint8)),
+        group_scale=tile_rows(np.zeros((9, 2), np.int8)),
         row_mantissa=np.zeros(9, np.uint16),
         row_exponent=np.zeros(9, np.int8),
         alphabet=np.zeros(8, np.int8),

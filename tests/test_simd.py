@@ -73,7 +73,7 @@ def test_dot_u8():
 
 
 @pytest.mark.parametrize("start", [0, -64 * 32 * 127, 64 * 32 * 128])
-@pytest.mark.parametrize("scale", [0, 1, 255])
+@pytest.mark.parametrize("scale", [-128, -1, 0, 1, 127])
 def test_a_group_meets_its_scale(scale, start):
     """`begin`, `accumulate` and `scaled` together, at the largest sums of a group."""
 
@@ -86,8 +86,8 @@ def test_a_group_meets_its_scale(scale, start):
             part = simd.accumulate(part, a, simd.broadcast4(s.ctypes.data + 4 * i), scale)
         simd.store(out.ctypes.data, simd.scaled(part, scale))
 
-    scales = np.full(8, scale, np.uint8)
-    scales[3] = 17
+    scales = np.full(8, scale, np.int8)
+    scales[3] = -17
     for value in (-128, 127, None):
         u = RNG.choice([0, 128], (8, 8, 4)).astype(np.uint8)  # [vector, row, column]
         s = signed(32) if value is None else np.full(32, value, np.int8)

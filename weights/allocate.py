@@ -24,8 +24,11 @@ from weights.quantize import GROUP
 FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
 SMALL_PARAMETERS = 10**9  # above, running text through the model takes hours
 LARGE_BITS = 3.7  # a weight, in the default mix of a large model
+SMALL_BITS = 5.9  # of a small one, which loses more by each: total KL below 0.03 on SmolLM2
 LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
-SENSITIVITY = Path(__file__).parent / "sensitivity.json"  # `eval --attribute` of an all-3 image
+SENSITIVITY = (
+    Path(__file__).parent / "sensitivity.json"
+)  # `eval --attribute --depths 30` of an all-3 image
 
 
 def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -> Mix:
@@ -56,13 +59,14 @@ def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -
 
 
 def default_mix(config: LlamaConfig, calibrated: bool) -> Mix:
-    """3 and 6 bits, as HC1, for a large model whose masks are calibrated; else 6 bits.
+    """3 and 6 bits, as HC1, where the masks are calibrated, which 3 bits need; else 6 bits.
 
-    Little else keeps a small model near its original, and 3 bits need calibration.
+    In a small model 3 bits are for the tensors that bear them best.
     """
-    if config.parameters > SMALL_PARAMETERS and calibrated:
-        return allocate(config, LARGE_BITS, "hc1")
-    return Mix.parse("6")
+    if not calibrated:
+        return Mix.parse("6")
+    bits = LARGE_BITS if config.parameters > SMALL_PARAMETERS else SMALL_BITS
+    return allocate(config, bits, "hc1")
 
 
 def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:

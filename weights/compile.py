@@ -34,7 +34,7 @@ ROTATION_SEED = 1
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # rung -> rounds of refit and descent
-RECIPE = 3  # up by one with every change after which the same input gives other bytes
+RECIPE = 4  # up by one with every change after which the same input gives other bytes
 GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and their exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 

@@ -19,7 +19,15 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from kernels.pack import PackedMatrix
-from weights.quantize import GROUP, alphabet, best_scale, nearest, pack_rows, row_scale
+from weights.quantize import (
+    GROUP,
+    GROUP_SCALE_MAX,
+    alphabet,
+    best_scale,
+    nearest,
+    pack_rows,
+    row_scale,
+)
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -63,7 +71,7 @@ def quantise_calibrated(
     group = GROUP[bits]
     levels = alphabet(bits)
     codes = np.empty((rows, columns), np.uint8)
-    group_scale = np.empty((rows, columns // group), np.uint8)
+    group_scale = np.empty((rows, columns // group), np.int8)
     mantissa = np.empty(rows, np.uint16)
     exponent = np.empty(rows, np.int8)
     _rows(
@@ -164,9 +172,10 @@ def _first_scales(w, levels, scale, unit):
     found = np.empty(scale.size, np.float32)
     for g in range(found.size):
         found[g] = best_scale(w[g * group : (g + 1) * group], levels)
-    if found.max() == 0:
+    largest = np.abs(found).max()
+    if largest == 0:
         return 0, 0
-    mantissa, exponent = row_scale(np.float64(found.max()) / 255.0)
+    mantissa, exponent = row_scale(np.float64(largest) / GROUP_SCALE_MAX)
     unit[0] = np.float32(np.float64(mantissa) * 2.0 ** np.float64(-exponent))
     for g in range(found.size):
         scale[g] = _on_grid(found[g], unit[0])
@@ -175,9 +184,10 @@ def _first_scales(w, levels, scale, unit):
 
 @njit(cache=True, nogil=True)
 def _on_grid(scale, unit):
-    """The nearest multiple of `unit`, from 1 to 255 times."""
-    steps = np.floor(scale / unit + np.float32(0.5))
-    return min(max(steps, np.float32(1)), np.float32(255)) * unit
+    """The nearest multiple of `unit` with the same sign, from 1 to GROUP_SCALE_MAX times."""
+    steps = np.floor(abs(scale) / unit + np.float32(0.5))
+    size = min(max(steps, np.float32(1)), np.float32(GROUP_SCALE_MAX)) * unit
+    return -size if scale < 0 else size
 
 
 @njit(cache=True, nogil=True)

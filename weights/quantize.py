@@ -12,14 +12,17 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from kernels.pack import LARGEST_LEVEL, PackedMatrix, pack_codes, tile_rows
+from kernels.pack import PackedMatrix, pack_codes, tile_rows
 
 GROUP = {3: 32, 4: 32, 6: 32}  # columns a group, by code bits
 
-# Rotated weights are close to Gaussian. Optimal (Lloyd-Max) levels for a unit Gaussian:
-LLOYD_MAX = {
-    3: (0.2451, 0.7560, 1.3439, 2.1520),
-    4: (0.1284, 0.3881, 0.6568, 0.9424, 1.2562, 1.6181, 2.0690, 2.7326),
+GROUP_SCALE_MAX = 127  # int8; its sign turns the alphabet round
+
+# Rotated weights are close to Gaussian. Levels of least squared error for Gaussian groups that
+# choose their scale and its sign, as `python -m benchmarks.alphabet` finds them:
+GAUSSIAN = {
+    3: (-52, -32, -17, -3, 9, 23, 39, 64),
+    4: (-60, -46, -36, -28, -21, -14, -8, -2, 4, 11, 17, 23, 31, 39, 49, 64),
 }
 FIRST_CANDIDATE, CANDIDATES, CANDIDATE_STEP = 1.08, 20, 0.03  # of absmax / largest level
 
@@ -28,9 +31,7 @@ def alphabet(bits: int) -> NDArray[np.int8]:
     """Sorted levels: int8[2**bits]. 3 and 4 bits are Gaussian, 6 bits uniform from -32 to 31."""
     if bits == 6:
         return np.arange(-32, 32, dtype=np.int8)
-    half = np.array(LLOYD_MAX[bits])
-    half = np.rint(half * LARGEST_LEVEL / half[-1])
-    return np.concatenate([-half[::-1], half]).astype(np.int8)
+    return np.array(GAUSSIAN[bits], np.int8)
 
 
 def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> PackedMatrix:
@@ -39,7 +40,7 @@ def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> Pac
     group = group or GROUP[bits]
     levels = alphabet(bits)
     codes = np.empty((rows, columns), np.uint8)
-    group_scale = np.empty((rows, columns // group), np.uint8)
+    group_scale = np.empty((rows, columns // group), np.int8)
     mantissa = np.empty(rows, np.uint16)
     exponent = np.empty(rows, np.int8)
     w = np.ascontiguousarray(w, np.float32)
@@ -49,7 +50,7 @@ def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> Pac
 
 def pack_rows(
     codes: NDArray[np.uint8],
-    group_scale: NDArray[np.uint8],
+    group_scale: NDArray[np.int8],
     mantissa: NDArray[np.uint16],
     exponent: NDArray[np.int8],
     bits: int,
@@ -93,19 +94,25 @@ def _error(w, scale, levels):
 
 @njit(cache=True, nogil=True)
 def best_scale(w, levels):
-    """The candidate scale of a group with the least squared error; 0 for a group of zeros."""
+    """The candidate scale of a group with the least squared error; 0 for a group of zeros.
+
+    The Gaussian alphabets reach further on one side, so a scale's sign is worth choosing.
+    """
     largest = np.float32(0)
     for i in range(w.size):
         largest = max(largest, abs(w[i]))
     reach = max(abs(levels[0]), abs(levels[levels.size - 1]))
     best, least = np.float32(0), np.float32(np.inf)
+    signs = 1 if levels.size == 64 else 2  # uniform levels gain nothing from a sign
     for c in range(CANDIDATES):
         scale = np.float32(largest * np.float32(FIRST_CANDIDATE - CANDIDATE_STEP * c) / reach)
         if scale < np.float32(1e-30):
             return np.float32(0)
-        error = _error(w, scale, levels)
-        if error < least:
-            best, least = scale, error
+        for _ in range(signs):
+            error = _error(w, scale, levels)
+            if error < least:
+                best, least = scale, error
+            scale = -scale
     return best
 
 
@@ -132,17 +139,17 @@ def _quantise_rows(w, levels, group, codes, group_scale, mantissa, exponent):
         largest = np.float32(0)
         for g in range(groups):
             scales[g] = best_scale(w[row, g * group : (g + 1) * group], levels)
-            largest = max(largest, scales[g])
+            largest = max(largest, abs(scales[g]))
         mantissa[row], exponent[row] = 0, 0
         group_scale[row, :] = 0
         codes[row, :] = zero
         if largest == 0:
             continue
-        m, e = row_scale(np.float64(largest) / 255.0)
+        m, e = row_scale(np.float64(largest) / GROUP_SCALE_MAX)
         mantissa[row], exponent[row] = m, e
         unit = np.float64(m) * 2.0 ** np.float64(-e)
         for g in range(groups):
-            steps = min(max(int(np.floor(scales[g] / unit + 0.5)), 0), 255)
+            steps = int(np.floor(scales[g] / unit + 0.5))  # within the range by `unit`
             group_scale[row, g] = steps
             if steps == 0:
                 continue

@@ -132,7 +132,7 @@ def _matrix(
     tiles, shard = row_tiles(rows), shards[file]
     layout = {
         "codes": (np.uint8, (tiles, columns // 32, TILE_BYTES[bits])),
-        "group_scale": (np.uint8, (tiles, columns // group, 8)),
+        "group_scale": (np.int8, (tiles, columns // group, 8)),
         "row_mantissa": (np.uint16, (rows,)),
         "row_exponent": (np.int8, (rows,)),
         "alphabet": (np.int8, (1 << bits,)),

@@ -116,7 +116,7 @@ def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
         bits,
         GROUP[bits],
         codes=np.zeros(0, np.uint8),
-        group_scale=np.zeros(0, np.uint8),
+        group_scale=np.zeros(0, np.int8),
         row_mantissa=np.zeros(0, np.uint16),
         row_exponent=np.zeros(0, np.int8),
         alphabet=np.zeros(1 << bits, np.int8),
