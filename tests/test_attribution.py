@@ -12,7 +12,7 @@ from emulator.errors import UsageError
 from emulator.quality.attribution import kl_by_group, kl_by_place, kl_together
 from emulator.quality.places import EXACT, PLACES, AsChip, int8
 from emulator.quality.reference import FloatModel
-from kernels.reference import FRACTION, narrow
+from kernels.reference import FRACTION, narrow, swiglu
 from weights.rom import RomImage
 
 WINDOWS = np.random.default_rng(5).integers(0, 256, (4, 48)).tolist()
@@ -76,4 +76,7 @@ def test_tables_are_near_what_they_stand_for():
     assert chip.exp(np.array([-np.inf, 0], np.float32)).tolist() == [0, 32767]
     gate = np.linspace(-12, 12, 5000, dtype=np.float32)
     assert np.abs(chip.silu(gate) - EXACT.silu(gate)).max() < 3e-3
+    fixed = np.rint(np.ldexp(gate, FRACTION)).astype(np.int32)
+    of_chip = np.ldexp(swiglu(fixed, np.int32(1 << FRACTION)), -FRACTION)
+    assert np.abs(chip.silu(gate) - of_chip).max() < 1e-4
     assert np.abs(chip.rope(np.cos(x)) - np.cos(x)).max() <= 2**-15

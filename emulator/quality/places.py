@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import LOG2_E
-from kernels.reference import FRACTION, INT8_MAX, SCORE_FRACTION, exp2_negative, swiglu
+from kernels.reference import FRACTION, INT8_MAX, SCORE_FRACTION, SILU, exp2_negative
+from kernels.tables import SILU_RANGE
 from weights.rotate import hadamard_rows
 
 Float32 = NDArray[np.float32]
@@ -25,8 +26,9 @@ TABLES = ("softmax", "silu", "rope")
 PLACES = (*ACTIVATIONS, *HEADS, *TABLES)
 
 ROPE_FRACTION = 14  # of a table's entry
-_ONE = np.int32(1 << FRACTION)
 _ZERO_FROM = 16 << SCORE_FRACTION  # 2**-(n / 256) has become 0
+_SILU_AT = np.linspace(-SILU_RANGE, SILU_RANGE, SILU.size)
+_SILU = np.ldexp(SILU.astype(np.float64), -FRACTION)
 _EXP2 = exp2_negative(np.arange(_ZERO_FROM + 1)).astype(np.float32)  # 32767 * 2**-(n / 256)
 
 
@@ -70,13 +72,14 @@ class AsChip(Exact):
         if "softmax" not in self.places:
             return EXACT.exp(x)
         n = np.minimum(-x * np.float32(LOG2_E * (1 << SCORE_FRACTION)), _ZERO_FROM)
-        return _EXP2[np.rint(n).astype(np.int32)]
+        power: Float32 = _EXP2[np.rint(n).astype(np.int32)]
+        return power
 
     def silu(self, gate: Float32) -> Float32:
         if "silu" not in self.places:
             return EXACT.silu(gate)
-        fixed = np.rint(np.ldexp(gate, FRACTION)).astype(np.int64)
-        return np.ldexp(swiglu(fixed, _ONE).astype(np.float32), -FRACTION)
+        inside = np.interp(gate, _SILU_AT, _SILU).astype(np.float32)
+        return np.where(gate >= SILU_RANGE, gate, np.where(gate < -SILU_RANGE, 0, inside))
 
     def rope(self, table: Float32) -> Float32:
         if "rope" not in self.places:
@@ -88,5 +91,4 @@ def int8(x: Float32) -> Float32:
     """[..., n] rounded to 127 steps either way of each vector's own absolute maximum."""
     peak = np.abs(x).max(axis=-1, keepdims=True)
     step = np.where(peak > 0, peak, 1) / np.float32(INT8_MAX)
-    rounded: Float32 = np.rint(x / step) * step
-    return rounded
+    return np.asarray(np.rint(x / step) * step, np.float32)
