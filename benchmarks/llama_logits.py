@@ -1,15 +1,17 @@
 """llama.cpp's side of `benchmarks.quality`: logits of all positions, and GGUF files of its types.
 
     python llama_logits.py logits MODEL.gguf THREADS
-    python llama_logits.py quantise FROM.gguf TO.gguf TYPE
+    python llama_logits.py quantise FROM.gguf TO.gguf TYPE [IMPORTANCE.npz]
 
 It runs where llama-cpp-python is installed and needs nothing of this project. `logits` answers a
 line of token ids with little-endian float32[tokens, vocabulary], from an empty cache each time;
-its first answer is a line that holds the vocabulary's size.
+its first answer is a line that holds the vocabulary's size. IMPORTANCE.npz holds float32[columns]
+for each tensor's name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 import llama_cpp as llama
@@ -44,14 +46,27 @@ def logits(path: str, threads: int) -> None:
         llama.llama_batch_free(batch)
 
 
-def quantise(source: str, target: str, kind: str) -> None:
+def quantise(source: str, target: str, kind: str, importance: str | None = None) -> None:
     options = llama.llama_model_quantize_default_params()
     number = getattr(llama, f"LLAMA_FTYPE_MOSTLY_{kind}", None)
     if number is None:
         sys.exit(f"llama.cpp has no type {kind}")
     options.ftype = number
+    if importance:
+        with np.load(importance, allow_pickle=False) as file:
+            squares = {name: np.ascontiguousarray(file[name], np.float32) for name in file.files}
+        options.imatrix = importance_matrix(squares)
     if llama.llama_model_quantize(source.encode(), target.encode(), options):
         sys.exit(f"llama.cpp cannot make {kind} of {source}")
+
+
+def importance_matrix(squares: dict[str, np.ndarray]) -> ctypes.Array:
+    """llama.cpp's list of tensors, ended by one without a name. It points into the arrays."""
+    entries = (llama.llama_model_imatrix_data * (len(squares) + 1))()
+    for i, (name, values) in enumerate(squares.items()):
+        entries[i].name, entries[i].size = name.encode(), values.size
+        entries[i].data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return entries
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """Bits against KL divergence, ROM images and llama.cpp's files on the same tokens.
 
     python -m benchmarks.quality --text FILE [--llama-python PATH] [--image DIR ...]
-        [--gguf FILE ...] [--types Q3_K_M,Q4_K_M] [--plot FILE.svg] [--json]
+        [--gguf FILE ...] [--types Q3_K_M,IQ3_S] [--plain-types Q3_K_M] [--plot FILE.svg]
+        [--json]
 
 The reference of both sides is the embedded checkpoint's weights in float32, the protocol that of
 `emulator eval`. Bits a weight are those of whole files: codes, scales, tables, tokenizer, header.
---types has llama.cpp quantise the reference, a GGUF file in float32, without importance matrix.
+--types has llama.cpp quantise the reference, a GGUF file in float32, with an importance matrix of
+the calibration text that ships; --plain-types without one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import common
+from benchmarks.importance import WINDOW, mean_squares
 from benchmarks.peers import has_llama
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
@@ -31,6 +34,7 @@ from emulator.commands.images import embedded_image
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax, scored_losses
 from emulator.quality.reference import FloatModel
 from emulator.quality.text import read_text, windows_of
+from weights.calibrate import DEFAULT_TEXT
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 from weights.rom import open_image
 
@@ -98,8 +102,13 @@ def scores(logits: Logits, windows: list[list[int]], exact: list[np.ndarray]) ->
     return {**distance.report(), "ppl": float(np.exp(np.concatenate(losses).mean()))}
 
 
-def models(args: Any, folder: Path, weights: int) -> Iterator[tuple[str, str, float, Any]]:
-    """(whose, name, bits a weight, logits), one model open at a time."""
+def models(
+    args: Any, folder: Path, weights: int, importance: Callable[[], dict[str, np.ndarray]]
+) -> Iterator[tuple[str, str, float, Any]]:
+    """(whose, name, bits a weight, logits), one model open at a time.
+
+    `importance` computes the matrix for --types.
+    """
     for path in args.image or [embedded_image()]:
         image = open_image(path)
         chip = Chip(image)
@@ -116,17 +125,21 @@ def models(args: Any, folder: Path, weights: int) -> Iterator[tuple[str, str, fl
     for gguf in args.gguf or [embedded_checkpoint()]:
         with closing(LlamaLogits(args.llama_python, gguf, args.threads)) as peer:
             yield "llama.cpp", gguf.stem, 8 * gguf.stat().st_size / weights, peer
-    if not args.types:
-        return
-    original = folder / "float32.gguf"
-    write_float32(original, embedded_checkpoint())
-    for kind in args.types.split(","):
+    original, matrix = folder / "float32.gguf", folder / "importance.npz"
+    kinds = [(kind, kind, [str(matrix)]) for kind in args.types.split(",") if kind]
+    plain = [(f"{kind} plain", kind, []) for kind in args.plain_types.split(",") if kind]
+    if kinds:
+        print("computing the importance matrix", file=sys.stderr)
+        np.savez(matrix, **importance())
+    if kinds or plain:
+        write_float32(original, embedded_checkpoint())
+    for name, kind, more in kinds + plain:
         gguf = folder / f"{kind}.gguf"
         command = [args.llama_python, str(LLAMA), "quantise", str(original), str(gguf), kind]
-        if subprocess.run(command, check=False).returncode:
+        if subprocess.run([*command, *more], check=False).returncode:
             raise SystemExit(1)
         with closing(LlamaLogits(args.llama_python, gguf, args.threads)) as peer:
-            yield "llama.cpp", kind, 8 * gguf.stat().st_size / weights, peer
+            yield "llama.cpp", name, 8 * gguf.stat().st_size / weights, peer
         gguf.unlink()
 
 
@@ -155,6 +168,7 @@ def main() -> None:
     parser.add_argument("--image", type=Path, action="append", help="ROM image of that checkpoint")
     parser.add_argument("--gguf", type=Path, action="append", help="file of that checkpoint")
     parser.add_argument("--types", default="", help="llama.cpp's types to make and measure")
+    parser.add_argument("--plain-types", default="", help="the same, without importance matrix")
     parser.add_argument("--llama-python", default=sys.executable, help="where llama_cpp lives")
     parser.add_argument("--threads", type=int, default=2)
     add_plot_option(parser)
@@ -169,9 +183,15 @@ def main() -> None:
     exact = [reference.forward(ids)[:-1] for ids in windows]
     losses = [scored_losses(log_softmax(one), ids) for one, ids in zip(exact, windows, strict=True)]
     exact = [one[half:].copy() for one in exact]
+
+    def importance() -> dict[str, np.ndarray]:
+        calibration = chat.encode(read_text(DEFAULT_TEXT))
+        return mean_squares(reference, windows_of(calibration, WINDOW, DEFAULT_TEXT))
+
     rows = []
     with TemporaryDirectory(prefix="quality-") as folder:
-        for whose, name, bits, logits in models(args, Path(folder), source.config.parameters):
+        found = models(args, Path(folder), source.config.parameters, importance)
+        for whose, name, bits, logits in found:
             rows.append(
                 {"whose": whose, "name": name, "bits": bits, **scores(logits, windows, exact)}
             )

@@ -432,6 +432,22 @@ def test_eval_draws(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: 
     assert "KL mean" in picture.read_text()
 
 
+def test_eval_attributes(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: Path):
+    """Weights and places by depth, as JSON, as a table and as a picture."""
+    pytest.importorskip("matplotlib")
+    text, picture = tmp_path / "text.txt", tmp_path / "kl.svg"
+    text.write_text("The quick brown fox jumps over. " * 2)
+    words = ("eval", "--attribute", "--text", text, "--window", 32, "--depths", 2)
+    words = (*words, "--image", tiny_image.folder, "--checkpoint", tiny_checkpoint)
+    report = here(*words, "--json", "--plot", picture).report
+    assert report["mix"] == tiny_image.manifest["mix"]
+    assert len(report["kl_mean"]["down"]) == len(report["datapath_kl_mean"]["softmax"]) == 2
+    assert set(report["datapath_together"]) == {"all_places", "chip"}
+    assert "head_input (activations)" in picture.read_text()
+    table = here(*words).out
+    assert all(word in table for word in ("embedding", "gate_up_input", "KV", "the chip itself"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -440,7 +456,7 @@ def test_eval_draws(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: 
         (["--window", "64", "--limit", "40"], "40 tokens hold no window of 64"),
         (["--text", "nowhere.txt"], "nowhere.txt"),
         (["--checkpoint", "nowhere"], "no GGUF file"),
-        (["--attribute", "--plot", "a.svg"], "--attribute does not measure"),
+        (["--attribute", "--depths", "0"], "--depths"),
     ],
     ids=" ".join,
 )

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.commands.attribution import attribute
 from emulator.commands.chip_options import add_plot_option, save_plot
 from emulator.commands.images import add_image_options, chosen_image
 from emulator.commands.table import table
@@ -39,7 +40,12 @@ def register(commands: Any) -> None:
         "--checkpoint", type=Path, help="what the image was made from, if it is not embedded"
     )
     parser.add_argument(
-        "--attribute", action="store_true", help="instead: KL by class of matrices and depth"
+        "--attribute",
+        action="store_true",
+        help="instead: KL by class of matrices and by place in the datapath, each by depth",
+    )
+    parser.add_argument(
+        "--depths", type=int, default=6, metavar="N", help="runs of layers of --attribute; 6"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_plot_option(parser)
@@ -58,8 +64,8 @@ def _eval(args: argparse.Namespace) -> int:
     for name in ("window", "limit"):
         if getattr(args, name) < 3:  # the second half of two tokens predicts nothing
             raise UsageError(f"--{name} must be at least 3, not {getattr(args, name)}")
-    if args.attribute and args.plot:
-        raise UsageError("--plot draws KL by position, which --attribute does not measure")
+    if args.depths < 1:
+        raise UsageError(f"--depths must be at least 1, not {args.depths}")
     text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
@@ -68,7 +74,7 @@ def _eval(args: argparse.Namespace) -> int:
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)
     if args.attribute:
-        return _attribute(args, image, source, windows)
+        return attribute(args, image, source, windows)
     with progress("scoring windows", "windows") as show:
         show(0, len(windows))
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
@@ -77,31 +83,6 @@ def _eval(args: argparse.Namespace) -> int:
         save_plot(args.plot, lambda path: _draw(path, report))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
-
-
-def _attribute(
-    args: argparse.Namespace, image: RomImage, source: Checkpoint, windows: list[list[int]]
-) -> int:
-    from emulator.commands.progress import progress
-    from emulator.quality.attribution import kl_by_group
-    from emulator.quality.reference import FloatModel
-
-    exact = FloatModel.folded(source, image.manifest["rotation"]["seed"])
-    with progress("exchanging matrices", "groups") as show:
-        costs = kl_by_group(exact, FloatModel.of_image(image), windows, progress=show)
-    report = {"schema": 1, "mix": image.manifest["mix"], "kl_mean": costs}
-    print(json.dumps(report) if args.json else _costs(costs))
-    return 0
-
-
-def _costs(costs: dict[str, list[float]]) -> str:
-    depths = max(len(values) for values in costs.values())
-    rows = []
-    for name, values in costs.items():
-        cells = [f"{v:.5f}" for v in values] if len(values) > 1 else ["-"] * depths
-        rows.append([name, f"{sum(values):.5f}", *cells])
-    head = ["KL mean", "all", *(f"{i + 1}/{depths}" for i in range(depths))]
-    return f"{table(head, rows)}\n\nBy depth, first layers first."
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:

@@ -114,8 +114,7 @@ def evaluate(
     chip's positions.
     """
     window = len(windows[0])
-    if window > chip.context:
-        raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")
+    check_window(chip, window)
     quantiser, datapath, total = (WindowDistance(window) for _ in range(3))
     losses: dict[str, list[Float64]] = {"reference": [], "chip": []}
     for done, ids in enumerate(windows, 1):
@@ -142,6 +141,12 @@ def evaluate(
         "datapath": datapath.report(),
         "total": total.report(),
     }
+
+
+def check_window(chip: Chip, window: int) -> None:
+    """Raise UsageError when `window` tokens are more than the chip's positions."""
+    if window > chip.context:
+        raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")
 
 
 def scored_losses(log_p: Float64, ids: list[int]) -> Float64:

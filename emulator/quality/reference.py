@@ -2,11 +2,13 @@
 
 It runs with the checkpoint's own weights (`of_checkpoint`) or with the weights that an image
 holds, dequantised (`of_image`), so that the quantiser's error and the datapath's can be told
-apart. Nothing here takes part in the datapath.
+apart. `places` can make single places of it as the chip makes them (`emulator.quality.places`).
+Nothing here takes part in the datapath.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig
+from emulator.quality.places import EXACT, Exact
 from kernels.pack import PackedMatrix
 from kernels.reference import levels, row_scales
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
@@ -38,6 +41,7 @@ class FloatModel:
     final_gain: Float32  # [hidden]
     rotated_gain: bool  # the final gain applies in the original basis, the stream is in R1
     down_block: int  # Hadamard block of the down projection's input; 1 for none
+    places: Exact = EXACT
 
     @classmethod
     def of_checkpoint(cls, source: Checkpoint) -> FloatModel:
@@ -121,17 +125,17 @@ class FloatModel:
 
     def layer(self, w: dict[str, Float32], r: Float32) -> Float32:
         """The residual stream [T, hidden] after a layer with weights `w`."""
-        c = self.config
-        cosine, sine = _rope_tables(c, len(r))
-        x = _rms_norm(r, c.rms_epsilon) * w["attn_norm"]
-        q = _turn(_heads(x @ w["q"].T, c.head_dim), cosine, sine)
-        k = _turn(_heads(x @ w["k"].T, c.head_dim), cosine, sine)
-        v = _heads(x @ w["v"].T, c.head_dim)
-        r = r + _attention(q, k, v) @ w["o"].T
-        x = _rms_norm(r, c.rms_epsilon) * w["ffn_norm"]
+        c, wire = self.config, self.places.wire
+        cosine, sine = (self.places.rope(table) for table in _rope_tables(c, len(r)))
+        x = wire("qkv_input", _rms_norm(r, c.rms_epsilon) * w["attn_norm"])
+        q = wire("q", _turn(_heads(x @ w["q"].T, c.head_dim), cosine, sine))
+        k = wire("k", _turn(_heads(x @ w["k"].T, c.head_dim), cosine, sine))
+        v = wire("v", _heads(x @ w["v"].T, c.head_dim))
+        r = r + wire("o_input", _attention(q, k, v, self.places.exp)) @ w["o"].T
+        x = wire("gate_up_input", _rms_norm(r, c.rms_epsilon) * w["ffn_norm"])
         gate, up = x @ w["gate"].T, x @ w["up"].T
-        h = gate / (1 + np.exp(-gate)) * up
-        return r + hadamard_rows(h, self.down_block) @ w["down"].T
+        h = self.places.silu(gate) * up
+        return r + wire("down_input", hadamard_rows(h, self.down_block)) @ w["down"].T
 
     def logits(self, r: Float32) -> Float32:
         """[T, hidden] -> [T, vocabulary]"""
@@ -143,7 +147,7 @@ class FloatModel:
             x = mix_rows(hadamard_rows(x, block))
         else:
             x = x * self.final_gain
-        return np.asarray(x @ self.head.T, np.float32)
+        return np.asarray(self.places.wire("head_input", x) @ self.head.T, np.float32)
 
 
 def dequantise(matrix: PackedMatrix) -> Float32:
@@ -175,7 +179,7 @@ def _turn(x: Float32, cosine: Float32, sine: Float32) -> Float32:
     return np.concatenate([a * cosine - b * sine, b * cosine + a * sine], axis=-1)
 
 
-def _attention(q: Float32, k: Float32, v: Float32) -> Float32:
+def _attention(q: Float32, k: Float32, v: Float32, exp: Callable[[Float32], Float32]) -> Float32:
     """Causal attention; q [heads, T, head_dim], k and v [kv_heads, T, head_dim].
 
     A head and QUERIES of its positions at a time, so that memory grows with T alone.
@@ -189,6 +193,6 @@ def _attention(q: Float32, k: Float32, v: Float32) -> Float32:
             shared = head * len(k) // heads
             scores = q[head, start:end] @ k[shared, :end].T / np.sqrt(np.float32(head_dim))
             scores[:, start:] += later[: end - start, : end - start]
-            p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            p = exp(scores - scores.max(axis=-1, keepdims=True))
             out[start:end, head] = p @ v[shared, :end] / p.sum(axis=-1, keepdims=True)
     return out.reshape(length, -1)

@@ -1,0 +1,116 @@
+"""`eval --attribute`: which block costs how much, and by which cause."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.commands.chip_options import save_plot
+from emulator.commands.table import table
+
+if TYPE_CHECKING:
+    from weights.checkpoint import Checkpoint
+    from weights.rom import RomImage
+
+CAUSES = {  # of the datapath's places
+    "activations": "qkv_input o_input gate_up_input down_input head_input",
+    "query": "q",
+    "KV": "k v",
+    "tables": "softmax silu rope",
+}
+CAUSE = {place: cause for cause, places in CAUSES.items() for place in places.split()}
+
+
+def attribute(
+    args: argparse.Namespace, image: RomImage, source: Checkpoint, windows: list[list[int]]
+) -> int:
+    """Measure, print and draw. Raises UsageError for windows longer than the chip's context."""
+    from emulator.chip import Chip
+    from emulator.commands.progress import progress
+    from emulator.quality.attribution import kl_by_group, kl_by_place, kl_together
+    from emulator.quality.reference import FloatModel
+
+    masks = FloatModel.of_image(image)
+    together = kl_together(masks, Chip(image), windows)
+    with progress("rounding places", "figures") as show:
+        places = kl_by_place(masks, windows, args.depths, show)
+    exact = FloatModel.folded(source, image.manifest["rotation"]["seed"])
+    with progress("exchanging matrices", "figures") as show:
+        weights = kl_by_group(exact, masks, windows, args.depths, show)
+    report = {
+        "schema": 1,
+        "mix": image.manifest["mix"],
+        "kl_mean": weights,
+        "datapath_kl_mean": places,
+        "datapath_together": together,
+    }
+    if args.plot:
+        save_plot(args.plot, lambda path: _draw(path, report))
+    print(json.dumps(report) if args.json else _tables(report))
+    return 0
+
+
+def _tables(report: dict[str, Any]) -> str:
+    weights, places = report["kl_mean"], report["datapath_kl_mean"]
+    together = report["datapath_together"]
+    depths = max(map(len, places.values()))
+    columns = ["KL mean", "all", *(f"{i + 1}/{depths}" for i in range(depths))]
+    by_cause = [[CAUSE[name], *row] for name, row in zip(places, _rows(places), strict=True)]
+    return "\n".join(
+        [
+            "Weights, by class of matrices:",
+            table(columns, _rows(weights)),
+            "",
+            "Datapath, by the place that is made as the chip makes it:",
+            table(["cause", *columns], by_cause),
+            "",
+            f"Places added up {sum(map(sum, places.values())):.5f}, all of them at once "
+            f"{together['all_places']:.5f}, the chip itself {together['chip']:.5f}.",
+            "By depth, first layers first.",
+        ]
+    )
+
+
+def _rows(costs: dict[str, list[float]]) -> list[list[str]]:
+    """Name, sum, and the figures by depth; a matrix outside the layers has none."""
+    depths = max(map(len, costs.values()))
+    rows = []
+    for name, values in costs.items():
+        cells = [f"{v:.5f}" for v in values] if len(values) == depths else ["-"] * depths
+        rows.append([name, f"{sum(values):.5f}", *cells])
+    return rows
+
+
+def _draw(path: Path, report: dict[str, Any]) -> None:
+    """A bar a class of matrices, a bar a place, each stacked by depth, first layers left."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    weights, places = report["kl_mean"], report["datapath_kl_mean"]
+    depths = max(map(len, places.values()))
+    colours = [colormaps["viridis"](i / max(depths - 1, 1)) for i in range(depths)]
+
+    def bars(axes: Any, costs: dict[str, list[float]]) -> None:
+        for depth in range(depths):
+            deep = {name: v for name, v in costs.items() if len(v) == depths}
+            start = [sum(v[:depth]) for v in deep.values()]
+            widths, label = [v[depth] for v in deep.values()], f"{depth + 1}/{depths}"
+            axes.barh(list(deep), widths, left=start, color=colours[depth], label=label)
+        single = {name: v[0] for name, v in costs.items() if len(v) != depths}
+        axes.barh(list(single), list(single.values()), color="0.6")
+        axes.invert_yaxis()
+        axes.set(xlabel="KL mean, nats")
+
+    bars(left, weights)
+    left.set(title="weights")
+    named = {f"{name} ({CAUSE[name]})": values for name, values in places.items()}
+    whole = {"all at once": "all_places", "the chip": "chip"}
+    bars(right, {**named, **{k: [report["datapath_together"][v]] for k, v in whole.items()}})
+    right.set(title="datapath")
+    if depths <= 10:
+        left.legend(title="layers", frameon=False)
+    figure.savefig(path)

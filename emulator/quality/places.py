@@ -1,0 +1,94 @@
+"""The places of a forward pass where the chip rounds, and the rounding in float32.
+
+`FloatModel` asks its `Places` at each of them. `Exact` changes nothing; `AsChip` makes the places
+it is told as the chip makes them (docs/datapath.md), so that each one's share of the datapath's
+distance can be measured. The roundings that are not among them (Q15.16 signals, scales of 16 bits)
+are far smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.fixedpoint import LOG2_E
+from kernels.reference import FRACTION, INT8_MAX, SCORE_FRACTION, SILU, exp2_negative
+from kernels.tables import SILU_RANGE
+from weights.rotate import hadamard_rows
+
+Float32 = NDArray[np.float32]
+
+ACTIVATIONS = ("qkv_input", "o_input", "gate_up_input", "down_input", "head_input")
+HEADS = ("q", "k", "v")  # k and v are what the KV SRAM holds
+TABLES = ("softmax", "silu", "rope")
+PLACES = (*ACTIVATIONS, *HEADS, *TABLES)
+
+ROPE_FRACTION = 14  # of a table's entry
+_ZERO_FROM = 16 << SCORE_FRACTION  # 2**-(n / 256) has become 0
+_SILU_AT = np.linspace(-SILU_RANGE, SILU_RANGE, SILU.size)
+_SILU = np.ldexp(SILU.astype(np.float64), -FRACTION)
+_EXP2 = exp2_negative(np.arange(_ZERO_FROM + 1)).astype(np.float32)  # 32767 * 2**-(n / 256)
+
+
+class Exact:
+    """Float32 throughout. What a subclass does not override stays exact."""
+
+    def wire(self, place: str, x: Float32) -> Float32:
+        """A signal [..., n] at a place of ACTIVATIONS or HEADS, before it is read."""
+        return x
+
+    def exp(self, x: Float32) -> Float32:
+        """e**x for x <= 0, up to a common factor."""
+        return np.exp(x)
+
+    def silu(self, gate: Float32) -> Float32:
+        one: Float32 = gate / (1 + np.exp(-gate))
+        return one
+
+    def rope(self, table: Float32) -> Float32:
+        """Sines or cosines."""
+        return table
+
+
+EXACT = Exact()
+
+
+@dataclass(frozen=True, slots=True)
+class AsChip(Exact):
+    """These of PLACES as the chip makes them, all others exact."""
+
+    places: frozenset[str]
+
+    def wire(self, place: str, x: Float32) -> Float32:
+        if place not in self.places:
+            return x
+        if place in ("q", "k"):  # R3, and back: the rotation itself is no error
+            return hadamard_rows(int8(hadamard_rows(x, x.shape[-1])), x.shape[-1])
+        return int8(x)
+
+    def exp(self, x: Float32) -> Float32:
+        if "softmax" not in self.places:
+            return EXACT.exp(x)
+        n = np.minimum(-x * np.float32(LOG2_E * (1 << SCORE_FRACTION)), _ZERO_FROM)
+        power: Float32 = _EXP2[np.rint(n).astype(np.int32)]
+        return power
+
+    def silu(self, gate: Float32) -> Float32:
+        if "silu" not in self.places:
+            return EXACT.silu(gate)
+        inside = np.interp(gate, _SILU_AT, _SILU).astype(np.float32)
+        return np.where(gate >= SILU_RANGE, gate, np.where(gate < -SILU_RANGE, 0, inside))
+
+    def rope(self, table: Float32) -> Float32:
+        if "rope" not in self.places:
+            return table
+        return np.ldexp(np.rint(np.ldexp(table, ROPE_FRACTION)), -ROPE_FRACTION)
+
+
+def int8(x: Float32) -> Float32:
+    """[..., n] rounded to 127 steps either way of each vector's own absolute maximum."""
+    peak = np.abs(x).max(axis=-1, keepdims=True)
+    step = np.where(peak > 0, peak, 1) / np.float32(INT8_MAX)
+    return np.asarray(np.rint(x / step) * step, np.float32)
