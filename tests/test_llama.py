@@ -1,7 +1,7 @@
 """Llama 3.1 and 3.2 over long texts: the float reference against transformers, the chip against it.
 
 The expected logits come from tests/make_llama_reference.py; the checkpoints are made here again.
-The narrow shapes have the true heads and rotary scaling; the full ones need 10 GB of memory.
+The narrow shapes have the true heads and rotary scaling; the full ones need 14 GB of memory.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ def compile_image(
                 masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
             writer.add_shard(file, masks)
+            del weights, costs, w, masks  # of an 8B 1 GB, which the tables then have for themselves
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
             _tables(folder_of, writer, options, steps, calibrator, gain)
