@@ -2,9 +2,9 @@
 
     python -m benchmarks.alphabet
 
-A group of a Gaussian row picks the scale, and its sign, that leave the least squared error; then each
-level moves to the mean of what chose it, and so on (Lloyd's iteration). Beside the levels stands
-the error left, in parts of the weights' variance, and that of an even, symmetric alphabet.
+A group of a Gaussian row picks the scale, and its sign, that leave the least squared error; then
+each level moves to the mean of what chose it, and so on (Lloyd's iteration). Beside the levels
+stands the error left, in parts of the weights' variance, and that of an even, symmetric alphabet.
 """
 
 from __future__ import annotations
