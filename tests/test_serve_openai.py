@@ -104,9 +104,10 @@ def test_choices_have_seeds_of_their_own(client):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_stop_texts_never_show(client, stream):
-    whole = chat(client, max_tokens=60).choices[0].message.content
-    stop = whole[3:5]
-    reply = chat(client, max_tokens=60, stop=[stop, "never said"], stream=stream)
+    asked = {"max_tokens": 60, "temperature": 1.5, "seed": 1}
+    whole = chat(client, **asked).choices[0].message.content
+    stop = next(c for c in whole[1:] if c.isascii() and c.isalpha())
+    reply = chat(client, **asked, stop=[stop, "never said"], stream=stream)
     if stream:
         reply = list(reply)
         text = "".join(e.choices[0].delta.content or "" for e in reply)
