@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 # Of the greedy answer's logits. It changes with weights.compile.RECIPE, with nothing else.
-LOGITS = "21415a1c73f6e7630ef216033c92f869f3f4626c71fb29edf468e99e173fb58b"
+LOGITS = "485d252c1ab2fb576b756d0efd822620c8e1403ef61f102d2e2fe38d3cbb555c"
 
 
 def emulator(home, *args, **more):
@@ -22,7 +22,7 @@ def test_golden_answer(default_home):
     result = emulator(default_home, "run", "What is the capital of France?", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["text"] == "Allez, les Français! The capital of France is Paris."
+    assert report["text"] == "The capital of France is Paris."
     assert report["schema"] == 1
     assert report["prompt_tokens"] == 37
     assert report["output_tokens"] == len(report["token_ids"])
