@@ -15,7 +15,7 @@ from emulator.quality.reference import FloatModel
 from kernels.reference import FRACTION, narrow, swiglu
 from weights.rom import RomImage
 
-WINDOWS = np.random.default_rng(5).integers(0, 256, (4, 48)).tolist()
+WINDOWS = np.random.default_rng(5).integers(0, 256, (16, 48)).tolist()  # of 4, sums stray by a half
 
 
 def test_nothing_rounded_is_exact(either_image: RomImage):
@@ -47,7 +47,7 @@ def test_places_add_up_to_the_chip(either_image: RomImage):
 def test_depths(tiny_image: RomImage):
     """One run of all layers is about what its two layers add up to."""
     masks = FloatModel.of_image(tiny_image)
-    one, two = (kl_by_place(masks, WINDOWS, depths) for depths in (1, 2))
+    one, two = (kl_by_place(masks, WINDOWS[:4], depths) for depths in (1, 2))
     assert len(one["down_input"]) == 1
     assert one["down_input"][0] == pytest.approx(sum(two["down_input"]), rel=0.4)
     assert one["head_input"] == two["head_input"]
