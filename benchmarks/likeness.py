@@ -10,6 +10,7 @@ trained model gives a stream a hundred times as large as the others.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from emulator.chat.template import ChatFormat
 from emulator.commands.table import table
-from emulator.quality import reference
 from emulator.quality.evaluate import log_softmax
-from emulator.quality.reference import Float32, FloatModel, hadamard_rows
+from emulator.quality.places import Exact
+from emulator.quality.reference import Float32, FloatModel
 from emulator.quality.text import read_text, windows_of
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 from weights.safetensors_source import SafetensorsCheckpoint
@@ -87,33 +88,39 @@ def _window(model: FloatModel, ids: list[int]) -> tuple[list[list[float]], list[
     return layers, [logits.std(axis=1).mean(), entropy, p.max(axis=1).mean()]
 
 
+class Watched(Exact):
+    """Keeps the signals of one layer, by place, while nothing changes."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Float32] = {}
+
+    def wire(self, place: str, x: Float32) -> Float32:
+        self.seen[place] = x
+        return x
+
+    def silu(self, gate: Float32) -> Float32:
+        self.seen["gate"] = gate
+        return super().silu(gate)
+
+
 def _layer(model: FloatModel, w: dict[str, Float32], r: Float32) -> tuple[Float32, list[float]]:
     """The stream after a layer, and FIGURES: RMS of the stream before it; deviation of a row of
     attention scores; RMS of the attention's output, of a value's; what attention adds, of the
     stream; RMS of the gate and of the down projection's input; what the feed-forward adds.
     """
-    c = model.config
-    cosine, sine = reference._rope_tables(c, len(r))
-    x = reference._rms_norm(r, c.rms_epsilon) * w["attn_norm"]
-    q, k, v = (reference._heads(x @ w[name].T, c.head_dim) for name in "qkv")
-    q, k = (reference._turn(heads, cosine, sine) for heads in (q, k))
-    mixed = reference._attention(q, k, v)
-    attention = mixed @ w["o"].T
+    watched = Watched()
+    after, seen = replace(model, places=watched).layer(w, r), watched.seen
+    attention = seen["o_input"] @ w["o"].T
     between = r + attention
-    x = reference._rms_norm(between, c.rms_epsilon) * w["ffn_norm"]
-    gate, up = x @ w["gate"].T, x @ w["up"].T
-    hidden = gate / (1 + np.exp(-gate)) * up
-    forward = hadamard_rows(hidden, model.down_block) @ w["down"].T
-    value = np.median(_rms(np.concatenate(v, axis=1))[1:])
-    shares = (_rms(attention) / _rms(r), _rms(forward) / _rms(between))
-    return between + forward, [
+    value = np.median(_rms(np.concatenate(seen["v"], axis=1))[1:])
+    return after, [
         np.median(_rms(r)[1:]),
-        _scores(q, k),
-        np.median(_rms(mixed)[1:]) / value,
-        np.median(shares[0][1:]),
-        np.median(_rms(gate)[1:]),
-        np.median(_rms(hidden)[1:]),
-        np.median(shares[1][1:]),
+        _scores(seen["q"], seen["k"]),
+        np.median(_rms(seen["o_input"])[1:]) / value,
+        np.median((_rms(attention) / _rms(r))[1:]),
+        np.median(_rms(seen["gate"])[1:]),
+        np.median(_rms(seen["down_input"])[1:]),
+        np.median((_rms(after - between) / _rms(between))[1:]),
     ]
 
 

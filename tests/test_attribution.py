@@ -41,7 +41,7 @@ def test_places_add_up_to_the_chip(either_image: RomImage):
     assert all(sum(values) < together["all_places"] for values in places.values())
     added = sum(map(sum, places.values()))
     assert added == pytest.approx(together["all_places"], rel=0.3)
-    assert together["chip"] == pytest.approx(together["all_places"], rel=0.5)
+    assert together["chip"] == pytest.approx(together["all_places"], rel=0.3)
 
 
 def test_depths(tiny_image: RomImage):

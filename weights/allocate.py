@@ -26,9 +26,8 @@ SMALL_PARAMETERS = 10**9  # above, running text through the model takes hours
 LARGE_BITS = 3.7  # a weight, in the default mix of a large model
 SMALL_BITS = 5.95  # of a small one, which loses more by each; docs/quality.md says why so many
 LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
-SENSITIVITY = (
-    Path(__file__).parent / "sensitivity.json"
-)  # `eval --attribute --depths 30` of an all-3 image
+# Figures of `eval --attribute --depths 30` for an all-3 image:
+SENSITIVITY = Path(__file__).parent / "sensitivity.json"
 
 
 def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -> Mix:

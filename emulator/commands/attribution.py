@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from weights.checkpoint import Checkpoint
     from weights.rom import RomImage
 
-CAUSES = {  # of the datapath's places
-    "activations": "qkv_input o_input gate_up_input down_input head_input",
-    "query": "q",
-    "KV": "k v",
-    "tables": "softmax silu rope",
-}
-CAUSE = {place: cause for cause, places in CAUSES.items() for place in places.split()}
-
 
 def attribute(
     args: argparse.Namespace, image: RomImage, source: Checkpoint, windows: list[list[int]]
@@ -53,6 +45,8 @@ def attribute(
 
 
 def _tables(report: dict[str, Any]) -> str:
+    from emulator.quality.places import CAUSE
+
     weights, places = report["kl_mean"], report["datapath_kl_mean"]
     together = report["datapath_together"]
     depths = max(map(len, places.values()))
@@ -87,6 +81,8 @@ def _draw(path: Path, report: dict[str, Any]) -> None:
     """A bar a class of matrices, a bar a place, each stacked by depth, first layers left."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+
+    from emulator.quality.places import CAUSE
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)

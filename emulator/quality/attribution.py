@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.chip import Chip
-from emulator.quality.evaluate import check_window, chip_logits, log_softmax
+from emulator.quality.evaluate import check_window, chip_logits, divergence, log_softmax
 from emulator.quality.places import PLACES, AsChip
 from emulator.quality.reference import Float32, FloatModel
 from weights.checkpoint import LAYER_MATRICES
@@ -91,7 +91,7 @@ def kl_together(masks: FloatModel, chip: Chip, windows: list[list[int]]) -> dict
             ("all_places", simulated.forward(ids, list(range(half, last)))),
             ("chip", chip_logits(chip, ids)[half:last]),
         ):
-            kl[name].append(_kl(log_p, log_softmax(logits)))
+            kl[name].append(divergence(log_p, log_softmax(logits)))
     return {name: float(np.concatenate(values).mean()) for name, values in kl.items()}
 
 
@@ -128,7 +128,9 @@ class _Runs:
         """Of the model's answers to residual streams that enter layer `start`."""
         ends = (_run(model, r, start, len(model.layers)) for r in residuals)
         pairs = zip(self.log_p, ends, strict=True)
-        return float(np.concatenate([_kl(log_p, _log_p(model, r)) for log_p, r in pairs]).mean())
+        return float(
+            np.concatenate([divergence(log_p, _log_p(model, r)) for log_p, r in pairs]).mean()
+        )
 
 
 def _counted(progress: Progress | None, total: int) -> Iterator[None]:
@@ -148,9 +150,3 @@ def _run(model: FloatModel, r: Float32, start: int, end: int) -> Float32:
 
 def _log_p(model: FloatModel, r: Float32) -> NDArray[np.float64]:
     return log_softmax(model.logits(r[len(r) // 2 : -1]))
-
-
-def _kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[positions, vocabulary] -> [positions]"""
-    kl: NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)
-    return kl

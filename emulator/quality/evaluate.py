@@ -36,7 +36,7 @@ class Distance:
         """Log-probabilities [positions, vocabulary] of the reference and of the other model."""
         for at in range(0, len(log_p), ROWS):
             p, q = log_p[at : at + ROWS], log_q[at : at + ROWS]
-            self.kl.append((np.exp(p) * (p - q)).sum(axis=-1))
+            self.kl.append(divergence(p, q))
             best_p, best_q = best(p, 5), best(q, 5)
             self.same.append(best_p[:, 0] == best_q[:, 0])
             both = (best_p[:, :, None] == best_q[:, None, :]).any(axis=-1)
@@ -141,6 +141,12 @@ def evaluate(
         "datapath": datapath.report(),
         "total": total.report(),
     }
+
+
+def divergence(log_p: Float64, log_q: Float64) -> Float64:
+    """KL in nats of log-probabilities [positions, vocabulary] -> [positions]."""
+    kl: Float64 = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)
+    return kl
 
 
 def check_window(chip: Chip, window: int) -> None:

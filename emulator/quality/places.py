@@ -20,10 +20,14 @@ from weights.rotate import hadamard_rows
 
 Float32 = NDArray[np.float32]
 
-ACTIVATIONS = ("qkv_input", "o_input", "gate_up_input", "down_input", "head_input")
-HEADS = ("q", "k", "v")  # k and v are what the KV SRAM holds
-TABLES = ("softmax", "silu", "rope")
-PLACES = (*ACTIVATIONS, *HEADS, *TABLES)
+CAUSES = {
+    "activations": ("qkv_input", "o_input", "gate_up_input", "down_input", "head_input"),
+    "query": ("q",),
+    "KV": ("k", "v"),  # what the KV SRAM holds
+    "tables": ("softmax", "silu", "rope"),
+}
+CAUSE = {place: cause for cause, places in CAUSES.items() for place in places}
+PLACES = tuple(CAUSE)
 
 ROPE_FRACTION = 14  # of a table's entry
 _ZERO_FROM = 16 << SCORE_FRACTION  # 2**-(n / 256) has become 0
@@ -36,7 +40,7 @@ class Exact:
     """Float32 throughout. What a subclass does not override stays exact."""
 
     def wire(self, place: str, x: Float32) -> Float32:
-        """A signal [..., n] at a place of ACTIVATIONS or HEADS, before it is read."""
+        """A signal [..., n] at a place that is no table, before it is read."""
         return x
 
     def exp(self, x: Float32) -> Float32:
