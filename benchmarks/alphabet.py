@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.pack import LARGEST_LEVEL
+from kernels.rom.pack import LARGEST_LEVEL
 from weights.quantize import GROUP
 
 GROUPS, ROUNDS = 20_000, 60

@@ -22,7 +22,7 @@ from numba.core.registry import cpu_target
 import kernels
 from emulator.blocks.kv_sram import KvSram
 from emulator.chip import Chip
-from kernels import simd
+from kernels.host import simd
 from weights.rom import RomImage, open_image
 
 MODELS = ("smollm2", "8b")
@@ -142,7 +142,7 @@ def prefill_seconds(chip: Chip, tokens: int) -> float:
 
 def use_threads(threads: int) -> None:
     """Threads of the compiled kernels from now on."""
-    kernels.load().TEAM.resize(threads)
+    kernels.load().team().resize(threads)
 
 
 def code_bytes(image: RomImage) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from emulator.fixedpoint import scale_of
 from emulator.model import LlamaConfig
-from kernels.pack import TILE_BYTES, PackedMatrix, row_tiles
+from kernels.rom.pack import TILE_BYTES, PackedMatrix, row_tiles
 from weights.quantize import alphabet
 from weights.rom import expected_matrices
 from weights.rom_writer import new_image

@@ -21,7 +21,7 @@ def load(name: str | None = None) -> ModuleType:
     """
     name = name or os.environ.get(BACKEND_VARIABLE) or BACKENDS[0]
     if name in BODIES:
-        from kernels import simd
+        from kernels.host import simd
 
         if name != simd.BODY:
             raise ValueError(

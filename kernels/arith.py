@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from kernels.host.simd import add, bit_length, hadamard8, load_i32x8, store, subtract
 from kernels.reference import INT8_MAX, RECIPROCAL_BITS, ZERO_EXPONENT
-from kernels.simd import add, bit_length, hadamard8, load_i32x8, store, subtract
 
 inline = njit(nogil=True)
 

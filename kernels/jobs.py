@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kernels import attention as att
-from kernels import fabric as fab
 from kernels import tokenwise as by_token
-from kernels import wiring as wired
-from kernels.pack import TILE_ROWS, VECTORS
-from kernels.simd import view_i32
-from kernels.team import (
+from kernels.blocks import attention as att
+from kernels.blocks import weight_fabric as fab
+from kernels.host.simd import view_i32
+from kernels.host.team import (
     CHUNKS_NEXT,
     JOB,
     SCRATCH,
@@ -26,6 +24,8 @@ from kernels.team import (
     next_job,
     open_job,
 )
+from kernels.rom import wiring as wired
+from kernels.rom.pack import TILE_ROWS, VECTORS
 
 KIND = WORDS - 1  # of the present job
 FABRIC, ATTENTION, TOKENWISE = range(3)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.pack import PackedMatrix, unpack_codes, untile_rows
+from kernels.rom.pack import PackedMatrix, unpack_codes, untile_rows
 from kernels.tables import (
     EXP2_BITS,
     SILU_RANGE,

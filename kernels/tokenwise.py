@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from numba import njit
 
-from kernels.elementwise import residual_add_one, swiglu_narrow_one
-from kernels.norm import kv_write_one, rms_norm_one
-from kernels.simd import view_i32
-from kernels.team import CHUNKS_NEXT, JOB, THREADS
+from kernels.blocks.kv_sram import kv_write_one
+from kernels.blocks.residual_add import residual_add_one
+from kernels.blocks.rms_norm import rms_norm_one
+from kernels.blocks.swiglu import swiglu_narrow_one
+from kernels.host.simd import view_i32
+from kernels.host.team import CHUNKS_NEXT, JOB, THREADS
 
 CHUNKS_A_THREAD = 4
 

@@ -170,10 +170,10 @@ def either_image(request: pytest.FixtureRequest) -> RomImage:
 @pytest.fixture(params=[1, 2, 3, 4], ids=lambda n: f"{n}threads")
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Threads of the compiled kernels for one test, on any number of cores."""
-    before = compiled.TEAM.threads
-    compiled.TEAM.resize(request.param)
+    before = compiled.team().threads
+    compiled.team().resize(request.param)
     yield request.param
-    compiled.TEAM.resize(before)
+    compiled.team().resize(before)
 
 
 @pytest.fixture

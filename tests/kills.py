@@ -16,7 +16,7 @@ import pytest
 from conftest import compile_tiny
 from local_hub import REPOSITORY, LocalHub, tiny_repository
 
-from kernels import cache
+from kernels.host import cache
 from weights.checkpoint import sha256_file
 from weights.hub import Repository, downloaded, fetch
 from weights.rom import MANIFEST, open_image

@@ -16,7 +16,7 @@ import pytest
 
 import kernels
 from emulator.chip import Chip
-from kernels import simd
+from kernels.host import simd
 from weights.rom import RomImage
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ HASH = """
 import hashlib, sys
 from pathlib import Path
 from emulator.chip import Chip
-from kernels import simd
+from kernels.host import simd
 from weights.rom import open_image
 wires = Chip(open_image(Path(sys.argv[1]))).forward(list(range(40)), all_logits=True)
 print(simd.BODY, hashlib.sha256(wires.logits.tobytes()).hexdigest())

@@ -10,7 +10,7 @@ import pytest
 import kernels
 from emulator.chip import Chip
 from emulator.errors import ContextError, UsageError
-from emulator.silicon.spec import load_chip
+from emulator.silicon.spec import load_spec
 from weights.rom import RomImage, open_image
 
 TOKENS = [(i * 37 + 11) % 320 for i in range(24)]
@@ -127,10 +127,10 @@ def test_rewind_reproduces(either_image: RomImage):
 
 def test_costs(either_image: RomImage):
     """Every block's work is non-negative and whole, and never falls as the context grows."""
-    silicon = load_chip()
+    spec = load_spec()
     for stage in Chip(either_image).stages:
         for block in stage.blocks:
-            costs = [block.cost(silicon, context) for context in (1, 2, 33, 64)]
+            costs = [block.cost(spec, context) for context in (1, 2, 33, 64)]
             numbers = [(c.cycles, c.macs, c.rom_bits, c.sram_bits) for c in costs]
             assert all(type(n) is int and n >= 0 for row in numbers for n in row), block.name
             assert numbers == sorted(numbers), block.name
@@ -140,7 +140,7 @@ def test_the_chip_runs_every_weight_once(either_image: RomImage):
     """The matrices' multiplications add up to the model's weights, a shared table once more."""
     config = either_image.config
     blocks = [b for s in Chip(either_image).stages for b in s.blocks if "fabric" in b.name]
-    macs = sum(block.cost(load_chip(), 1).macs for block in blocks)
+    macs = sum(block.cost(load_spec(), 1).macs for block in blocks)
     gains = (2 * config.layers + 1) * config.hidden
     table = config.vocabulary * config.hidden
     assert macs == config.parameters - gains - (0 if config.tied else table)

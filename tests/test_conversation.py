@@ -11,11 +11,11 @@ from emulator.chat.sampler import Sampler
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
 from emulator.errors import ContextError
-from emulator.silicon.spec import load_chip
+from emulator.silicon.spec import load_spec
 from emulator.timing.schedule import prompt_cycles, token_cycles
 from weights.rom import RomImage
 
-SPEC = load_chip()
+SPEC = load_spec()
 END_ID = 257
 
 

@@ -18,7 +18,7 @@ from emulator.chip import Chip
 from emulator.serve.body import RequestError
 from emulator.serve.engine import Done, Engine, Job, Piece
 from emulator.serve.samplers import HostSampler, Recorder
-from emulator.silicon.spec import load_chip
+from emulator.silicon.spec import load_spec
 
 PROMPTS = [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 9, 9], [7], [1, 2, 3], [200, 3] * 9]
 
@@ -65,7 +65,7 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine(SlowChip(tiny_image), load_chip(), places=4)
+    engine = Engine(SlowChip(tiny_image), load_spec(), places=4)
     engine.start()
     yield engine
     engine.chip.go.set()
@@ -74,7 +74,7 @@ def engine(tiny_image):
 
 
 def alone(image, prompt, sampler=None) -> tuple[list[int], dict[str, int], str]:
-    answer = generate(Chip(image), load_chip(), prompt, 8, sampler)
+    answer = generate(Chip(image), load_spec(), prompt, 8, sampler)
     return answer.token_ids, dict(answer.cycles), answer.logits_sha256
 
 
@@ -228,5 +228,5 @@ def test_log_probabilities_add_up(tiny_image):
 def test_an_unwanted_answer_ends_between_the_passes_of_its_prompt(tiny_image, monkeypatch):
     monkeypatch.setattr("emulator.chat.generate.PASS", 2)
     chip, left = Chip(tiny_image), iter([True, True, False])
-    answer = generate(chip, load_chip(), [1] * 9, 5, wanted=lambda: next(left))
+    answer = generate(chip, load_spec(), [1] * 9, 5, wanted=lambda: next(left))
     assert (answer.token_ids, answer.reason, chip.position) == ([], INTERRUPTED, 4)

@@ -11,8 +11,8 @@ import pytest
 import kernels
 from emulator.chip import Chip
 from emulator.cli import main
-from emulator.proof.fault_sweep import Point, places_of, rate_within, sweep
-from emulator.proof.faults import (
+from emulator.verification.fault_sweep import Point, places_of, rate_within, sweep
+from emulator.verification.faults import (
     BANK_ROWS,
     KINDS,
     LANES,
@@ -24,8 +24,8 @@ from emulator.proof.faults import (
     faulty_image,
     hit_units,
 )
-from emulator.proof.golden import array_digest, logits_digest
-from kernels.pack import TILE_BYTES, PackedMatrix, pack_codes, unpack_codes
+from emulator.verification.golden import array_digest, logits_digest
+from kernels.rom.pack import TILE_BYTES, PackedMatrix, pack_codes, unpack_codes
 from weights.rom import RomImage
 
 TOKENS = [(i * 37 + 11) % 320 for i in range(24)]
@@ -110,7 +110,7 @@ def test_dead_inputs(either_image, kind):
     block = found[0]
     x = np.random.default_rng(0).integers(-127, 128, (2, 64)).astype(np.int8)
     scale = np.array([[40000, 20]] * 2, np.int32)
-    from emulator.proof.ports import fresh_wires
+    from emulator.verification.ports import fresh_wires
     from kernels import reference
 
     wires = fresh_wires(2, 0, {"x": x, "x_scale": scale})

@@ -13,7 +13,7 @@ from numba import njit
 
 from emulator.fixedpoint import power_of_two_block, scale_of, scale_value
 from kernels import arith, reference
-from kernels.attention import exp2_negative as compiled_exp2_negative
+from kernels.blocks.attention import exp2_negative as compiled_exp2_negative
 
 INT32 = np.iinfo(np.int32)
 TWINS = pytest.mark.parametrize("twin", [reference, arith], ids=["reference", "compiled"])

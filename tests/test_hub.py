@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from local_hub import COMMIT, REPOSITORY, LocalHub, local_hub, sha256, tiny_repository
 
-from kernels import cache
+from kernels.host import cache
 from weights.hub import KNOWN, Repository
 
 ROOT = Path(__file__).parent.parent

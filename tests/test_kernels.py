@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emulator.model import MAX_BLOCK
 from kernels import compiled, reference
-from kernels.pack import LEAST_ROW_EXPONENT, MAX_GROUP, PackedMatrix, pack_codes, tile_rows
+from kernels.rom.pack import LEAST_ROW_EXPONENT, MAX_GROUP, PackedMatrix, pack_codes, tile_rows
 from weights.rotate import mixer
 
 INT32 = np.iinfo(np.int32)
@@ -145,13 +145,13 @@ def test_fabric_fuzz(bits, rows, chunks, group_chunks, tokens, value, threads):
         matrix(height, columns, width, 32 * group_chunks)
         for height, width in ((rows, bits), (81 - rows, 6), (9, 3))
     )
-    before = compiled.TEAM.threads
-    compiled.TEAM.resize(threads)
+    before = compiled.team().threads
+    compiled.team().resize(threads)
     try:
         scale = scales(rng, (tokens,), -5, 40)
         twins("fabric", matrices[: 1 + tokens % 3], x, scale)
     finally:
-        compiled.TEAM.resize(before)
+        compiled.team().resize(before)
 
 
 def test_fabric_by_many_tokens(threads):

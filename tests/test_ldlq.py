@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from kernels.pack import unpack_codes
 from kernels.reference import levels, row_scales
+from kernels.rom.pack import unpack_codes
 from weights.calibrate import MAX_TOKENS, Moments
 from weights.ldlq import Curvature, _factor, quantise_calibrated
 from weights.quantize import quantise

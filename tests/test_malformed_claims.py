@@ -25,7 +25,7 @@ from emulator.errors import (
     UnsupportedError,
     UsageError,
 )
-from emulator.silicon.spec import DEFAULT_CHIP, load_chip
+from emulator.silicon.spec import DEFAULT_SPEC, load_spec
 from emulator.timing.telemetry import read_records
 from weights.gguf_source import GgufCheckpoint
 from weights.rom import RomImage, open_image
@@ -257,10 +257,10 @@ def test_chip_of_a_terabyte(tmp_path):
     path = tmp_path / "chip.toml"
     path.touch()
     os.truncate(path, 1 << 40)
-    refused_at_once(ChipError, "larger than 1024 KiB", lambda: load_chip(path))
+    refused_at_once(ChipError, "larger than 1024 KiB", lambda: load_spec(path))
     path.unlink()
     os.mkfifo(path)
-    refused_at_once(ChipError, "cannot be read: no such file", lambda: load_chip(path))
+    refused_at_once(ChipError, "cannot be read: no such file", lambda: load_spec(path))
 
 
 CHIPS = {
@@ -275,8 +275,8 @@ CHIPS = {
 @pytest.mark.parametrize(("change", "message"), CHIPS.values(), ids=CHIPS)
 def test_chip(tmp_path, change, message):
     path = tmp_path / "chip.toml"
-    path.write_text(change(DEFAULT_CHIP.read_text("utf-8")))
-    refused_at_once(ChipError, message, lambda: load_chip(path))
+    path.write_text(change(DEFAULT_SPEC.read_text("utf-8")))
+    refused_at_once(ChipError, message, lambda: load_spec(path))
 
 
 def test_records(tmp_path):

@@ -1,11 +1,11 @@
-"""The packed layout: what goes in comes out, and every bit lies where kernels/pack.py says."""
+"""The packed layout: what goes in comes out, and every bit lies where kernels/rom/pack.py says."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from kernels.pack import (
+from kernels.rom.pack import (
     TILE_BYTES,
     PackedMatrix,
     pack_codes,

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from emulator.errors import ChipError
-from emulator.silicon.spec import DEFAULT_CHIP, GRADES, load_chip
+from emulator.silicon.spec import DEFAULT_SPEC, GRADES, load_spec
 
-TEXT = DEFAULT_CHIP.read_text("utf-8")
+TEXT = DEFAULT_SPEC.read_text("utf-8")
 LANES = next(line for line in TEXT.splitlines() if line.startswith("lanes = { value = 16"))
 SOURCE = LANES[LANES.index("source") :].removesuffix(" }")
 
 
 def test_hc1_loads():
-    spec = load_chip()
+    spec = load_spec()
     assert spec.name == "hc1"
     assert spec.clock_hz == spec.clock.frequency.value > 0
 
 
-@pytest.mark.parametrize(("name", "constant"), list(load_chip().constants()))
+@pytest.mark.parametrize(("name", "constant"), list(load_spec().constants()))
 def test_every_constant_says_where_it_comes_from(name, constant):
     """Unit, range around the value, a grade and a source."""
     assert constant.unit, name
@@ -32,7 +32,7 @@ def test_every_constant_says_where_it_comes_from(name, constant):
 
 def test_every_line_of_the_file_is_read():
     """The loader yields as many constants as the file has lines with a value."""
-    assert TEXT.count("{ value = ") == len(list(load_chip().constants()))
+    assert TEXT.count("{ value = ") == len(list(load_spec().constants()))
 
 
 def broken(tmp_path: Path, old: str, new: str) -> Path:
@@ -110,7 +110,7 @@ def test_a_broken_description_names_its_key(tmp_path, old, new, message):
     for word, number in {"line": line, "next": line + 1, "section": line - 1}.items():
         message = message.replace(f"{{{word}}}", str(number))
     with pytest.raises(ChipError, match=message) as caught:
-        load_chip(path)
+        load_spec(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -121,13 +121,13 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
     for name in ("none.toml", ".", "a\0b", "binary.toml", "deep.toml"):
         with pytest.raises(ChipError, match=r"cannot be read|not TOML"):
-            load_chip(tmp_path / name)
+            load_spec(tmp_path / name)
 
 
 def test_a_variant_changes_one_constant():
-    chip = load_chip()
+    spec = load_spec()
     for key, changed in (("fabric.lanes", 32), ("deployment.2026-03.decode_step", 5.0)):
-        before, after = dict(chip.constants()), dict(chip.with_value(key, changed).constants())
+        before, after = dict(spec.constants()), dict(spec.with_value(key, changed).constants())
         assert after[key].value == changed
         assert {k for k in before if before[k] != after[k]} == {key}
 
@@ -142,4 +142,4 @@ def test_a_variant_changes_one_constant():
 )
 def test_an_impossible_variant(key, value, message):
     with pytest.raises(ChipError, match=message):
-        load_chip().with_value(key, value)
+        load_spec().with_value(key, value)

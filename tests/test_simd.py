@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from kernels import simd
+from kernels.host import simd
 
 RNG = np.random.default_rng(0)
 CORNERS = np.array([-128, -127, -1, 0, 1, 126, 127], np.int8)

@@ -61,9 +61,9 @@ def test_after_a_fork(threads):
 
 
 def test_sizes():
-    before = compiled.TEAM.threads
+    before = compiled.team().threads
     with pytest.raises(ValueError, match="at least one"):
-        compiled.TEAM.resize(0)
-    compiled.TEAM.resize(1000)
-    assert compiled.TEAM.threads == compiled.TEAM.MOST
-    compiled.TEAM.resize(before)
+        compiled.team().resize(0)
+    compiled.team().resize(1000)
+    assert compiled.team().threads == compiled.team().MOST
+    compiled.team().resize(before)

@@ -13,7 +13,7 @@ from emulator.chat.generate import generate
 from emulator.chip import Chip
 from emulator.errors import UsageError
 from emulator.silicon.cost import Phase, Wave, fabric_pass, narrow, reduce, stream
-from emulator.silicon.spec import ChipSpec, load_chip
+from emulator.silicon.spec import ChipSpec, load_spec
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages, known_model
 from emulator.timing.prefill import decode_seconds, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import (
@@ -26,7 +26,7 @@ from emulator.timing.schedule import (
 from weights.mix import Mix
 from weights.rom import RomImage
 
-HC1 = load_chip()
+HC1 = load_spec()
 LLAMA = MODELS["llama-3.1-8b"]
 STAGES = blank_stages(LLAMA, Mix.parse(HC1_MIX))
 
@@ -114,12 +114,12 @@ def chips() -> st.SearchStrategy[ChipSpec]:
     keys = [key for key, c in HC1.constants() if not key.startswith(("deployment", "published"))]
 
     def variant(values: dict[str, float]) -> ChipSpec:
-        chip, constants = HC1, dict(HC1.constants())
+        spec, constants = HC1, dict(HC1.constants())
         for key, at in values.items():
             low, high = constants[key].range
             value = low + at * (high - low)
-            chip = chip.with_value(key, value if isinstance(low, float) else round(value))
-        return chip
+            spec = spec.with_value(key, value if isinstance(low, float) else round(value))
+        return spec
 
     return st.dictionaries(st.sampled_from(keys), st.floats(0, 1), max_size=4).map(variant)
 
@@ -189,9 +189,9 @@ def test_contexts_in_runs():
 def test_what_the_structure_charges():
     """6-bit weights, half the lanes and half the clock cost what they should."""
 
-    def cycles(chip: ChipSpec = HC1, mix: str = "3") -> int:
+    def cycles(spec: ChipSpec = HC1, mix: str = "3") -> int:
         stages = blank_stages(LLAMA, Mix.parse(mix))
-        return sum(token_cycles(stages, chip, 1024, True).values())
+        return sum(token_cycles(stages, spec, 1024, True).values())
 
     assert cycles(mix="6") - cycles() == 4 * 32 + 1  # one more adder level a pass
     assert cycles(HC1.with_value("fabric.cells", 1), "6") > 1.9 * cycles()
@@ -203,8 +203,8 @@ def test_what_the_structure_charges():
 def test_a_thousand_variants_in_five_seconds():
     begin = time.perf_counter()
     for n in range(1000):
-        chip = HC1.with_value("fabric.lanes", 8 + n % 57)
-        assert sum(token_cycles(STAGES, chip, 1536, True).values()) > 0
+        spec = HC1.with_value("fabric.lanes", 8 + n % 57)
+        assert sum(token_cycles(STAGES, spec, 1536, True).values()) > 0
     assert time.perf_counter() - begin < 5
 
 

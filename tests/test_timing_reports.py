@@ -10,7 +10,7 @@ import pytest
 
 from emulator.cli import main
 from emulator.silicon.cost import Cost
-from emulator.silicon.spec import DEFAULT_CHIP, load_chip
+from emulator.silicon.spec import DEFAULT_SPEC, load_spec
 from emulator.timing.energy import die_area, token_energy
 from emulator.timing.models import HC1_MIX, MODELS, kv_sram_bits, rom_bits
 from emulator.timing.peers import peers
@@ -39,7 +39,7 @@ def test_cycles(report):
         assert sum(one["by_block"].values()) == one["cycles_per_token"]
         assert sum(one["by_layer"].values()) == one["cycles_per_token"]
         assert len(one["by_layer"]) == 34
-    assert len(found["assumptions"]) == len(list(load_chip().constants()))
+    assert len(found["assumptions"]) == len(list(load_spec().constants()))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -53,7 +53,7 @@ def test_set_and_chip_file(report, tmp_path):
     """The same change by option and by file gives the same report."""
     path = tmp_path / "chip.toml"
     path.write_text(
-        DEFAULT_CHIP.read_text().replace("lanes = { value = 16", "lanes = { value = 32")
+        DEFAULT_SPEC.read_text().replace("lanes = { value = 16", "lanes = { value = 32")
     )
     by_file = report("cycles", "--chip", str(path), "--context", "9")
     by_option = report("cycles", "--set", "fabric.lanes=32", "--context", "9")
@@ -101,13 +101,13 @@ def test_energy_and_area_are_brackets_around_the_published(report):
 def test_energy_by_hand():
     """10^9 MACs of 0.5 pJ, 10^9 bits of ROM at 0.05 and of SRAM at 0.13, 50 W for 1 ms."""
     work = Cost(macs=10**9, rom_bits=10**9, sram_bits=10**9)
-    _, mid, _ = token_energy(load_chip(), work, 1e-3).totals
+    _, mid, _ = token_energy(load_spec(), work, 1e-3).totals
     assert mid == pytest.approx(0.5e-3 + 0.05e-3 + 0.13e-3 + 50e-3)
 
 
 def test_memories_by_hand():
     """KV: 2 x 32 x 6144 x 8 heads of 128 bytes and a 24-bit scale; ROM: codes and their scales."""
-    chip, config, mix = load_chip(), MODELS["llama-3.1-8b"], Mix.parse(HC1_MIX)
+    chip, config, mix = load_spec(), MODELS["llama-3.1-8b"], Mix.parse(HC1_MIX)
     assert kv_sram_bits(config, chip) == 2 * 32 * 6144 * 8 * (128 * 8 + 24)
     codes = 32 * 218_103_808 * 3 + 2 * 128256 * 4096 * 6
     scales = (32 * 218_103_808 + 2 * 128256 * 4096) // 32 * 8

@@ -13,7 +13,7 @@ from emulator.chat.generate import generate
 from emulator.chip import Chip
 from emulator.cli import main
 from emulator.commands.trace import _passes
-from emulator.silicon.spec import load_chip
+from emulator.silicon.spec import load_spec
 from emulator.timing.trace import chrome_trace
 
 ARGS = ["trace", "--model", "llama-3.1-8b", "--prompt-tokens", "2", "--max-tokens", "3"]
@@ -68,9 +68,9 @@ def test_a_flow_leads_from_each_token_to_the_next(trace: Path):
 
 def test_a_run_and_its_trace_count_the_same(tiny_image):
     chip = Chip(tiny_image)
-    answer = generate(chip, load_chip(), [5, 6, 7], 4)
+    answer = generate(chip, load_spec(), [5, 6, 7], 4)
     texts = [str(token) for token in (5, 6, 7, *answer.token_ids)]
-    timeline = chrome_trace(chip.stages, load_chip(), _passes(texts, 3))
+    timeline = chrome_trace(chip.stages, load_spec(), _passes(texts, 3))
     assert timeline["otherData"]["cycles"] == sum(answer.cycles.values())
 
 

@@ -14,9 +14,9 @@ import kernels
 from emulator.chip import Chip
 from emulator.cli import main
 from emulator.errors import UsageError
-from emulator.proof.ports import PORTS
-from emulator.proof.vector_files import INDEX, read_vector
-from emulator.proof.vectors import commit_log, expected, replay
+from emulator.verification.ports import PORTS
+from emulator.verification.vector_files import INDEX, read_vector
+from emulator.verification.vectors import commit_log, expected, replay
 from weights.rom import RomImage
 
 TOKENS = [5, 300, 17, 5, 99]

@@ -13,10 +13,11 @@ from conftest import edit_manifest
 from emulator.chip import Chip
 from emulator.cli import main
 from emulator.commands import images
-from emulator.proof import body, golden, verify
-from emulator.proof.ports import PORTS
-from emulator.proof.twins import disagreements
-from kernels import compiled, reference, simd
+from emulator.verification import body, golden, verify
+from emulator.verification.ports import PORTS
+from emulator.verification.twins import disagreements
+from kernels import compiled, reference
+from kernels.host import simd
 from weights.rom import RomImage, open_image
 
 
@@ -138,7 +139,7 @@ def test_a_thread_that_matters(either_image, monkeypatch):
     """Logits that change with the number of threads, or with the passes, fail."""
     chip = Chip(either_image)
     true = golden.logits_digest(chip)
-    monkeypatch.setattr(verify, "logits_digest", lambda _: f"{compiled.TEAM.threads}")
+    monkeypatch.setattr(verify, "logits_digest", lambda _: f"{compiled.team().threads}")
     verdict, detail = verify._threads(chip, "1")
     assert verdict == verify.FAIL
     assert detail.startswith("2 threads")

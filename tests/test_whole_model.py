@@ -84,14 +84,14 @@ def test_the_same_bits_however_it_runs(image, fixture):
     """One prefill, pieces, token by token; 1 to 4 threads."""
     tokens = fixture["tokens_0"].tolist()
     whole = logits_hash(image, tokens, [])
-    before = compiled.TEAM.threads
+    before = compiled.team().threads
     try:
         for threads in (1, 2, 4):
-            compiled.TEAM.resize(threads)
+            compiled.team().resize(threads)
             for cuts in ([], [1], [5, 6, 30], list(range(1, len(tokens)))):
                 assert logits_hash(image, tokens, cuts) == whole
     finally:
-        compiled.TEAM.resize(before)
+        compiled.team().resize(before)
 
 
 def test_the_twins_give_the_same_bits(image, fixture):

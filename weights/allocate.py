@@ -16,7 +16,7 @@ import numpy as np
 
 from emulator.errors import UsageError
 from emulator.model import LlamaConfig
-from kernels.pack import matrix_bits
+from kernels.rom.pack import matrix_bits
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
 from weights.quantize import GROUP

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 
 DEFAULT_TEXT = Path(__file__).parent / "calibration.txt"  # the Jargon File 4.4.7, public domain
 INPUT_OF = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up", "up": "gate_up"}

@@ -15,7 +15,7 @@ import numpy as np
 from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 from weights.calibrate import INPUT_OF, Calibrator
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Folder

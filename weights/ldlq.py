@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 from weights.quantize import (
     GROUP,
     GROUP_SCALE_MAX,

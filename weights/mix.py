@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from emulator.errors import UsageError
-from kernels.pack import CODE_BITS
+from kernels.rom.pack import CODE_BITS
 from weights.checkpoint import LAYER_MATRICES
 
 CLASSES = (*LAYER_MATRICES, "embedding", "head")

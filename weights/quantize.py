@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from kernels.pack import PackedMatrix, pack_codes, tile_rows
+from kernels.rom.pack import PackedMatrix, pack_codes, tile_rows
 
 GROUP = {3: 32, 4: 32, 6: 32}  # columns a group, by code bits
 

@@ -7,7 +7,7 @@
     layer-000.safetensors q, k, v, o, gate, up, down of layer 0; and so on
 
 Each matrix NAME is stored as NAME.codes, .group_scale, .row_mantissa, .row_exponent and
-.alphabet, in the layout of `kernels.pack`. docs/rom-image.md is the format's contract;
+.alphabet, in the layout of `kernels.rom.pack`. docs/rom-image.md is the format's contract;
 `weights.rom_writer` writes it.
 """
 
@@ -24,7 +24,7 @@ from emulator.errors import EmulatorError, ImageError
 from emulator.fields import Fields
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig
-from kernels.pack import CODE_BITS, MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
+from kernels.rom.pack import CODE_BITS, MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.rom_files import (
     AGAIN,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.errors import ImageError
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
 from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER, sealed

@@ -33,28 +33,28 @@ class Attention:
         )
         wires.x, wires.x_scale = ops.narrow(mixed, self.constant)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """All scores of a head before its maximum, then its values: a KV head reads its values
         while the next one reads its keys. The SRAM or the multipliers set the pace.
         """
         sram = self.sram
         width = sram.heads * sram.head_dim
-        position_bits = sram.position_bits(chip)
-        by_reads = 8 * chip.kv_sram.bandwidth.value / position_bits
-        positions = min(by_reads, chip.attention.macs.value / width)  # a cycle
+        position_bits = sram.position_bits(spec)
+        by_reads = 8 * spec.kv_sram.bandwidth.value / position_bits
+        positions = min(by_reads, spec.attention.macs.value / width)  # a cycle
         sweep = math.ceil(context / positions)
-        side_by_side = tree(chip, positions)
-        pipeline = int(chip.vector.pipeline)
-        scores = tree(chip, sram.head_dim) + pipeline + side_by_side + 1
-        values = int(chip.vector.table) + pipeline + side_by_side + 1
+        side_by_side = tree(spec, positions)
+        pipeline = int(spec.vector.pipeline)
+        scores = tree(spec, sram.head_dim) + pipeline + side_by_side + 1
+        values = int(spec.vector.table) + pipeline + side_by_side + 1
         return Cost(
             phases=(
                 WHOLE_VECTOR,
                 Phase(sweep, scores, sram.kv_heads),
                 Phase(sweep, values, sram.kv_heads),
-                stream(chip, sram.heads, int(chip.vector.reciprocal)),  # of the sum of p
-                stream(chip, width),
-                *narrow(chip, width),
+                stream(spec, sram.heads, int(spec.vector.reciprocal)),  # of the sum of p
+                stream(spec, width),
+                *narrow(spec, width),
             ),
             macs=2 * context * width,
             sram_bits=2 * context * position_bits,

@@ -8,7 +8,7 @@ from types import ModuleType
 from emulator.blocks.wires import Wires
 from emulator.silicon.cost import Cost, Phase
 from emulator.silicon.spec import ChipSpec
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,6 @@ class Embedding:
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.residual = ops.lookup(self.table, wires.tokens)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         bits = self.table.columns * self.table.bits
-        return Cost((Phase(1, int(chip.embedding.read)),), rom_bits=bits)
+        return Cost((Phase(1, int(spec.embedding.read)),), rom_bits=bits)

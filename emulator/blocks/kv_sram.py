@@ -82,16 +82,16 @@ class KvSram:
             self.v_scale,
         )
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """q and k by heads; v, and the write, end before attention has read the older positions."""
         values = (self.heads + self.kv_heads) * self.head_dim
-        phases = rotate_narrow(chip, values, self.head_dim, over=self.head_dim)
-        return Cost(phases, sram_bits=2 * self.position_bits(chip))
+        phases = rotate_narrow(spec, values, self.head_dim, over=self.head_dim)
+        return Cost(phases, sram_bits=2 * self.position_bits(spec))
 
     @property
     def kv_heads(self) -> int:
         return int(self.k.shape[1])
 
-    def position_bits(self, chip: ChipSpec) -> int:
+    def position_bits(self, spec: ChipSpec) -> int:
         """Bits of one position's keys, or values, with their scales."""
-        return self.kv_heads * (int(chip.kv_sram.value_bits) * self.head_dim + SCALE_BITS)
+        return self.kv_heads * (int(spec.kv_sram.value_bits) * self.head_dim + SCALE_BITS)

@@ -11,7 +11,7 @@ from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int16
 from emulator.model import LlamaConfig
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 
 
 def layer_blocks(

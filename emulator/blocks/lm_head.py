@@ -24,7 +24,7 @@ class LastToken:
         if not wires.all_logits:
             wires.residual = wires.residual[-1:]
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         return NOTHING
 
 

@@ -18,6 +18,6 @@ class ResidualAdd:
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.residual = ops.residual_add(wires.residual, wires.delta)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """One adder stage behind the fabric's drain; the norm starts on the first sums."""
-        return Cost((stream(chip, self.hidden, latency=1),))
+        return Cost((stream(spec, self.hidden, latency=1),))

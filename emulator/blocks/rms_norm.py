@@ -40,9 +40,9 @@ class RmsNorm:
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.x, wires.x_scale = ops.rms_norm(wires.residual, self.epsilon, self.constant)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """The root goes into the scale, which only the fabric's drain awaits."""
-        return Cost(narrow(chip, self.hidden))
+        return Cost(narrow(spec, self.hidden))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ class FinalGain:
             wires.residual, self.gain, self.mixer, self.epsilon, self.constant
         )
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """Maximum, rotation, gain; maximum, rotation, and to int8."""
         hidden, m = self.gain.size, len(self.mixer)
-        peak = reduce(chip, hidden)
-        hadamard = stream(chip, hidden, tree(chip, hidden // m) + 1)
-        mix = Phase(1, int(chip.vector.pipeline) + tree(chip, m))  # across the blocks
+        peak = reduce(spec, hidden)
+        hadamard = stream(spec, hidden, tree(spec, hidden // m) + 1)
+        mix = Phase(1, int(spec.vector.pipeline) + tree(spec, m))  # across the blocks
         rotate = (hadamard, mix) if m > 1 else (hadamard,)
-        gain = stream(chip, hidden)
-        phases = (peak, *rotate, gain, peak, *rotate, *narrow(chip, hidden))
+        gain = stream(spec, hidden)
+        phases = (peak, *rotate, gain, peak, *rotate, *narrow(spec, hidden))
         return Cost(phases, rom_bits=16 * hidden)

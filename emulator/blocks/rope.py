@@ -26,6 +26,6 @@ class Rope:
         wires.q = ops.rope(wires.q, wires.start, self.cosine, self.sine)
         wires.k = ops.rope(wires.k, wires.start, self.cosine, self.sine)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         table_bits = 16 * 2 * self.cosine.shape[1]
-        return Cost((stream(chip, self.values),), rom_bits=table_bits)
+        return Cost((stream(spec, self.values),), rom_bits=table_bits)

@@ -30,7 +30,7 @@ class SwiGlu:
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.x, wires.x_scale = ops.swiglu_narrow(wires.gate, wires.up, self.block, self.constant)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """Table and product as they come, then R4 and int8, each of which needs a maximum."""
-        silu = stream(chip, self.ffn, int(chip.vector.table) + int(chip.vector.pipeline))
-        return Cost((silu, *rotate_narrow(chip, self.ffn, self.block)))
+        silu = stream(spec, self.ffn, int(spec.vector.table) + int(spec.vector.pipeline))
+        return Cost((silu, *rotate_narrow(spec, self.ffn, self.block)))

@@ -23,8 +23,8 @@ class TopK:
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.top = ops.top_k(wires.logits[-1], MAX_K)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """A tree that merges sorted lists of k: a compare keeps the better half, log2(k) sort."""
         merges = math.ceil(math.log2(self.vocabulary))
-        levels = merges * (1 + math.ceil(math.log2(chip.top_k.width.value)))
-        return Cost((Phase(1, math.ceil(levels / chip.vector.levels.value)),))
+        levels = merges * (1 + math.ceil(math.log2(spec.top_k.width.value)))
+        return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value)),))

@@ -11,7 +11,7 @@ from types import ModuleType
 from emulator.blocks.wires import Wires
 from emulator.silicon.cost import Cost, fabric_pass
 from emulator.silicon.spec import ChipSpec
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class WeightFabric:
             else:
                 setattr(wires, wire, out)
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """Matrices side by side take the same inputs, so the widest codes set the time."""
         matrices = self.matrices.values()
         widest = max(matrices, key=lambda m: m.bits)
         return Cost(
-            (fabric_pass(chip, widest.columns, widest.bits),),
+            (fabric_pass(spec, widest.columns, widest.bits),),
             macs=sum(m.rows * m.columns for m in matrices),
             rom_bits=sum(m.stored_bits for m in matrices),
         )

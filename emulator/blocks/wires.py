@@ -70,5 +70,5 @@ class Block(Protocol):
     def run(self, ops: ModuleType, wires: Wires) -> None:
         """Compute: read some wires, write others. `ops` are the kernels or their twins."""
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
         """Cycles and work for one token that attends to `context` positions, itself included."""

@@ -45,25 +45,25 @@ def add_plot_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: a .svg, .png or .pdf")
 
 
-def chip_of(args: argparse.Namespace) -> ChipSpec:
+def spec_of(args: argparse.Namespace) -> ChipSpec:
     """The description that --chip and --set ask for."""
-    from emulator.silicon.spec import DEFAULT_CHIP, load_chip
+    from emulator.silicon.spec import DEFAULT_SPEC, load_spec
 
-    chip = load_chip(args.chip or DEFAULT_CHIP)
+    spec = load_spec(args.chip or DEFAULT_SPEC)
     for text in args.set:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: write section.key=value, such as fabric.lanes=32")
         try:
-            low, high = chip.constant(key).range
-            chip = chip.with_value(key, _number(value))
+            low, high = spec.constant(key).range
+            spec = spec.with_value(key, _number(value))
         except ValueError:
-            unit = chip.constant(key).unit
+            unit = spec.constant(key).unit
             wanted = f"{key} is a number from {low} to {high} {unit}"
             raise UsageError(f"--set {text}: {value!r} is none; {wanted}") from None
         except ChipError as error:
             raise ChipError(f"--set {text}: {error}") from None
-    return chip
+    return spec
 
 
 def _number(text: str) -> float:
@@ -82,9 +82,9 @@ def model_of(args: argparse.Namespace) -> tuple[LlamaConfig, Mix, list[Stage]]:
     return config, mix, blank_stages(config, mix)
 
 
-def contexts_of(text: str, chip: ChipSpec) -> list[int]:
+def contexts_of(text: str, spec: ChipSpec) -> list[int]:
     """ "1,1024,6144" as positions that the chip has. Raises UsageError for anything else."""
-    most = int(chip.kv_sram.positions)
+    most = int(spec.kv_sram.positions)
     try:
         contexts = [int(part) for part in text.split(",")]
     except ValueError:
@@ -95,7 +95,7 @@ def contexts_of(text: str, chip: ChipSpec) -> list[int]:
     return contexts
 
 
-def assumptions(chip: ChipSpec) -> list[dict[str, Any]]:
+def assumptions(spec: ChipSpec) -> list[dict[str, Any]]:
     """Every constant with its grade, range and source."""
     return [
         {
@@ -106,7 +106,7 @@ def assumptions(chip: ChipSpec) -> list[dict[str, Any]]:
             "grade": c.grade,
             "source": c.source,
         }
-        for key, c in chip.constants()
+        for key, c in spec.constants()
     ]
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from emulator.commands.chip_options import add_chip_options, add_shape_options, chip_of, model_of
+from emulator.commands.chip_options import add_chip_options, add_shape_options, model_of, spec_of
 from emulator.commands.table import grades, table
 
 CONTEXT = 1536  # the middle of 1k in, 1k out
@@ -29,14 +29,14 @@ def _compare(args: argparse.Namespace) -> int:
     from emulator.timing.peers import peers
     from emulator.timing.report import report
 
-    chip = chip_of(args)
+    spec = spec_of(args)
     _, _, stages = model_of(args)
-    ours = report(stages, chip, CONTEXT)
+    ours = report(stages, spec, CONTEXT)
     power, energy = ours.power_w.totals, ours.energy_j.totals
     published = peers()
     if args.json:
         model = {
-            "name": f"{chip.name}, this model",
+            "name": f"{spec.name}, this model",
             "estimate": True,
             "tokens_per_second": 1 / ours.seconds,
             "power_w": dict(zip(("low", "mid", "high"), power, strict=True)),
@@ -65,7 +65,7 @@ def _compare(args: argparse.Namespace) -> int:
     low, mid, high = energy
     lines.append(
         [
-            f"{chip.name}, this model (estimate)",
+            f"{spec.name}, this model (estimate)",
             cell(1 / ours.seconds),
             f"{power[1]:,.0f} ({power[0]:,.0f} to {power[2]:,.0f})",
             f"{mid:.4f} ({low:.4f} to {high:.4f})",
@@ -80,5 +80,5 @@ def _compare(args: argparse.Namespace) -> int:
         f"{p.name}: {p.source}" + (f"; power: {p.power_source}" if p.power_source else "")
         for p in published
     ]
-    print("\n" + "\n".join(sources) + f"\n\n{CAVEAT}\n{grades(chip)}")
+    print("\n" + "\n".join(sources) + f"\n\n{CAVEAT}\n{grades(spec)}")
     return 0

@@ -11,10 +11,10 @@ from emulator.commands.chip_options import (
     add_plot_option,
     add_shape_options,
     assumptions,
-    chip_of,
     contexts_of,
     model_of,
     save_plot,
+    spec_of,
 )
 from emulator.commands.table import grades, table
 
@@ -46,49 +46,49 @@ def _cycles(args: argparse.Namespace) -> int:
     from emulator.timing.pictures import cycles_by_context
     from emulator.timing.report import describe, report
 
-    chip = chip_of(args)
+    spec = spec_of(args)
     config, mix, stages = model_of(args)
     if args.sweep:
-        return _sweep(args, chip, stages)
-    reports = [report(stages, chip, context) for context in contexts_of(args.context, chip)]
-    whole = describe(config, mix, chip)
+        return _sweep(args, spec, stages)
+    reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]
+    whole = describe(config, mix, spec)
     if args.plot:
         save_plot(args.plot, lambda path: cycles_by_context(path, reports, args.model))
     if args.json:
-        head = {"schema": 1, "model": args.model, "mix": mix.text, "chip": chip.name}
+        head = {"schema": 1, "model": args.model, "mix": mix.text, "chip": spec.name}
         print(
             json.dumps(
                 {
                     **head,
-                    "clock_hz": chip.clock_hz,
+                    "clock_hz": spec.clock_hz,
                     **reports[0].to_json(),
                     "contexts": [r.to_json() for r in reports],
                     **whole,
-                    "assumptions": assumptions(chip),
+                    "assumptions": assumptions(spec),
                 }
             )
         )
         return 0
-    clock = f"{chip.clock_hz / 1e9:.3g} GHz"
-    print(f"{args.model}, mix {mix.text}, on {chip.name} at {clock}: one decode step\n")
+    clock = f"{spec.clock_hz / 1e9:.3g} GHz"
+    print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
     print(_times(reports))
-    print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(chip)}")
+    print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
     return 0
 
 
-def _sweep(args: argparse.Namespace, chip: ChipSpec, stages: list[Stage]) -> int:
+def _sweep(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int:
     from emulator.timing.sensitivity import sweep, values_of
 
-    context = contexts_of(args.context, chip)[0]
-    key, values = values_of(args.sweep, chip)
-    pairs = sweep(stages, chip, key, values, context)
+    context = contexts_of(args.context, spec)[0]
+    key, values = values_of(args.sweep, spec)
+    pairs = sweep(stages, spec, key, values, context)
     if args.json:
         rows = [{"value": value, "tokens_per_second": rate} for value, rate in pairs]
-        head = {"schema": 1, "model": args.model, "chip": chip.name, "context": context}
+        head = {"schema": 1, "model": args.model, "chip": spec.name, "context": context}
         print(json.dumps(head | {"key": key, "rows": rows}))
         return 0
     lines = [[f"{value:,.12g}", f"{rate:,.0f}"] for value, rate in pairs]
-    print(f"{table([key, 'tok/s, one user'], lines)}\n\n{grades(chip)}")
+    print(f"{table([key, 'tok/s, one user'], lines)}\n\n{grades(spec)}")
     return 0
 
 

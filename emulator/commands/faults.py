@@ -13,7 +13,7 @@ from emulator.commands.table import table
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
-    from emulator.proof.fault_sweep import Point
+    from emulator.verification.fault_sweep import Point
     from weights.rom import RomImage
 
 MAX_RUNS = 10_000
@@ -52,8 +52,8 @@ def register(commands: Any) -> None:
 
 def _faults(args: argparse.Namespace) -> int:
     from emulator.commands.progress import progress
-    from emulator.proof.fault_sweep import places_of, sweep
-    from emulator.proof.faults import KINDS
+    from emulator.verification.fault_sweep import places_of, sweep
+    from emulator.verification.faults import KINDS
 
     if args.kind not in KINDS:
         raise UsageError(f"--kind {args.kind}: choose one of {', '.join(KINDS)}")
@@ -109,14 +109,14 @@ def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> lis
 
 def _die(kind: str, points: list[Point]) -> dict[str, Any] | None:
     """Bad cells of the published die at which the sweep meets the budget, if it does."""
-    from emulator.proof.fault_sweep import BUDGET_KL, rate_within
-    from emulator.silicon.spec import load_chip
+    from emulator.silicon.spec import load_spec
     from emulator.timing.models import MODELS
+    from emulator.verification.fault_sweep import BUDGET_KL, rate_within
 
     if kind not in ("flip", "stuck"):
         return None
     rate = rate_within([point for point in points if point.place == "all"], BUDGET_KL)
-    cells, area = MODELS[DIE_MODEL].parameters, load_chip().published.die.value
+    cells, area = MODELS[DIE_MODEL].parameters, load_spec().published.die.value
     return {
         "model": DIE_MODEL,
         "area_mm2": area,
@@ -128,7 +128,7 @@ def _die(kind: str, points: list[Point]) -> dict[str, Any] | None:
 
 
 def _table(kind: str, points: list[Point], scored: int, seeds: int) -> str:
-    from emulator.proof.faults import KINDS
+    from emulator.verification.faults import KINDS
 
     rows = [
         [
@@ -160,7 +160,7 @@ def _draw(path: Path, kind: str, points: list[Point]) -> None:
     """What faults add to the KL, and top-1 loss, over the rate: a line a place."""
     from matplotlib.figure import Figure
 
-    from emulator.proof.fault_sweep import BUDGET_KL
+    from emulator.verification.fault_sweep import BUDGET_KL
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

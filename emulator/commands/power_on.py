@@ -57,12 +57,12 @@ def power_on(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     """The chosen model's chat format, a chip that holds it, and the chip's description."""
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip
-    from emulator.silicon.spec import load_chip
+    from emulator.silicon.spec import load_spec
 
     today = _today(getattr(args, "date", None))
     image = chosen_image(args)
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"], today)
-    return chat, Chip(image), load_chip()
+    return chat, Chip(image), load_spec()
 
 
 def _today(text: str | None) -> date:

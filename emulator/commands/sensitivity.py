@@ -10,10 +10,10 @@ from emulator.commands.chip_options import (
     add_chip_options,
     add_plot_option,
     add_shape_options,
-    chip_of,
     contexts_of,
     model_of,
     save_plot,
+    spec_of,
 )
 from emulator.commands.table import grades, table
 from emulator.errors import UsageError
@@ -36,25 +36,25 @@ def _sensitivity(args: argparse.Namespace) -> int:
     from emulator.timing import pictures
     from emulator.timing.sensitivity import decode_rate, tornado
 
-    chip = chip_of(args)
+    spec = spec_of(args)
     _, _, stages = model_of(args)
-    contexts = contexts_of(args.context, chip)
+    contexts = contexts_of(args.context, spec)
     if len(contexts) != 1:
         raise UsageError("--context: one number here")
-    wanted = chip.published.rate.value if args.rate is None else args.rate
+    wanted = spec.published.rate.value if args.rate is None else args.rate
     if not 0 < wanted < 1e12:
         raise UsageError(f"--rate {wanted}: must be positive")
-    rate = decode_rate(stages, chip, contexts[0])
-    swings = tornado(stages, chip, contexts[0], wanted)
+    rate = decode_rate(stages, spec, contexts[0])
+    swings = tornado(stages, spec, contexts[0], wanted)
     if args.plot:
         save_plot(args.plot, lambda path: pictures.tornado(path, swings, rate, wanted))
     if args.json:
-        report = {"schema": 1, "model": args.model, "chip": chip.name, "context": contexts[0]}
+        report = {"schema": 1, "model": args.model, "chip": spec.name, "context": contexts[0]}
         report |= {"tokens_per_second": rate, "wanted": wanted}
         print(json.dumps(report | {"swings": [swing.to_json() for swing in swings]}))
         return 0
     print(
-        f"{args.model} on {chip.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s, one user\n"
+        f"{args.model} on {spec.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s, one user\n"
     )
     rows = [
         [
@@ -77,5 +77,5 @@ def _sensitivity(args: argparse.Namespace) -> int:
         "at high",
         f"alone for {wanted:,.0f}",
     ]
-    print(f"{table(head, rows)}\n\n{grades(chip)}")
+    print(f"{table(head, rows)}\n\n{grades(spec)}")
     return 0

@@ -81,9 +81,9 @@ def _service(args: argparse.Namespace) -> Any:
     from emulator.chip import Chip
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
-    from emulator.silicon.spec import load_chip
+    from emulator.silicon.spec import load_spec
 
-    image, spec = chosen_image(args), load_chip()
+    image, spec = chosen_image(args), load_spec()
     name = args.image.resolve().name if args.image else args.model
     chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
     engine = Engine(Chip(image, args.context), spec, args.queue)

@@ -27,8 +27,8 @@ def _number(cell: str) -> bool:
     return cell[:1] in "+-" or cell[:1].isdigit()
 
 
-def grades(chip: ChipSpec) -> str:
+def grades(spec: ChipSpec) -> str:
     """How many constants of the chip are official, observed, estimated or assumed."""
-    counts = Counter(constant.grade for _, constant in chip.constants())
+    counts = Counter(constant.grade for _, constant in spec.constants())
     known = ", ".join(f"{count} {grade}" for grade, count in counts.most_common())
     return f"Estimates: the chip's constants are {known}; see docs/timing.md."

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.chip_options import add_chip_options, add_mix_option, chip_of, model_of
+from emulator.commands.chip_options import add_chip_options, add_mix_option, model_of, spec_of
 from emulator.commands.images import add_image_options
 from emulator.errors import ContextError, UsageError
 
@@ -37,11 +37,11 @@ def register(commands: Any) -> None:
 def _trace(args: argparse.Namespace) -> int:
     from emulator.timing.trace import chrome_trace
 
-    chip = chip_of(args)
+    spec = spec_of(args)
     if args.max_tokens < 1:
         raise UsageError(f"--max-tokens must be at least 1, not {args.max_tokens}")
-    stages, tokens = _shapes(args, chip) if args.prompt is None else _run(args, chip)
-    trace = chrome_trace(stages, chip, tokens)
+    stages, tokens = _shapes(args, spec) if args.prompt is None else _run(args, spec)
+    trace = chrome_trace(stages, spec, tokens)
     try:
         args.out.write_text(json.dumps(trace), "utf-8")
     except OSError as error:
@@ -51,32 +51,32 @@ def _trace(args: argparse.Namespace) -> int:
         report = {"schema": 1, "file": str(args.out), "tokens": len(tokens), "cycles": cycles}
         print(json.dumps(report | {"events": len(trace["traceEvents"])}))
     else:
-        us = f"{1e6 * cycles / chip.clock_hz:,.1f} us of chip time"
+        us = f"{1e6 * cycles / spec.clock_hz:,.1f} us of chip time"
         print(f"{args.out}: {len(tokens)} tokens, {cycles:,} cycles, {us}; open it at {VIEWER}")
     return 0
 
 
-def _shapes(args: argparse.Namespace, chip: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
+def _shapes(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
     """Numbered tokens of a known shape."""
     prompt, reply = args.prompt_tokens, args.max_tokens
     if prompt < 1:
         raise UsageError(f"--prompt-tokens must be at least 1, not {prompt}")
-    if prompt + reply > chip.kv_sram.positions.value:
+    if prompt + reply > spec.kv_sram.positions.value:
         raise ContextError(
-            f"{prompt + reply} tokens do not fit the chip's {int(chip.kv_sram.positions)} positions"
+            f"{prompt + reply} tokens do not fit the chip's {int(spec.kv_sram.positions)} positions"
         )
     texts = [f"prompt {i + 1}" for i in range(prompt)] + [f"reply {i + 1}" for i in range(reply)]
     return model_of(args)[2], _passes(texts, prompt)
 
 
-def _run(args: argparse.Namespace, chip: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
+def _run(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
     """A prompt and its greedy answer by the chosen image."""
     from emulator.chat.generate import generate
     from emulator.commands.power_on import power_on
 
     chat, emulated, _ = power_on(args)
     prompt = [*chat.opening(None), *chat.question(args.prompt)]
-    answer = generate(emulated, chip, prompt, args.max_tokens)
+    answer = generate(emulated, spec, prompt, args.max_tokens)
     texts = [chat.decode([token]) for token in (*prompt, *answer.token_ids)]
     return emulated.stages, _passes(texts, len(prompt))
 

@@ -11,9 +11,9 @@ from emulator.commands.chip_options import (
     add_chip_options,
     add_plot_option,
     add_shape_options,
-    chip_of,
     model_of,
     save_plot,
+    spec_of,
 )
 from emulator.commands.table import grades, table
 
@@ -43,20 +43,20 @@ def _validate(args: argparse.Namespace) -> int:
     from emulator.timing.telemetry import RECORDS, read_records
     from emulator.timing.validate import compare, headline, reasons_against, summary
 
-    chip = chip_of(args)
+    spec = spec_of(args)
     _, _, stages = model_of(args)
     records, figures = read_records(args.records or RECORDS)
-    reasons = [reasons_against(record, chip) for record in records]
+    reasons = [reasons_against(record, spec) for record in records]
     believed = [r for r, why in zip(records, reasons, strict=True) if not why]
-    rows = {id(record): compare(record, stages, chip) for record in believed}
-    published = headline(figures, stages, chip)
+    rows = {id(record): compare(record, stages, spec) for record in believed}
+    published = headline(figures, stages, spec)
     if args.plot:
         save_plot(args.plot, lambda path: predicted_against_measured(path, list(rows.values())))
     if args.json:
         report = {
             "schema": 1,
             "model": args.model,
-            "chip": chip.name,
+            "chip": spec.name,
             "rows": [
                 _row_json(record, why, rows.get(id(record)))
                 for record, why in zip(records, reasons, strict=True)
@@ -71,7 +71,7 @@ def _validate(args: argparse.Namespace) -> int:
     refused = [(r.id, "; ".join(why)) for r, why in zip(records, reasons, strict=True) if why]
     if refused:
         print(f"\n{table(['not believed', 'why'], refused)}")
-    print(f"\n{WHY_N_MINUS_1}\n{grades(chip)}")
+    print(f"\n{WHY_N_MINUS_1}\n{grades(spec)}")
     return 0
 
 

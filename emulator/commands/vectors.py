@@ -57,7 +57,7 @@ def _vectors(args: argparse.Namespace) -> int:
 
 
 def _tokens(text: str | None, chip: Chip) -> list[int]:
-    from emulator.proof.golden import golden_prompt
+    from emulator.verification.golden import golden_prompt
 
     vocabulary = chip.image.config.vocabulary
     if text is None:
@@ -73,8 +73,8 @@ def _tokens(text: str | None, chip: Chip) -> list[int]:
 
 def _write(args: argparse.Namespace, chip: Chip, tokens: list[int]) -> list[str]:
     """The folder appears as a whole or not at all."""
-    from emulator.proof.vector_files import write_vector
-    from emulator.proof.vectors import commit_log, vectors
+    from emulator.verification.vector_files import write_vector
+    from emulator.verification.vectors import commit_log, vectors
     from weights.whole_folder import whole_folder
 
     block = None if args.block == "all" else args.block
@@ -97,8 +97,8 @@ def _replay(folder: Path, as_json: bool) -> int:
     import numpy as np
 
     import kernels
-    from emulator.proof.vector_files import INDEX, read_vector
-    from emulator.proof.vectors import expected, replay
+    from emulator.verification.vector_files import INDEX, read_vector
+    from emulator.verification.vectors import expected, replay
 
     places = sorted(path.parent for path in folder.glob(f"*/{INDEX}"))
     if not places:

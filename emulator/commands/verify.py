@@ -32,8 +32,8 @@ def register(commands: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from emulator.proof.golden import GOLDEN
-    from emulator.proof.verify import FAIL, machine, verify
+    from emulator.verification.golden import GOLDEN
+    from emulator.verification.verify import FAIL, machine, verify
 
     if args.seed < 0:
         raise UsageError(f"--seed must be 0 or above, not {args.seed}")
@@ -63,7 +63,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _record(folder: Path, golden: Path, as_json: bool) -> int:
     from emulator.chip import Chip
-    from emulator.proof.golden import record
+    from emulator.verification.golden import record
     from weights.rom import open_image
 
     image = open_image(folder)

@@ -20,7 +20,7 @@ from emulator.blocks.wires import Block, Int32, Wires
 from emulator.chat.template import ChatFormat
 from emulator.model import LlamaConfig
 from emulator.quality.text import read_text, windows_of
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 from weights.calibrate import DEFAULT_TEXT, Moments
 from weights.checkpoint import Checkpoint
 from weights.rope_table import rope_tables

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig
 from emulator.quality.places import EXACT, Exact
-from kernels.pack import PackedMatrix
 from kernels.reference import levels, row_scales
+from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
 from weights.fold import Folder
 from weights.rom import RomImage

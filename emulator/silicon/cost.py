@@ -63,65 +63,65 @@ NOTHING = Cost()
 WHOLE_VECTOR = Phase(1, 0)  # holds the vector back until its last value is in
 
 
-def passes(chip: ChipSpec, values: int) -> int:
+def passes(spec: ChipSpec, values: int) -> int:
     """Cycles in which the vector unit takes `values` in."""
-    return math.ceil(values / chip.vector.lanes.value)
+    return math.ceil(values / spec.vector.lanes.value)
 
 
-def tree(chip: ChipSpec, inputs: float) -> int:
+def tree(spec: ChipSpec, inputs: float) -> int:
     """Cycles of an adder or compare tree over `inputs`, several levels a cycle."""
-    return math.ceil(math.ceil(math.log2(inputs)) / chip.vector.levels.value) if inputs > 1 else 0
+    return math.ceil(math.ceil(math.log2(inputs)) / spec.vector.levels.value) if inputs > 1 else 0
 
 
-def stream(chip: ChipSpec, values: int, latency: int | None = None) -> Phase:
+def stream(spec: ChipSpec, values: int, latency: int | None = None) -> Phase:
     """An elementwise unit: its pipeline fills, then a result leaves for every pass."""
-    take = passes(chip, values)
-    return Phase(take, int(chip.vector.pipeline) if latency is None else latency, take)
+    take = passes(spec, values)
+    return Phase(take, int(spec.vector.pipeline) if latency is None else latency, take)
 
 
-def reduce(chip: ChipSpec, values: int, over: int | None = None) -> Phase:
+def reduce(spec: ChipSpec, values: int, over: int | None = None) -> Phase:
     """Sums or maxima over every `over` of `values` (all of them), down the tree, then a register.
 
     With several sums in a vector, the first is out before the last values are in.
     """
     over = values if over is None else over
-    inputs = min(over, chip.vector.lanes.value)
-    return Phase(passes(chip, values), tree(chip, inputs) + 1, values // over)
+    inputs = min(over, spec.vector.lanes.value)
+    return Phase(passes(spec, values), tree(spec, inputs) + 1, values // over)
 
 
-def narrow(chip: ChipSpec, values: int, over: int | None = None) -> tuple[Phase, ...]:
+def narrow(spec: ChipSpec, values: int, over: int | None = None) -> tuple[Phase, ...]:
     """To int8: absolute maximum, its reciprocal, and the values multiplied by it."""
     return (
-        reduce(chip, values, over),
-        stream(chip, values // (over or values), int(chip.vector.reciprocal)),
-        stream(chip, values),
+        reduce(spec, values, over),
+        stream(spec, values // (over or values), int(spec.vector.reciprocal)),
+        stream(spec, values),
     )
 
 
 def rotate_narrow(
-    chip: ChipSpec, values: int, block: int, over: int | None = None
+    spec: ChipSpec, values: int, block: int, over: int | None = None
 ) -> tuple[Phase, ...]:
     """To int16 by the maximum's bit length, log2(block) levels of adders, then to int8."""
     return (
-        reduce(chip, values, over),
-        stream(chip, values, tree(chip, block) + 1),
-        *narrow(chip, values, over),
+        reduce(spec, values, over),
+        stream(spec, values, tree(spec, block) + 1),
+        *narrow(spec, values, over),
     )
 
 
-def fabric_pass(chip: ChipSpec, columns: int, bits: int) -> Phase:
+def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
     """A matrix-vector product: inputs G a cycle to all rows, then the adders and scales drain.
 
     A weight wider than a cell lies in several cells, whose products meet in the adder tree; cells
     that the array cannot select in one cycle cost another.
     """
-    cells = math.ceil(bits / chip.fabric.cell_bits.value)
-    turns = math.ceil(cells / chip.fabric.cells.value)
-    lanes = chip.fabric.lanes.value
+    cells = math.ceil(bits / spec.fabric.cell_bits.value)
+    turns = math.ceil(cells / spec.fabric.cells.value)
+    lanes = spec.fabric.lanes.value
     return Phase(
         take=math.ceil(columns / lanes) * turns,
-        latency=int(chip.fabric.alphabet_setup)
-        + tree(chip, lanes * cells)
+        latency=int(spec.fabric.alphabet_setup)
+        + tree(spec, lanes * cells)
         + 1  # the accumulator
-        + int(chip.fabric.scale_drain),
+        + int(spec.fabric.scale_drain),
     )

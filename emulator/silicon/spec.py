@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DEFAULT_CHIP = Path(__file__).with_name("hc1.toml")
+DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
 MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
 WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
@@ -89,7 +89,7 @@ def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
         yield f"{name}.{key.name}", getattr(section, key.name)
 
 
-def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
+def load_spec(path: Path = DEFAULT_SPEC) -> ChipSpec:
     """Read and check a chip description.
 
     Raises ChipError, naming file, line and key, for a file that is not TOML, an unknown or missing
@@ -107,13 +107,13 @@ def load_chip(path: Path = DEFAULT_CHIP) -> ChipSpec:
     except (ValueError, RecursionError) as error:  # not UTF-8, too long a number, too deep
         raise ChipError(f"{path}: not TOML: {error}") from None
     try:
-        return _chip(data)
+        return _spec(data)
     except ChipError as error:
         message = " ".join(str(error).splitlines())  # a quoted key may hold a line break
         raise ChipError(f"{path}, line {_line(text, message)}: {message}") from None
 
 
-def _chip(data: dict[str, Any]) -> ChipSpec:
+def _spec(data: dict[str, Any]) -> ChipSpec:
     """What is there is checked first, so that a wrong value is not hidden by a missing one."""
     head = data.pop("chip", None)
     kinds = {name: kind for name, kind in get_type_hints(ChipSpec).items() if kind is not str}

@@ -53,9 +53,9 @@ def _bracket(parts: Callable[[Pick], dict[str, float]]) -> Bracket:
     )
 
 
-def token_energy(chip: ChipSpec, work: Cost, seconds: float) -> Bracket:
+def token_energy(spec: ChipSpec, work: Cost, seconds: float) -> Bracket:
     """J of one token that does `work` in `seconds`."""
-    e = chip.energy
+    e = spec.energy
     return _bracket(
         lambda pick: {
             "multiply-accumulate": work.macs * pick(e.mac) * PICO,
@@ -67,9 +67,9 @@ def token_energy(chip: ChipSpec, work: Cost, seconds: float) -> Bracket:
     )
 
 
-def card_power(chip: ChipSpec, work: Cost, seconds: float) -> Bracket:
+def card_power(spec: ChipSpec, work: Cost, seconds: float) -> Bracket:
     """W of a card that makes such a token every `seconds`."""
-    energy = token_energy(chip, work, seconds)
+    energy = token_energy(spec, work, seconds)
     return Bracket(
         *(
             {n: j / seconds for n, j in part.items()}
@@ -78,25 +78,25 @@ def card_power(chip: ChipSpec, work: Cost, seconds: float) -> Bracket:
     )
 
 
-def die_area(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
+def die_area(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
     """mm2 by part, for the whole model in one die."""
-    a = chip.area
-    rom, sram = _gigabits(chip, config, mix)
+    a = spec.area
+    rom, sram = _gigabits(spec, config, mix)
     return _bracket(
         lambda pick: {
             "ROM with its adders": rom * pick(a.rom),
             "KV SRAM": sram * pick(a.sram),
-            "attention": 2 * chip.attention.macs.value * pick(a.attention) * MICRO2,
-            "vector unit": chip.vector.lanes.value * pick(a.vector) * MICRO2,
+            "attention": 2 * spec.attention.macs.value * pick(a.attention) * MICRO2,
+            "vector unit": spec.vector.lanes.value * pick(a.vector) * MICRO2,
             "rest": pick(a.rest),
         }
     )
 
 
-def transistors(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
+def transistors(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
     """Billions of transistors by part."""
-    t = chip.transistors
-    rom, sram = _gigabits(chip, config, mix)
+    t = spec.transistors
+    rom, sram = _gigabits(spec, config, mix)
     return _bracket(
         lambda pick: {
             "ROM": rom * pick(t.rom),
@@ -106,7 +106,7 @@ def transistors(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
     )
 
 
-def _gigabits(chip: ChipSpec, config: LlamaConfig, mix: Mix) -> tuple[float, float]:
+def _gigabits(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> tuple[float, float]:
     """Gbit of the ROM and of the KV SRAM."""
-    rom = rom_bits(config, mix, int(chip.kv_sram.positions))
-    return rom / GIGA, kv_sram_bits(config, chip) / GIGA
+    rom = rom_bits(config, mix, int(spec.kv_sram.positions))
+    return rom / GIGA, kv_sram_bits(config, spec) / GIGA

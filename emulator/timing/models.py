@@ -18,7 +18,7 @@ from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.model import LlamaConfig, RopeScaling
 from emulator.silicon.spec import ChipSpec
-from kernels.pack import PackedMatrix
+from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 from weights.quantize import GROUP
@@ -83,10 +83,10 @@ def rom_bits(config: LlamaConfig, mix: Mix, positions: int) -> int:
     return matrices + rotary + (16 * config.hidden if config.tied else 0)
 
 
-def kv_sram_bits(config: LlamaConfig, chip: ChipSpec) -> int:
+def kv_sram_bits(config: LlamaConfig, spec: ChipSpec) -> int:
     """Keys, values and their scales of every layer, for all positions of the chip."""
-    layer = 2 * KvSram.of(config, 1).position_bits(chip)
-    return config.layers * layer * int(chip.kv_sram.positions)
+    layer = 2 * KvSram.of(config, 1).position_bits(spec)
+    return config.layers * layer * int(spec.kv_sram.positions)
 
 
 def _blank_image(config: LlamaConfig, mix: Mix) -> RomImage:

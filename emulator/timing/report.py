@@ -68,31 +68,31 @@ class Report:
         }
 
 
-def report(stages: list[Stage], chip: ChipSpec, context: int) -> Report:
+def report(stages: list[Stage], spec: ChipSpec, context: int) -> Report:
     """Everything about one context."""
-    by_block = dict(token_cycles(stages, chip, context, True))
-    work, seconds = token_work(stages, chip, context), sum(by_block.values()) / chip.clock_hz
+    by_block = dict(token_cycles(stages, spec, context, True))
+    work, seconds = token_work(stages, spec, context), sum(by_block.values()) / spec.clock_hz
     return Report(
         context,
-        chip.clock_hz,
+        spec.clock_hz,
         by_block,
-        stage_cycles(stages, chip, context),
-        pipelined_aggregate(stages, chip, context),
-        prefill_cycles(stages, chip, context),
-        token_energy(chip, work, seconds),
-        card_power(chip, work, seconds),
-        chip.published.power.value / chip.published.rate.value,
-        chip.published.power.value,
+        stage_cycles(stages, spec, context),
+        pipelined_aggregate(stages, spec, context),
+        prefill_cycles(stages, spec, context),
+        token_energy(spec, work, seconds),
+        card_power(spec, work, seconds),
+        spec.published.power.value / spec.published.rate.value,
+        spec.published.power.value,
     )
 
 
-def describe(config: LlamaConfig, mix: Mix, chip: ChipSpec) -> dict[str, Any]:
+def describe(config: LlamaConfig, mix: Mix, spec: ChipSpec) -> dict[str, Any]:
     """Die and memory of the whole model: estimates beside what is published."""
     return {
-        "rom_bits": rom_bits(config, mix, int(chip.kv_sram.positions)),
-        "kv_sram_bits": kv_sram_bits(config, chip),
-        "die_area": die_area(chip, config, mix).to_json("mm2")
-        | {"published": chip.published.die.value},
-        "transistors": transistors(chip, config, mix).to_json("billion")
-        | {"published": chip.published.transistors.value},
+        "rom_bits": rom_bits(config, mix, int(spec.kv_sram.positions)),
+        "kv_sram_bits": kv_sram_bits(config, spec),
+        "die_area": die_area(spec, config, mix).to_json("mm2")
+        | {"published": spec.published.die.value},
+        "transistors": transistors(spec, config, mix).to_json("billion")
+        | {"published": spec.published.transistors.value},
     }

@@ -45,7 +45,7 @@ class StageSteps(NamedTuple):
 
 
 def token_schedule(
-    stages: list[Stage], chip: ChipSpec, context: int, with_head: bool = True
+    stages: list[Stage], spec: ChipSpec, context: int, with_head: bool = True
 ) -> Iterator[StageSteps]:
     """The schedule of one token that attends to `context` positions, itself included.
 
@@ -59,36 +59,36 @@ def token_schedule(
         arrives = Wave(0, wave.last - wave.first)
         key = id(stage.blocks), arrives.last
         if key not in known:
-            known[key] = list(_steps(stage, chip, context, arrives))
+            known[key] = list(_steps(stage, spec, context, arrives))
         yield StageSteps(stage, wave.first, known[key])
         leaves = known[key][-1].leaves
         wave = Wave(wave.first + leaves.first, wave.first + leaves.last)
 
 
-def _steps(stage: Stage, chip: ChipSpec, context: int, wave: Wave) -> Iterator[Step]:
+def _steps(stage: Stage, spec: ChipSpec, context: int, wave: Wave) -> Iterator[Step]:
     for block in stage.blocks:
-        cost = block.cost(chip, context)
+        cost = block.cost(spec, context)
         leaves = cost.after(wave)
         yield Step(block, cost, wave, leaves)
         wave = leaves
 
 
 def token_cycles(
-    stages: list[Stage], chip: ChipSpec, context: int, with_head: bool
+    stages: list[Stage], spec: ChipSpec, context: int, with_head: bool
 ) -> Counter[str]:
     """Cycles by block name of one token that attends to `context` positions, itself included."""
     cycles: Counter[str] = Counter()
-    for part in token_schedule(stages, chip, context, with_head):
+    for part in token_schedule(stages, spec, context, with_head):
         for step in part.steps:
             cycles[step.block.name] += step.cycles
     return cycles
 
 
 def stage_cycles(
-    stages: list[Stage], chip: ChipSpec, context: int, with_head: bool = True
+    stages: list[Stage], spec: ChipSpec, context: int, with_head: bool = True
 ) -> dict[str, int]:
     """Cycles by stage name, in the order in which the token meets them."""
-    schedule = token_schedule(stages, chip, context, with_head)
+    schedule = token_schedule(stages, spec, context, with_head)
     return {part.stage.name: part.cycles for part in schedule}
 
 
@@ -108,22 +108,22 @@ def runs_alike(cycles: Callable[[int], T], first: int, last: int) -> Iterator[tu
         yield from runs_alike(cycles, middle + 1, last)
 
 
-def prompt_cycles(stages: list[Stage], chip: ChipSpec, start: int, count: int) -> Counter[str]:
+def prompt_cycles(stages: list[Stage], spec: ChipSpec, start: int, count: int) -> Counter[str]:
     """Cycles by block of `count` prompt tokens from position `start` on; the head runs once."""
     last = start + count
-    cycles = token_cycles(stages, chip, last, True)
+    cycles = token_cycles(stages, spec, last, True)
     if count > 1:
         for alike, token in runs_alike(
-            lambda context: token_cycles(stages, chip, context, False), start + 1, last - 1
+            lambda context: token_cycles(stages, spec, context, False), start + 1, last - 1
         ):
             for name, own in token.items():
                 cycles[name] += alike * own
     return cycles
 
 
-def token_work(stages: list[Stage], chip: ChipSpec, context: int, with_head: bool = True) -> Cost:
+def token_work(stages: list[Stage], spec: ChipSpec, context: int, with_head: bool = True) -> Cost:
     """Multiplications and bits of one token, all blocks together; no phases."""
-    schedule = token_schedule(stages, chip, context, with_head)
+    schedule = token_schedule(stages, spec, context, with_head)
     costs = [step.cost for part in schedule for step in part.steps]
     return Cost(
         macs=sum(cost.macs for cost in costs),

@@ -51,27 +51,27 @@ class Swing:
         }
 
 
-def decode_rate(stages: list[Stage], chip: ChipSpec, context: int) -> float:
+def decode_rate(stages: list[Stage], spec: ChipSpec, context: int) -> float:
     """tokens/s of one user where the vendor measured: in the oldest deployment."""
-    lab = next(iter(chip.deployment.values()))
-    seconds = sum(stage_cycles(stages, chip, context).values()) / chip.clock_hz
+    lab = next(iter(spec.deployment.values()))
+    seconds = sum(stage_cycles(stages, spec, context).values()) / spec.clock_hz
     return 1 / (seconds + 1e-6 * lab.decode_step.value)
 
 
 def sweep(
-    stages: list[Stage], chip: ChipSpec, key: str, values: Iterable[float], context: int
+    stages: list[Stage], spec: ChipSpec, key: str, values: Iterable[float], context: int
 ) -> list[tuple[float, float]]:
     """(value, tokens/s) for each value of one constant. Raises ChipError outside its range."""
-    return [(v, decode_rate(stages, chip.with_value(key, v), context)) for v in values]
+    return [(v, decode_rate(stages, spec.with_value(key, v), context)) for v in values]
 
 
-def values_of(text: str, chip: ChipSpec) -> tuple[str, list[float]]:
+def values_of(text: str, spec: ChipSpec) -> tuple[str, list[float]]:
     """ "fabric.lanes=8:64:57" as a key and that many evenly spaced values, whole where it counts.
 
     Raises UsageError for another form and ChipError for an unknown key.
     """
     key, _, span = text.partition("=")
-    unit = chip.constant(key).unit
+    unit = spec.constant(key).unit
     try:
         first, last, number = span.split(":")
         low, high, count = float(first), float(last), int(number)
@@ -83,26 +83,26 @@ def values_of(text: str, chip: ChipSpec) -> tuple[str, list[float]]:
     return key, sorted({round(v) for v in values}) if whole(unit) else values
 
 
-def tornado(stages: list[Stage], chip: ChipSpec, context: int, wanted: float) -> list[Swing]:
+def tornado(stages: list[Stage], spec: ChipSpec, context: int, wanted: float) -> list[Swing]:
     """Every constant that moves the rate at all, the largest swing first."""
     swings = []
-    for key, constant in chip.constants():
+    for key, constant in spec.constants():
         low, high = constant.range
-        ends = sweep(stages, chip, key, (low, high), context)
+        ends = sweep(stages, spec, key, (low, high), context)
         if ends[0][1] != ends[1][1]:
-            value, rate = _nearest(stages, chip, key, constant, context, wanted)
+            value, rate = _nearest(stages, spec, key, constant, context, wanted)
             reached = abs(rate / wanted - 1) < REACHED
             swings.append(Swing(key, constant, ends[0][1], ends[1][1], value, rate, reached))
     return sorted(swings, key=lambda swing: -swing.size)
 
 
 def _nearest(
-    stages: list[Stage], chip: ChipSpec, key: str, constant: Constant, context: int, wanted: float
+    stages: list[Stage], spec: ChipSpec, key: str, constant: Constant, context: int, wanted: float
 ) -> tuple[float, float]:
     """The value whose rate is nearest: whole values are tried, others found by halving."""
 
     def at(value: float) -> tuple[float, float]:
-        return sweep(stages, chip, key, (value,), context)[0]
+        return sweep(stages, spec, key, (value,), context)[0]
 
     low, high = constant.range
     if whole(constant.unit):

@@ -29,25 +29,25 @@ class TracedToken:
     result: str  # its text, "" for none
 
 
-def chrome_trace(stages: list[Stage], chip: ChipSpec, tokens: list[TracedToken]) -> dict[str, Any]:
+def chrome_trace(stages: list[Stage], spec: ChipSpec, tokens: list[TracedToken]) -> dict[str, Any]:
     """The tokens one after another as a JSON object. Its slices add up to the run's cycles."""
     names = dict.fromkeys(block.name for stage in stages for block in stage.blocks)
     track = {name: TOKENS + 1 + i for i, name in enumerate(names)}
-    events = [_named("process_name", 0, f"{chip.name}: cycle-approximate")]
+    events = [_named("process_name", 0, f"{spec.name}: cycle-approximate")]
     events += [_named("thread_name", TOKENS, "tokens")]
     events += [_named("thread_name", tid, name) for name, tid in track.items()]
     begin = 0
     for index, token in enumerate(tokens):
-        schedule = list(token_schedule(stages, chip, token.context, token.with_head))
+        schedule = list(token_schedule(stages, spec, token.context, token.with_head))
         cycles = sum(part.cycles for part in schedule)
         args = {"cycles": cycles, "context": token.context, "makes": token.result}
         name = token.text or f"token {index}"
-        events.append(_slice(name, TOKENS, begin, begin + cycles, chip, args))
+        events.append(_slice(name, TOKENS, begin, begin + cycles, spec, args))
         if index > 0:  # after the slice in which it ends
-            events.append(_flow("f", index - 1, TOKENS, begin, chip))
+            events.append(_flow("f", index - 1, TOKENS, begin, spec))
         if index + 1 < len(tokens):
-            events.append(_flow("s", index, TOKENS, begin, chip))
-        events += _blocks(schedule, track, index, begin, chip, index + 1 < len(tokens))
+            events.append(_flow("s", index, TOKENS, begin, spec))
+        events += _blocks(schedule, track, index, begin, spec, index + 1 < len(tokens))
         begin += cycles
     return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"cycles": begin}}
 
@@ -57,7 +57,7 @@ def _blocks(
     track: dict[str, int],
     index: int,
     begin: int,
-    chip: ChipSpec,
+    spec: ChipSpec,
     flows: bool,
 ) -> Iterator[dict[str, Any]]:
     """Slices of one token, and its flow at the first block of every stage."""
@@ -75,21 +75,21 @@ def _blocks(
                 "ROM bits": cost.rom_bits,
                 "SRAM bits": cost.sram_bits,
             }
-            yield _slice(step.block.name, tid, start, end, chip, args)
+            yield _slice(step.block.name, tid, start, end, spec, args)
             if flows and step is busy[0]:
-                yield _flow("t", index, tid, start, chip)
+                yield _flow("t", index, tid, start, spec)
 
 
-def _ns(cycle: int, chip: ChipSpec) -> int:
+def _ns(cycle: int, spec: ChipSpec) -> int:
     """Whole, as the viewer keeps times, so that what touches does not overlap."""
-    return round(cycle / chip.clock_hz * 1e9)
+    return round(cycle / spec.clock_hz * 1e9)
 
 
 def _slice(
-    name: str, tid: int, begin: int, end: int, chip: ChipSpec, args: dict[str, Any]
+    name: str, tid: int, begin: int, end: int, spec: ChipSpec, args: dict[str, Any]
 ) -> dict[str, Any]:
-    start = _ns(begin, chip)
-    times = {"ts": start / 1000, "dur": (_ns(end, chip) - start) / 1000}
+    start = _ns(begin, spec)
+    times = {"ts": start / 1000, "dur": (_ns(end, spec) - start) / 1000}
     return {
         "name": name,
         "cat": "chip",
@@ -101,10 +101,10 @@ def _slice(
     }
 
 
-def _flow(phase: str, index: int, tid: int, cycle: int, chip: ChipSpec) -> dict[str, Any]:
+def _flow(phase: str, index: int, tid: int, cycle: int, spec: ChipSpec) -> dict[str, Any]:
     """Start, step or finish of a token's flow, bound to the slice that encloses it."""
     flow = {"name": "token", "cat": "token", "ph": phase, "id": index, "bp": "e"}
-    return {**flow, "pid": PROCESS, "tid": tid, "ts": _ns(cycle, chip) / 1000}
+    return {**flow, "pid": PROCESS, "tid": tid, "ts": _ns(cycle, spec) / 1000}
 
 
 def _named(what: str, tid: int, name: str) -> dict[str, Any]:

@@ -41,36 +41,36 @@ class Row:
     total_time_us: dict[str, Compared]
 
 
-def deployment_of(record: Record, chip: ChipSpec) -> str | None:
+def deployment_of(record: Record, spec: ChipSpec) -> str | None:
     """The record's own, or the newest that had begun by its date; None for an unknown one."""
     if record.deployment is not None:
-        return record.deployment if record.deployment in chip.deployment else None
+        return record.deployment if record.deployment in spec.deployment else None
     month = record.date[:7] if record.date else "9999"
-    begun = [name for name in chip.deployment if name[:7] <= month]
+    begun = [name for name in spec.deployment if name[:7] <= month]
     return begun[-1] if begun else None
 
 
-def reasons_against(record: Record, chip: ChipSpec) -> list[str]:
+def reasons_against(record: Record, spec: ChipSpec) -> list[str]:
     """Why a record is left out: it contradicts itself, or the chip that it claims to be from."""
     reasons = list(record.reasons)
-    tokens, positions = record.prefill_tokens + record.decode_tokens, int(chip.kv_sram.positions)
+    tokens, positions = record.prefill_tokens + record.decode_tokens, int(spec.kv_sram.positions)
     if tokens > positions:
         reasons.append(f"{tokens} tokens do not fit {positions} positions")
-    if deployment_of(record, chip) is None:
+    if deployment_of(record, spec) is None:
         reasons.append(f"no deployment {record.deployment or record.date} is described")
     return reasons
 
 
-def compare(record: Record, stages: list[Stage], chip: ChipSpec) -> Row:
+def compare(record: Record, stages: list[Stage], spec: ChipSpec) -> Row:
     """The model's prediction for a record that nothing speaks against."""
-    name = deployment_of(record, chip)
+    name = deployment_of(record, spec)
     assert name is not None
-    costs = chip.deployment[name]
+    costs = spec.deployment[name]
     prompt, output = record.prefill_tokens, record.decode_tokens
-    step = 1e6 * decode_seconds(stages, chip, prompt, output) + costs.decode_step.value
+    step = 1e6 * decode_seconds(stages, spec, prompt, output) + costs.decode_step.value
     request = {"serial": costs.request_serial, "pipelined": costs.request_pipelined}
-    cycles = prefill_cycles(stages, chip, prompt)
-    ttft = {h: 1e6 * cycles[h] / chip.clock_hz + request[h].value for h in HYPOTHESES}
+    cycles = prefill_cycles(stages, spec, prompt)
+    ttft = {h: 1e6 * cycles[h] / spec.clock_hz + request[h].value for h in HYPOTHESES}
     return Row(
         record.id,
         name,
@@ -82,13 +82,13 @@ def compare(record: Record, stages: list[Stage], chip: ChipSpec) -> Row:
 
 
 def headline(
-    figures: list[dict[str, Any]], stages: list[Stage], chip: ChipSpec
+    figures: list[dict[str, Any]], stages: list[Stage], spec: ChipSpec
 ) -> dict[str, Compared]:
     """The vendor's own figures, in tokens/s, by id, in the oldest deployment: its own laboratory.
 
     Sightings of the press, which name no prompt and reply, are left out.
     """
-    lab = next(iter(chip.deployment.values()))
+    lab = next(iter(spec.deployment.values()))
     rows = {}
     for figure in figures:
         seconds, rate = (
@@ -98,7 +98,7 @@ def headline(
         rate = 1 / seconds if seconds else rate
         if rate and (seconds or (prompt and output > 1)):
             tokens = (prompt, output) if prompt and output > 1 else HEADLINE_TOKENS
-            step = decode_seconds(stages, chip, *tokens) + 1e-6 * lab.decode_step.value
+            step = decode_seconds(stages, spec, *tokens) + 1e-6 * lab.decode_step.value
             rows[str(figure.get("id"))] = Compared(rate, 1 / step)
     return rows
 

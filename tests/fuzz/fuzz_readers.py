@@ -26,7 +26,7 @@ def _readers() -> dict[str, Callable[[Path], object]]:
     from emulator.errors import CheckpointError, EmulatorError
     from emulator.fields import read_object
     from emulator.model import from_hub_config
-    from emulator.silicon.spec import load_chip
+    from emulator.silicon.spec import load_spec
     from emulator.timing.telemetry import read_records
     from weights.gguf_source import GgufCheckpoint
     from weights.rom_files import checked_files, read_manifest, sealed
@@ -77,7 +77,7 @@ def _readers() -> dict[str, Callable[[Path], object]]:
         "config": config,
         "tokenizer": tokenizer,
         "manifest": manifest,
-        "chip": load_chip,
+        "chip": load_spec,
         "records": read_records,
     }
 

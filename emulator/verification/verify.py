@@ -15,8 +15,10 @@ import numpy as np
 from emulator import __version__
 from emulator.chip import Chip
 from emulator.errors import EmulatorError
-from emulator.proof.body import bodies, run_body
-from emulator.proof.golden import (
+from emulator.silicon.spec import load_spec
+from emulator.timing.schedule import stage_cycles, token_cycles
+from emulator.verification.body import bodies, run_body
+from emulator.verification.golden import (
     GOLDEN,
     PROMPT_TOKENS,
     array_digest,
@@ -26,9 +28,7 @@ from emulator.proof.golden import (
     recorded,
     recorded_twin,
 )
-from emulator.proof.twins import disagreements
-from emulator.silicon.spec import load_chip
-from emulator.timing.schedule import stage_cycles, token_cycles
+from emulator.verification.twins import disagreements
 from weights.rom import MANIFEST, RomImage, open_image
 
 PASS, FAIL, UNKNOWN = "pass", "FAIL", "none"
@@ -93,13 +93,14 @@ def machine() -> dict[str, Any]:
     """What a reader of a report needs to know about this computer."""
     import numba
 
-    from kernels import compiled, simd
+    from kernels import compiled
+    from kernels.host import simd
 
     return {
         "program": f"hardwired-llama {__version__}",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "cpus": os.cpu_count(),
-        "threads": compiled.TEAM.threads,
+        "threads": compiled.team().threads,
         "body": simd.BODY,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -123,14 +124,14 @@ def _threads(chip: Chip, logits: str) -> Outcome:
 
     most = max(os.cpu_count() or 1, 2)
     counts = sorted({*range(1, min(most, 8) + 1), most})
-    before = compiled.TEAM.threads
+    before = compiled.team().threads
     try:
         for count in counts:
-            compiled.TEAM.resize(count)
+            compiled.team().resize(count)
             if logits_digest(chip) != logits:
                 return FAIL, f"{count} threads give other logits than {before}"
     finally:
-        compiled.TEAM.resize(before)
+        compiled.team().resize(before)
     return PASS, f"the same hash with {', '.join(map(str, counts))} threads"
 
 
@@ -169,7 +170,7 @@ def _twins(chip: Chip, seed: int) -> Outcome:
 
 def _cycles(chip: Chip, image: RomImage, golden: Path) -> Outcome:
     """Blocks and stages add up to the same, and to what is recorded."""
-    silicon, now = load_chip(), cycles(chip)
+    silicon, now = load_spec(), cycles(chip)
     for context in map(int, now):
         by_block = sum(token_cycles(chip.stages, silicon, context, True).values())
         by_stage = sum(stage_cycles(chip.stages, silicon, context).values())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emulator.errors import UsageError
 from emulator.fields import Fields, read_object
-from emulator.proof.golden import array_digest
+from emulator.verification.golden import array_digest
 
 FORMAT = "hardwired-vectors"
 FORMAT_VERSION = 1

@@ -27,8 +27,8 @@ from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Wires
 from emulator.chip import Chip
 from emulator.errors import UsageError
-from emulator.proof.golden import array_digest
-from emulator.proof.ports import (
+from emulator.verification.golden import array_digest
+from emulator.verification.ports import (
     MEMORY,
     PORTS,
     cut_block,
@@ -37,8 +37,8 @@ from emulator.proof.ports import (
     memory_of,
     with_memory,
 )
-from emulator.proof.vector_files import Vector
-from kernels.pack import PackedMatrix, pack_codes, tile_rows, unpack_codes, untile_rows
+from emulator.verification.vector_files import Vector
+from kernels.rom.pack import PackedMatrix, pack_codes, tile_rows, unpack_codes, untile_rows
 
 Arrays = dict[str, NDArray[Any]]
 SIMPLE: dict[str, Any] = {  # blocks that are numbers and arrays only

@@ -1,7 +1,7 @@
 """One process of one kernel body: print its name and the golden prompt's hash as JSON.
 
-The instructions are chosen when a process starts (`kernels.simd`), so `verify` starts this once
-for each body, with HARDWIRED_KERNELS set.
+The instructions are chosen when a process starts (`kernels.host.simd`), so `verify` starts this
+once for each body, with HARDWIRED_KERNELS set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BODY_LIMIT_S = 900  # a first start compiles the kernels
 
 def bodies() -> list[str]:
     """The bodies that this CPU can run, the best first."""
-    from kernels import simd
+    from kernels.host import simd
 
     best = [simd.BODY] if simd.BODY not in kernels.BODIES else []
     return best + [b for b in kernels.BODIES if b != "avx2" or "+avx2" in simd.FEATURES]
@@ -35,7 +35,7 @@ def run_body(body: str, folder: Path) -> dict[str, str]:
     environment.pop(kernels.BACKEND_VARIABLE, None)
     if body in kernels.BODIES:
         environment[kernels.BACKEND_VARIABLE] = body
-    command = [sys.executable, "-m", "emulator.proof.body", str(folder)]
+    command = [sys.executable, "-m", "emulator.verification.body", str(folder)]
     try:
         done = subprocess.run(
             command,
@@ -57,8 +57,8 @@ def run_body(body: str, folder: Path) -> dict[str, str]:
 def main() -> None:
     """The process that `run_body` starts."""
     from emulator.chip import Chip
-    from emulator.proof.golden import PROMPT_TOKENS, logits_digest
-    from kernels import simd
+    from emulator.verification.golden import PROMPT_TOKENS, logits_digest
+    from kernels.host import simd
     from weights.rom import open_image
 
     chip = Chip(open_image(Path(sys.argv[1]), check_hashes=False), context=PROMPT_TOKENS)

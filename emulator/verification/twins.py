@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import kernels
 from emulator.blocks.wires import Block
 from emulator.chip import Chip
-from emulator.proof.ports import (
+from emulator.verification.ports import (
     MEMORY,
     PORTS,
     cut_block,

@@ -1,6 +1,6 @@
 """Codes out of their tiles, compiled: a tile's words in, eight vectors of 32 bytes out.
 
-The layout is `kernels.pack`'s. The bytes are unsigned: levels + 64, from the alphabet's lookup
+The layout is `kernels.rom.pack`'s. The bytes are unsigned: levels + 64, from the alphabet's lookup
 table or computed where 64 levels rise evenly; `codes6` gives the codes themselves.
 """
 
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from kernels import wiring as wired
-from kernels.pack import TILE_BYTES
-from kernels.simd import (
+from kernels.host.simd import (
     add,
     both,
     either,
@@ -22,6 +20,8 @@ from kernels.simd import (
     shift_bytes,
     subtract,
 )
+from kernels.rom import wiring as wired
+from kernels.rom.pack import TILE_BYTES
 
 
 @inline

@@ -1,9 +1,9 @@
 """Where compiled kernels are kept between processes.
 
-A folder a combination of sources, numba, Python, CPU and body of `kernels.simd`: numba's own cache
-sees neither a change in an imported file nor another choice of instructions. The first process
-that comes fills it, others that start meanwhile wait for it; numba's index files are not made for
-two writers.
+A folder for each combination of sources, numba, Python, CPU and body of `kernels.host.simd`:
+numba's own cache sees neither a change in an imported file nor another choice of instructions. The
+first process fills the folder and others that start meanwhile wait for it, since numba's index
+files are not made for two writers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numba
 from numba.core import config
 from numba.core.registry import cpu_target
 
-from kernels import simd
+from kernels.host import simd
 
 try:
     import fcntl
@@ -32,7 +32,11 @@ def key() -> str:
     """Name of the folder: what the machine code depends on."""
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     digest = hashlib.sha256(f"{triple} {cpu} {features}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    package = Path(__file__).parents[1]
+    for source in sorted(
+        package.rglob("*.py")
+    ):  # all of it: a folder left out would serve stale code
+        digest.update(source.relative_to(package).as_posix().encode())
         digest.update(source.read_bytes())
     python = f"py{sys.version_info[0]}{sys.version_info[1]}"
     return f"{cpu}-{simd.BODY}-{python}-numba{numba.__version__}-{digest.hexdigest()[:16]}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emulator.chip import Chip
 from emulator.errors import UsageError
 from emulator.fields import read_object
-from emulator.silicon.spec import load_chip
+from emulator.silicon.spec import load_spec
 from emulator.timing.schedule import token_cycles
 from weights.rom import RomImage
 
@@ -52,11 +52,10 @@ def logits_digest(chip: Chip) -> str:
 
 def cycles(chip: Chip) -> dict[str, int]:
     """Cycles of one token on the preset chip, at each of CONTEXTS that the image has."""
-    silicon = load_chip()
+    spec = load_spec()
     contexts = [n for n in CONTEXTS if n <= chip.context]
     return {
-        str(n): sum(token_cycles(chip.stages, silicon, n, with_head=True).values())
-        for n in contexts
+        str(n): sum(token_cycles(chip.stages, spec, n, with_head=True).values()) for n in contexts
     }
 
 

@@ -16,7 +16,7 @@ from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Wires
-from kernels.pack import TILE_ROWS, PackedMatrix, row_tiles
+from kernels.rom.pack import TILE_ROWS, PackedMatrix, row_tiles
 
 MEMORY = ("k", "k_scale", "v", "v_scale")  # the arrays of a KV SRAM
 

@@ -1,8 +1,8 @@
 """Weight fabric, compiled: packed codes times int8 vectors. Twin in `kernels.reference`.
 
 One token (decode) is a matrix-vector product that reads the codes once, in order, at the speed of
-memory (`kernels.matvec`); several (prefill) are a matrix product (`kernels.matmul`). A chunk of a
-job is a run of row tiles; each row is summed by one thread.
+memory (`kernels.rom.matvec`); several (prefill) are a matrix product (`kernels.rom.matmul`). A
+chunk of a job is a run of row tiles; each row is summed by one thread.
 """
 
 from __future__ import annotations
@@ -10,10 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kernels import wiring as wired
-from kernels.arith import requantise_rows, round_shift, saturate_int32
-from kernels.codes import BYTES, one_code
-from kernels.matmul import (
+from kernels.arith import requantise_rows
+from kernels.host.simd import (
+    fill_i64,
+    get_i32,
+    store,
+    view_i8,
+    view_i32,
+    view_i64,
+    view_u16,
+)
+from kernels.host.team import JOB
+from kernels.reference import FRACTION
+from kernels.rom import wiring as wired
+from kernels.rom.codes import BYTES
+from kernels.rom.matmul import (
     BLOCK_VECTORS,
     FLUSH_CHUNKS,
     PANEL_BYTES,
@@ -24,22 +35,8 @@ from kernels.matmul import (
     matmul_one,
     unpack_tile,
 )
-from kernels.matvec import matvec_tile
-from kernels.pack import TILE_COLUMNS, TILE_ROWS
-from kernels.reference import FRACTION
-from kernels.simd import (
-    fill_i64,
-    get_i8,
-    get_i32,
-    get_u8,
-    get_u16,
-    store,
-    view_i8,
-    view_i32,
-    view_i64,
-    view_u16,
-)
-from kernels.team import JOB
+from kernels.rom.matvec import matvec_tile
+from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
 
 TOKENS = 128  # of a prefill that one pass over the codes serves
 TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
@@ -165,25 +162,3 @@ def fabric_chunk(shared, chunk, scratch):
                 prefill_tiles(shared, matrix, index, count, first, size, scratch)
         index += count
         ahead -= count
-
-
-@njit("void(int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
-def lookup_rows(wiring, rows, out):
-    """Rows of the embedding as Q15.16, int32[T, columns]."""
-    kind, chunks = wiring[wired.KIND], wiring[wired.CHUNKS]
-    group_chunks = wiring[wired.GROUP_CHUNKS]
-    for t in range(rows.size):
-        tile, r = rows[t] // TILE_ROWS, rows[t] % TILE_ROWS
-        codes = wiring[wired.CODES] + tile * chunks * BYTES[kind]
-        scales = wiring[wired.GROUP_SCALE] + tile * (chunks // group_chunks) * TILE_ROWS + r
-        mantissa = get_u16(wiring[wired.ROW_MANTISSA] + 2 * rows[t])
-        shift = get_i8(wiring[wired.ROW_EXPONENT] + rows[t]) - FRACTION
-        for chunk in range(chunks):
-            scale = get_i8(scales + chunk // group_chunks * TILE_ROWS) * mantissa
-            for column in range(TILE_COLUMNS):
-                u = one_code(codes + chunk * BYTES[kind], kind, r, column)
-                if kind != 6:
-                    u = get_u8(wiring[wired.TABLE] + u // 16 * 32 + u % 16)
-                level = wiring[wired.STEP] * u + wiring[wired.BASE]
-                value = saturate_int32(round_shift(level * scale, shift))
-                out[t, chunk * TILE_COLUMNS + column] = value

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.wiring import lookup_table, wiring
+from kernels.rom.wiring import SCATTERED, lookup_table
 
 TILE_ROWS = 8
 TILE_COLUMNS = 32
@@ -63,17 +63,43 @@ class PackedMatrix:
     row_mantissa: NDArray[np.uint16]  # [rows], 2**15 .. 2**16 - 1, or 0 for an empty row
     row_exponent: NDArray[np.int8]  # [rows]
     alphabet: NDArray[np.int8]  # [2**bits], levels of at most +-64
-    wiring: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # see `kernels.wiring`
+    wiring: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # see `_wiring`
     table: NDArray[np.uint8] = field(init=False, repr=False, compare=False)  # its levels + 64
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", lookup_table(self.alphabet))
-        object.__setattr__(self, "wiring", wiring(self))
+        object.__setattr__(self, "wiring", _wiring(self))
 
     @property
     def stored_bits(self) -> int:
         """Bits of ROM this matrix takes, by `matrix_bits`."""
         return matrix_bits(self.rows, self.columns, self.bits, self.group)
+
+
+def _wiring(matrix: PackedMatrix) -> NDArray[np.int64]:
+    """int64[wiring.WORDS] for the compiled kernels; addresses hold while the matrix lives.
+
+    A level is step * u + base: u is the code itself where the levels of 64 rise evenly, else the
+    table's entry. Raises ValueError for an array that is not contiguous.
+    """
+    arrays: list[NDArray] = [
+        matrix.codes,
+        matrix.group_scale,
+        matrix.row_mantissa,
+        matrix.row_exponent,
+    ]
+    if not all(a.flags.c_contiguous for a in arrays):
+        raise ValueError("the arrays of a packed matrix must be contiguous")
+    kind, step, base = matrix.bits, 1, -64
+    if matrix.bits == 6:
+        steps = np.diff(matrix.alphabet.astype(np.int64))
+        if steps[0] in (1, 2) and (steps == steps[0]).all():
+            step, base = int(steps[0]), int(matrix.alphabet[0])
+        else:
+            kind = SCATTERED
+    addresses = [a.ctypes.data for a in (*arrays, matrix.table)]
+    shape = [matrix.rows, matrix.columns // 32, matrix.group // 32]
+    return np.array([*addresses, *shape, kind, step, base], np.int64)
 
 
 def matrix_bits(rows: int, columns: int, bits: int, group: int) -> int:

@@ -1,18 +1,12 @@
-"""Rotary embedding and causal attention over the KV SRAM, compiled. Twins in `reference`."""
+"""Causal attention over the KV SRAM, compiled. Twin in `kernels.reference`."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import int16, int32, int64, njit, types, void
+from numba import njit
 
 from kernels.arith import requantise_rows, round_shift, saturate_int32
-from kernels.reference import (
-    FRACTION,
-    SCORE_FRACTION,
-    SUM_RECIPROCAL_BITS,
-    exp2_negative,
-)
-from kernels.simd import (
+from kernels.host.simd import (
     add,
     broadcast_pair,
     dot_i16,
@@ -36,9 +30,13 @@ from kernels.simd import (
     view_i64,
     widen,
 )
-from kernels.team import JOB
-
-ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
+from kernels.host.team import JOB
+from kernels.reference import (
+    FRACTION,
+    SCORE_FRACTION,
+    SUM_RECIPROCAL_BITS,
+    exp2_negative,
+)
 
 # Words of a job; then addresses.
 TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
@@ -48,26 +46,6 @@ Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
 EXP2_NEGATIVE = exp2_negative(np.arange((16 << SCORE_FRACTION) + 1)).astype(np.int32)
 BLOCK = 128  # positions whose keys or values stay in L1 while all query heads pass over them
 assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
-
-
-@njit(
-    void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]),
-    cache=True,
-    nogil=True,
-)
-def rope(v, start, cosine, sine, out):
-    tokens, heads, head_dim = v.shape
-    half = head_dim // 2
-    for t in range(tokens):
-        cosines, sines = cosine[start + t], sine[start + t]
-        for head in range(heads):
-            left, right = v[t, head, :half], v[t, head, half:]
-            turned_left, turned_right = out[t, head, :half], out[t, head, half:]
-            for i in range(half):
-                a, b = np.int64(left[i]), np.int64(right[i])
-                c, s = np.int64(cosines[i]), np.int64(sines[i])
-                turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
-                turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)
 
 
 @njit(nogil=True)

@@ -23,7 +23,7 @@ from numba.core import config, types
 from numba.core.extending import intrinsic
 from numpy.typing import NDArray
 
-from kernels.simd import I64, X86, _call, _pointer
+from kernels.host.simd import I64, X86, _call, _pointer
 
 # Words of the shared array; those that threads write often have a cache line of their own.
 TURN = 0  # number of the job << 32 | next chunk

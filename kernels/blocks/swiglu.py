@@ -1,4 +1,4 @@
-"""SwiGLU, the residual sum and the top-k search, compiled. Twins in `kernels.reference`."""
+"""SwiGLU and its narrowing to int8, compiled. Twins in `kernels.reference`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import numpy as np
 from numba import njit
 
 from kernels.arith import saturate_int32
-from kernels.norm import rotate_narrow_one
+from kernels.host.simd import inline, view_i32
+from kernels.narrow import rotate_narrow_one
 from kernels.reference import FRACTION, SILU
-from kernels.simd import inline, view_i32
 from kernels.tables import SILU_RANGE, SILU_STEP_BITS
-
-RUN = 128  # logits
 
 
 @inline
@@ -54,42 +52,3 @@ def swiglu_narrow(gate, up, block, constant, x, scale):
         g, u = gate.ctypes.data + 4 * t * n, up.ctypes.data + 4 * t * n
         to, scale_to = x.ctypes.data + t * n, scale.ctypes.data + 8 * t
         swiglu_narrow_one(g, u, n, block, constant, to, scale_to, h.ctypes.data)
-
-
-@njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
-def residual_add(residual, delta, out):
-    for i in range(residual.size):
-        out[i] = saturate_int32(np.int64(residual[i]) + np.int64(delta[i]))
-
-
-@njit(nogil=True)
-def residual_add_one(residual, delta, n, out):
-    """int32[n] at two addresses -> their sums at a third."""
-    residual_add(view_i32(residual, n), view_i32(delta, n), view_i32(out, n))
-
-
-@njit("void(int32[::1], int64[::1])", cache=True, nogil=True)
-def top_k(logits, indices):
-    """A k-entry sorter fed one logit after another, as the chip's is.
-
-    Runs of logits that are all below the k-th are passed over.
-    """
-    k, filled = indices.size, 0
-    for begin in range(0, logits.size, RUN):
-        end = min(begin + RUN, logits.size)
-        if filled == k:
-            largest = logits[begin]
-            for i in range(begin, end):
-                largest = max(largest, logits[i])
-            if largest <= logits[indices[k - 1]]:
-                continue
-        for i in range(begin, end):
-            place = filled
-            while place > 0 and logits[indices[place - 1]] < logits[i]:
-                place -= 1
-            if place == k:
-                continue
-            for j in range(min(filled, k - 1), place, -1):
-                indices[j] = indices[j - 1]
-            indices[place] = i
-            filled = min(filled + 1, k)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from kernels.codes import BYTES, even_levels6, levels3, levels4, levels6
-from kernels.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
-from kernels.simd import (
+from kernels.host.simd import (
     VNNI,
     WIDE,
     accumulate,
@@ -41,6 +39,8 @@ from kernels.simd import (
     store,
     widen,
 )
+from kernels.rom.codes import BYTES, even_levels6, levels3, levels4, levels6
+from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
 
 FLUSH_CHUNKS = 16 if WIDE else 8  # of a panel; then its sums go to 64 bits
 TILES = 8  # of a panel

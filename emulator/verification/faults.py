@@ -17,11 +17,11 @@ from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Wires
 from emulator.chip import Chip
 from emulator.silicon.cost import Cost
-from emulator.silicon.spec import ChipSpec, load_chip
-from kernels.pack import FIELDS, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
+from emulator.silicon.spec import ChipSpec, load_spec
+from kernels.rom.pack import FIELDS, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
 from weights.rom import RomImage
 
-LANES = int(load_chip().fabric.lanes.value)  # activations a cycle
+LANES = int(load_spec().fabric.lanes.value)  # activations a cycle
 KINDS = {
     "flip": "one bit of a ROM cell's code reads inverted",
     "stuck": "a ROM cell reads code 0, as if nothing were selected",
@@ -196,8 +196,8 @@ class DeadInputs:
             replace(self.fabric, matrices={wire: matrix}).run(ops, wires)
         wires.x = x
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
-        return self.fabric.cost(chip, context)
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
+        return self.fabric.cost(spec, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +220,5 @@ class WeakSram:
                 np.bitwise_xor.at(stored, hit // 8, np.left_shift(1, hit % 8).astype(np.uint8))
                 np.maximum(array[position], -127, out=array[position])  # -128 is not used
 
-    def cost(self, chip: ChipSpec, context: int) -> Cost:
-        return self.sram.cost(chip, context)
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
+        return self.sram.cost(spec, context)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from kernels.codes import BYTES, codes6, levels3, levels4, levels6
-from kernels.pack import TILE_COLUMNS, TILE_ROWS
-from kernels.simd import (
+from kernels.host.simd import (
     accumulate,
     add,
     as_pairs,
@@ -21,6 +19,8 @@ from kernels.simd import (
     store,
     widen,
 )
+from kernels.rom.codes import BYTES, codes6, levels3, levels4, levels6
+from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
 
 # A chunk of 32 columns adds at most 32 * 128 * 128 * 128 = 2**26 to a lane of 32 bits.
 FLUSH_CHUNKS = 16

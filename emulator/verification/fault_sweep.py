@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.chip import Chip
-from emulator.proof.faults import Fault, faulty_chip
 from emulator.quality.evaluate import Distance, log_softmax, real
 from emulator.quality.reference import FloatModel
+from emulator.verification.faults import Fault, faulty_chip
 from weights.rom import RomImage
 
 BUDGET_KL = 0.003  # nats: what the datapath itself may cost, docs/datapath.md

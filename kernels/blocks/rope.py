@@ -1,0 +1,30 @@
+"""Rotary embedding, compiled. Twin in `kernels.reference`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int16, int32, int64, njit, types, void
+
+from kernels.arith import saturate_int32
+
+ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
+
+
+@njit(
+    void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]),
+    cache=True,
+    nogil=True,
+)
+def rope(v, start, cosine, sine, out):
+    tokens, heads, head_dim = v.shape
+    half = head_dim // 2
+    for t in range(tokens):
+        cosines, sines = cosine[start + t], sine[start + t]
+        for head in range(heads):
+            left, right = v[t, head, :half], v[t, head, half:]
+            turned_left, turned_right = out[t, head, :half], out[t, head, half:]
+            for i in range(half):
+                a, b = np.int64(left[i]), np.int64(right[i])
+                c, s = np.int64(cosines[i]), np.int64(sines[i])
+                turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
+                turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)

@@ -1,0 +1,1 @@
+"""What the kernels run on: vectors, threads, the cache of machine code."""

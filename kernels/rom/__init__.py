@@ -1,0 +1,1 @@
+"""Packed codes: how they lie in memory, and products with them."""

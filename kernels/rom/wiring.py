@@ -1,0 +1,25 @@
+"""The form in which compiled kernels are handed a packed matrix: eleven words and a table.
+
+`kernels.rom.pack.PackedMatrix` fills them in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+CODES, GROUP_SCALE, ROW_MANTISSA, ROW_EXPONENT, TABLE = range(5)  # addresses
+ROWS, CHUNKS, GROUP_CHUNKS, KIND, STEP, BASE = range(5, 11)  # chunks have 32 columns
+WORDS = 11
+
+SCATTERED = 7  # KIND of 6-bit codes whose levels do not rise by 1 or by 2; else KIND is the bits
+
+
+def lookup_table(alphabet: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Levels + 64 in rows of 16 entries, each row twice: uint8[32] or, of 6 bits, uint8[128].
+
+    Eight levels are repeated, so that a lookup may leave any bit in place above a 3-bit code.
+    """
+    levels = (alphabet.astype(np.int16) + 64).astype(np.uint8)
+    rows = np.resize(levels, (max(levels.size // 16, 1), 16))
+    return np.ascontiguousarray(np.repeat(rows, 2, axis=0).reshape(-1))
