@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from emulator.commands.compile_masks import peak_rss_bytes
+from emulator.host import peak_rss_bytes
 from weights.calibrate import Moments
 from weights.ldlq import Curvature, quantise_calibrated
 
@@ -39,9 +39,9 @@ def main() -> None:
         moments.add(x, scale)
     with measured("their factor"):
         curvature = Curvature.of(moments.value)
-    for rung, rounds in (("calibrated", 0), ("best", 2)):
+    for level, rounds in (("calibrated", 0), ("best", 2)):
         for bits in (3, 6):
-            with measured(f"{args.rows} rows, {rung}, {bits} bits"):
+            with measured(f"{args.rows} rows, {level}, {bits} bits"):
                 quantise_calibrated(w, curvature, bits, rounds)
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from emulator.model import LlamaConfig, from_hub_config
+from emulator.config import LlamaConfig, from_hub_config
 from weights.checkpoint import LAYER_TENSORS, hub_name, tensor_shape
 from weights.safetensors_source import INDEX
 

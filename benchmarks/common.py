@@ -97,9 +97,10 @@ def read_bandwidth(threads: int, repeats: int = 5, megabytes: int = 1024) -> flo
 def image_of(model: str, layers: int) -> Iterator[RomImage]:
     """The small model's image, or a synthetic one with the shape of Llama 3.1 8B."""
     if model == "smollm2":
-        from emulator.commands.images import embedded_image
+        from emulator.images.make import image_folder
+        from emulator.images.recipe import EMBEDDED
 
-        yield open_image(embedded_image())
+        yield open_image(image_folder(EMBEDDED))
         return
     from benchmarks.synthetic import write_8b
 
@@ -117,7 +118,7 @@ def fill_kv(chip: Chip, position: int) -> None:
                 block.k[:position] = rng.integers(-127, 128, shape, np.int8)
                 block.v[:position] = rng.integers(-127, 128, shape, np.int8)
                 block.k_scale[:position] = block.v_scale[:position] = (40000, 22)
-    chip.position = position
+    chip.tokens = [0] * position
 
 
 def decode_seconds(chip: Chip, position: int, tokens: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 
 # Bytes of a block of 256 weights, and where its float16 scale lies.
 BLOCKS = {

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.quality.places import Exact
-from emulator.quality.reference import Float32, FloatModel
+from emulator.quality.float_model import Float32, FloatModel
+from emulator.quality.tap_points import Exact
 
 WINDOW = 512  # tokens that see each other
 READERS = {  # place in the float model -> the matrices that read it, as GGUF names them

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.chat.template import ChatFormat
-from emulator.commands.table import table
 from emulator.quality.evaluate import log_softmax
-from emulator.quality.places import Exact
-from emulator.quality.reference import Float32, FloatModel
-from emulator.quality.text import read_text, windows_of
+from emulator.quality.float_model import Float32, FloatModel
+from emulator.quality.tap_points import Exact
+from emulator.terminal.table import table
+from emulator.text import read_text, windows_of
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 from weights.safetensors_source import SafetensorsCheckpoint
 

@@ -29,11 +29,12 @@ from benchmarks.importance import WINDOW, mean_squares
 from benchmarks.peers import has_llama
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
-from emulator.commands.chip_options import add_plot_option, save_plot
-from emulator.commands.images import embedded_image
+from emulator.images.make import image_folder
+from emulator.images.recipe import EMBEDDED
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax, scored_losses
-from emulator.quality.reference import FloatModel
-from emulator.quality.text import read_text, windows_of
+from emulator.quality.float_model import FloatModel
+from emulator.terminal.plot import add_plot_option, save_plot
+from emulator.text import read_text, windows_of
 from weights.calibrate import DEFAULT_TEXT
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 from weights.rom import open_image
@@ -109,7 +110,7 @@ def models(
 
     `importance` computes the matrix for --types.
     """
-    for path in args.image or [embedded_image()]:
+    for path in args.image or [image_folder(EMBEDDED)]:
         image = open_image(path)
         chip = Chip(image)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.config import LlamaConfig
 from emulator.fixedpoint import scale_of
-from emulator.model import LlamaConfig
 from kernels.rom.pack import TILE_BYTES, PackedMatrix, row_tiles
 from weights.quantize import alphabet
 from weights.rom import expected_matrices

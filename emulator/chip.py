@@ -54,7 +54,23 @@ class Chip:
         self.context = min(context or image.context, image.context)
         self.ops = ops or kernels.load()
         self.stages = build_stages(image, self.context)
-        self.position = 0  # tokens in the KV SRAM
+        self.tokens: list[int] = []  # those whose keys and values are in the KV SRAM, in order
+
+    @property
+    def position(self) -> int:
+        """How many tokens the KV SRAM holds: the position of the next one."""
+        return len(self.tokens)
+
+    def cached(self, prompt: list[int]) -> int:
+        """How many of the prompt's first tokens the KV SRAM holds already.
+
+        `rewind` to that number, and the rest of the prompt can follow: its bits are those of a run
+        from position 0.
+        """
+        pairs = zip(self.tokens, prompt, strict=False)
+        return next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(self.position, len(prompt))
+        )
 
     def forward(self, tokens: list[int], all_logits: bool = False) -> Wires:
         """Run tokens at the next positions; many at once give the bits of one after another.
@@ -71,14 +87,14 @@ class Chip:
         for stage in self.stages:
             for block in stage.blocks:
                 block.run(self.ops, wires)
-        self.position += len(tokens)
+        self.tokens += ids.tolist()
         return wires
 
     def rewind(self, position: int) -> None:
         """Forget all tokens from `position` on. Raises UsageError below 0."""
         if position < 0:
             raise UsageError(f"the chip cannot go back to position {position}")
-        self.position = min(self.position, position)
+        del self.tokens[position:]
 
     def _ids(self, tokens: list[int]) -> Int64:
         """The tokens as int64[T]: whole numbers, at least one, all inside the vocabulary."""

@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from emulator.errors import EmulatorError
-from emulator.quality.calibrate import ChipCalibrator
+from emulator.images.calibrator import ChipCalibrator
 from kernels import compiled
 from weights.compile import CompileOptions, compile_image
 from weights.gguf_source import EMBEDDED_PACKAGE
@@ -112,12 +112,12 @@ def write_tiny_checkpoint(folder: Path, tied: bool = True) -> Path:
     return folder
 
 
-def compile_tiny(checkpoint: Path, image: Path, rung: str = "fast") -> Path:
+def compile_tiny(checkpoint: Path, image: Path, level: str = "fast") -> Path:
     """Compile a tiny checkpoint folder with the tests' mix and context."""
     source = SafetensorsCheckpoint(checkpoint)
     windows = np.random.default_rng(0).integers(0, 256, (3, 48))
-    calibrator = None if rung == "fast" else ChipCalibrator(source.config, windows)
-    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT, quantiser=rung)
+    calibrator = None if level == "fast" else ChipCalibrator(source.config, windows)
+    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT, quantiser=level)
     compile_image(source, image, options, None, calibrator)
     return image
 
@@ -182,9 +182,9 @@ def checkpoint(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "in" / "checkpoint"))
 
 
-def compile_broken(checkpoint: Path, rung: str = "fast") -> None:
+def compile_broken(checkpoint: Path, level: str = "fast") -> None:
     """Compile to out/image beside the checkpoint."""
-    compile_tiny(checkpoint, checkpoint.parent / "out" / "image", rung)
+    compile_tiny(checkpoint, checkpoint.parent / "out" / "image", level)
 
 
 def leaves_nothing(checkpoint: Path) -> bool:
@@ -209,7 +209,7 @@ def edit_manifest(image: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 @pytest.fixture(scope="session")
 def served_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny image with 256 positions."""
+    """Fold of a tiny image with 256 positions."""
     from serve_process import compile_served
 
     return compile_served(tmp_path_factory.mktemp("served"))

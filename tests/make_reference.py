@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig as HubConfig
 from transformers import LlamaForCausalLM
 
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 
 OUTPUT = Path(__file__).parent / "data" / "reference_logits.npz"

@@ -10,8 +10,8 @@ import pytest
 from emulator.chip import Chip
 from emulator.errors import UsageError
 from emulator.quality.attribution import kl_by_group, kl_by_place, kl_together
-from emulator.quality.places import EXACT, PLACES, AsChip, int8
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
+from emulator.quality.tap_points import EXACT, PLACES, AsChip, int8
 from kernels.reference import FRACTION, narrow, swiglu
 from weights.rom import RomImage
 

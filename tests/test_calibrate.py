@@ -10,14 +10,14 @@ from conftest import TINY_CONTEXT, TINY_MIX, refused
 
 from emulator.chip import Chip
 from emulator.errors import UsageError
+from emulator.images.calibrator import ChipCalibrator, calibrator_of
 from emulator.quality.attribution import kl_by_group
-from emulator.quality.calibrate import ChipCalibrator, calibrator_of
 from emulator.quality.evaluate import evaluate
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
 from weights.checkpoint import LAYER_MATRICES
 from weights.compile import ROTATION_SEED, CompileOptions, compile_image
-from weights.fold import Folder
+from weights.fold import Fold
 from weights.mix import Mix
 from weights.quantize import quantise
 from weights.rom import RomImage, open_image
@@ -26,10 +26,10 @@ from weights.safetensors_source import SafetensorsCheckpoint
 WINDOWS = np.random.default_rng(0).integers(0, 256, (6, 48))
 
 
-def compiled_with(checkpoint: Path, folder: Path, rung: str, mix: str = TINY_MIX) -> RomImage:
+def compiled_with(checkpoint: Path, folder: Path, level: str, mix: str = TINY_MIX) -> RomImage:
     source = SafetensorsCheckpoint(checkpoint)
-    calibrator = None if rung == "fast" else ChipCalibrator(source.config, WINDOWS)
-    options = CompileOptions(Mix.parse(mix), TINY_CONTEXT, rung)
+    calibrator = None if level == "fast" else ChipCalibrator(source.config, WINDOWS)
+    options = CompileOptions(Mix.parse(mix), TINY_CONTEXT, level)
     compile_image(source, folder, options, None, calibrator)
     return open_image(folder)
 
@@ -43,7 +43,7 @@ def test_moments_are_those_of_the_float_model(tiny_checkpoint: Path):
     source = SafetensorsCheckpoint(tiny_checkpoint)
     exact = FloatModel.folded(source, ROTATION_SEED)
     calibrator = ChipCalibrator(source.config, WINDOWS)
-    folder = Folder(source, ROTATION_SEED)
+    folder = Fold(source, ROTATION_SEED)
     calibrator.embed(quantise(folder.embedding(), 6))
     masks = {name: quantise(folder.layer_matrix(name, 0), 6) for name in LAYER_MATRICES}
     moments = calibrator.layer(masks)
@@ -59,7 +59,7 @@ def test_moments_are_those_of_the_float_model(tiny_checkpoint: Path):
 def test_moments_depend_on_no_host(tiny_checkpoint: Path):
     """The same bits from the twins and the kernels, hence from any CPU."""
     source = SafetensorsCheckpoint(tiny_checkpoint)
-    folder = Folder(source, ROTATION_SEED)
+    folder = Fold(source, ROTATION_SEED)
     both = [ChipCalibrator(source.config, WINDOWS[:2], ops) for ops in (reference, compiled)]
     for calibrator in both:
         calibrator.embed(quantise(folder.embedding(), 6))
@@ -70,16 +70,16 @@ def test_moments_depend_on_no_host(tiny_checkpoint: Path):
 
 
 def test_rungs(tiny_checkpoint: Path, tmp_path: Path):
-    """Each rung is recorded and nearer to the original; the best twice gives the same bytes."""
+    """Each level is recorded and nearer to the original; the best twice gives the same bytes."""
     source = SafetensorsCheckpoint(tiny_checkpoint)
     original = FloatModel.of_checkpoint(source)
     windows = np.random.default_rng(9).integers(0, 256, (6, 48)).tolist()
     distance = {}
-    for rung in ("fast", "calibrated", "best"):
-        image = compiled_with(tiny_checkpoint, tmp_path / rung, rung, "3")
-        assert image.manifest["quantiser"] == rung
+    for level in ("fast", "calibrated", "best"):
+        image = compiled_with(tiny_checkpoint, tmp_path / level, level, "3")
+        assert image.manifest["quantiser"] == level
         report = evaluate(original, FloatModel.of_image(image), Chip(image), windows)
-        distance[rung] = report["quantiser"]["kl_mean"]
+        distance[level] = report["quantiser"]["kl_mean"]
     assert image.manifest["calibration"]["windows"] == 6
     assert distance["best"] < distance["calibrated"] < 0.9 * distance["fast"]
     again = compiled_with(tiny_checkpoint, tmp_path / "again", "best", "3")

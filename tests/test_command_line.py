@@ -16,7 +16,7 @@ import pytest
 from conftest import write_tiny_checkpoint
 
 from emulator.cli import main
-from emulator.commands.images import EMBEDDED
+from emulator.images.recipe import EMBEDDED
 from weights.compile import RECIPE
 from weights.rom import RomImage, expected_matrices
 
@@ -312,7 +312,7 @@ def test_what_decides_the_bytes_is_in_the_name(here: Run, tmp_path, tiny_checkpo
 
 
 def test_recipe_is_in_the_default_name(here: Run, monkeypatch):
-    from emulator.commands.images import embedded_folder
+    from emulator.images.recipe import embedded_folder
 
     before = embedded_folder().name
     assert before.startswith(f"{EMBEDDED}-")

@@ -208,7 +208,7 @@ def test_a_killed_compile(checkpoint):
         assert mine.exists()
 
 
-def killed_after(checkpoint: Path, shards: int, how: str, rung: str = "fast") -> None:
+def killed_after(checkpoint: Path, shards: int, how: str, level: str = "fast") -> None:
     """A compile to out/image in a process of its own, ended when so many shards are written."""
     program = (
         "import os, signal, sys; from pathlib import Path; from conftest import compile_tiny\n"
@@ -223,7 +223,7 @@ def killed_after(checkpoint: Path, shards: int, how: str, rung: str = "fast") ->
         "compile_tiny(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[5])\n"
     )
     out = checkpoint.parent / "out" / "image"
-    done = python(program, checkpoint, out, shards, how, rung)
+    done = python(program, checkpoint, out, shards, how, level)
     assert done.returncode == -signal.Signals[how], done.stderr
 
 
@@ -262,23 +262,23 @@ def shards_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return written
 
 
-@pytest.mark.parametrize("rung", ["calibrated", "best"])
-def test_an_interrupted_calibrated_compile_goes_on(checkpoint, tmp_path, monkeypatch, rung):
+@pytest.mark.parametrize("level", ["calibrated", "best"])
+def test_an_interrupted_calibrated_compile_goes_on(checkpoint, tmp_path, monkeypatch, level):
     """The text passes through the layers that are there, and the rest is the same byte for byte."""
-    whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", rung))
+    whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", level))
     out = checkpoint.parent / "out"
     for shards, how in (1, "SIGKILL"), (2, "SIGINT"):  # one run after another, of one image
-        killed_after(checkpoint, shards - len(list(out.glob(".*/*.safe*"))), how, rung)
+        killed_after(checkpoint, shards - len(list(out.glob(".*/*.safe*"))), how, level)
         (left,) = out.iterdir()
         assert len(list(left.glob("*.safetensors"))) == shards
     written = shards_written(monkeypatch)
-    compile_broken(checkpoint, rung)
+    compile_broken(checkpoint, level)
     assert written == ["tables.safetensors"]
     assert files_of(out / "image") == whole
 
 
 def test_another_rung_takes_nothing_over(checkpoint, tmp_path, monkeypatch):
-    """Layers of the rung `calibrated` are no part of a `best` image."""
+    """Layers of the level `calibrated` are no part of a `best` image."""
     whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", "best"))
     killed_after(checkpoint, 2, "SIGKILL", "calibrated")
     written = shards_written(monkeypatch)
@@ -304,12 +304,12 @@ sys.exit(cli.main(sys.argv[2:]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of a file's size")
 @pytest.mark.parametrize("file", ["layer-001.safetensors", "tables.safetensors", "rom.json"])
-@pytest.mark.parametrize("rung", ["fast", "calibrated"])
-def test_a_file_that_does_not_fit(checkpoint, tmp_path, rung, file):
+@pytest.mark.parametrize("level", ["fast", "calibrated"])
+def test_a_file_that_does_not_fit(checkpoint, tmp_path, level, file):
     """The system itself ends a write half way: one line, status 2, and the next run completes."""
     out = tmp_path / "out" / "image"
-    words = ("compile", checkpoint, "--out", out, "--quantiser", rung, "--context", 64)
-    text = ("--calibration", TEXT) if rung != "fast" else ()
+    words = ("compile", checkpoint, "--out", out, "--quantiser", level, "--context", 64)
+    text = ("--calibration", TEXT) if level != "fast" else ()
     done = python(CUT_SHORT, file, *words, *text)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = (line for line in done.stderr.splitlines() if "error" in line)

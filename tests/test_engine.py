@@ -91,7 +91,7 @@ def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, en
         found = answer.token_ids, dict(answer.cycles), answer.logits_sha256
         assert found == alone(tiny_image, prompt, sampler)
         assert heard.events[-2].tokens == len(answer.token_ids)
-        known.append(heard.job.known)
+        known.append(heard.job.cached)
     assert known[1] >= 2
     assert known[3] == 0
 
@@ -228,5 +228,5 @@ def test_log_probabilities_add_up(tiny_image):
 def test_an_unwanted_answer_ends_between_the_passes_of_its_prompt(tiny_image, monkeypatch):
     monkeypatch.setattr("emulator.chat.generate.PASS", 2)
     chip, left = Chip(tiny_image), iter([True, True, False])
-    answer = generate(chip, load_spec(), [1] * 9, 5, wanted=lambda: next(left))
+    answer = generate(chip, load_spec(), [1] * 9, 5, should_continue=lambda: next(left))
     assert (answer.token_ids, answer.reason, chip.position) == ([], INTERRUPTED, 4)

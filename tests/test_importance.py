@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.importance import mean_squares
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from weights.safetensors_source import SafetensorsCheckpoint
 
 WINDOWS = np.random.default_rng(2).integers(0, 256, (3, 20)).tolist()

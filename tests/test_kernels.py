@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.model import MAX_BLOCK
+from emulator.config import MAX_BLOCK
 from kernels import compiled, reference
 from kernels.rom.pack import LEAST_ROW_EXPONENT, MAX_GROUP, PackedMatrix, pack_codes, tile_rows
 from weights.rotate import mixer

@@ -19,7 +19,7 @@ from make_llama_reference import RUN, SHAPES, STARTS, positions, shard_sha256, s
 from benchmarks.checkpoint import write_checkpoint
 from emulator.chip import Chip
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import open_image

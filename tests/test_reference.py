@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from weights.gguf_source import EMBEDDED_PACKAGE, GgufCheckpoint, embedded_checkpoint
 
 FIXTURE = Path(__file__).parent / "data" / "reference_logits.npz"

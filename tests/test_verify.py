@@ -12,8 +12,10 @@ from conftest import edit_manifest
 
 from emulator.chip import Chip
 from emulator.cli import main
-from emulator.commands import images
-from emulator.verification import body, golden, verify
+from emulator.images.folder import is_image
+from emulator.images.recipe import embedded_folder
+from emulator.verification import golden, verify
+from emulator.verification import kernel_body as body
 from emulator.verification.ports import PORTS
 from emulator.verification.twins import disagreements
 from kernels import compiled, reference
@@ -171,8 +173,8 @@ def test_the_shipped_golden_file():
 
 def test_the_default_image_has_a_golden(monkeypatch):
     """Where the default image is there already, it is the one that is recorded."""
-    folder = images.embedded_folder()
-    if not images.is_image(folder):
+    folder = embedded_folder()
+    if not is_image(folder):
         pytest.skip("the default image is not compiled here")
     image = open_image(folder, check_hashes=False)
     entry = golden.recorded(image)

@@ -10,7 +10,7 @@ import pytest
 
 from emulator.chip import Chip
 from emulator.quality.evaluate import chip_logits, log_softmax
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
 from weights.rom import RomImage, open_image
 

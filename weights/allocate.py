@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.config import LlamaConfig
 from emulator.errors import UsageError
-from emulator.model import LlamaConfig
 from kernels.rom.pack import matrix_bits
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.config import LlamaConfig
 from emulator.errors import CheckpointError
-from emulator.model import LlamaConfig
 
 
 @dataclass(frozen=True, slots=True)

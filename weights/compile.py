@@ -18,7 +18,7 @@ from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
 from weights.calibrate import INPUT_OF, Calibrator
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
-from weights.fold import Folder
+from weights.fold import Fold
 from weights.ldlq import DAMPING, Curvature, quantise_calibrated
 from weights.license import notice
 from weights.mix import Mix
@@ -33,7 +33,7 @@ DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
 ROTATION_SEED = 1
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
-QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # rung -> rounds of refit and descent
+QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
 RECIPE = 4  # up by one with every change after which the same input gives other bytes
 GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and their exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
@@ -62,7 +62,7 @@ def compile_image(
 ) -> None:
     """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
-    The rung `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
+    The level `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
     and quantise every matrix that reads a signal with error feedback (`weights.ldlq`).
     A compile that was killed or interrupted goes on after its last finished shard. The checkpoint
     is hashed in a thread meanwhile.
@@ -76,7 +76,7 @@ def compile_image(
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
     rounds = QUANTISERS[options.quantiser]
-    folder_of = Folder(source, ROTATION_SEED)
+    folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
         provenance = thread.submit(source.provenance)
@@ -138,7 +138,7 @@ def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> Pac
 
 
 def _tables(
-    folder_of: Folder,
+    folder_of: Fold,
     writer: ImageWriter,
     options: CompileOptions,
     steps: _Steps,

@@ -19,7 +19,7 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Fold:
     """Folds one checkpoint, tensor by tensor."""
 
     source: Checkpoint

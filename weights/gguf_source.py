@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.config import EPSILON, SIZES, THETA, LlamaConfig, size
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
-from emulator.model import EPSILON, SIZES, THETA, LlamaConfig, size
 from weights.bpe import byte_level_tokenizer
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_header import check_gguf

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.config import LlamaConfig
 from emulator.errors import EmulatorError, ImageError
 from emulator.fields import Fields
 from emulator.fixedpoint import power_of_two_block
-from emulator.model import LlamaConfig
 from kernels.rom.pack import CODE_BITS, MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.rom_files import (

@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 
 
 def frequencies(config: LlamaConfig) -> list[float]:

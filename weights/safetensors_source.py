@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.config import LlamaConfig, from_hub_config
 from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_object
-from emulator.model import LlamaConfig, from_hub_config
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.safetensors_file import SafetensorsFile
 

@@ -13,8 +13,8 @@ from types import ModuleType
 import numpy as np
 
 from emulator.blocks.wires import Int8, Int32, Wires
+from emulator.config import LlamaConfig
 from emulator.fixedpoint import LOG2_E, scale_of
-from emulator.model import LlamaConfig
 from emulator.silicon.cost import Cost, rotate_narrow
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX

@@ -10,7 +10,7 @@ from emulator.blocks.rope import Rope
 from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int16
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from kernels.rom.pack import PackedMatrix
 
 

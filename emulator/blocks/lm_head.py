@@ -8,7 +8,7 @@ from types import ModuleType
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int16, Wires
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from emulator.silicon.cost import NOTHING, Cost
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage

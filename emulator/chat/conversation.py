@@ -30,14 +30,14 @@ class Conversation:
     def restart(self) -> None:
         """Forget all turns."""
         self.chip.rewind(0)
-        self._unfed = self.chat.opening(self.system)  # goes before the next question
+        self._said = self.chat.opening(self.system)  # all tokens before the next question
 
     @property
     def begun(self) -> bool:
         return self.chip.position > 0
 
-    def ask(self, text: str, heard: Callable[[int], bool] | None = None) -> Answer:
-        """The answer to one question; `heard` as in `generate`.
+    def ask(self, text: str, on_token: Callable[[int], bool] | None = None) -> Answer:
+        """The answer to one question; `on_token` as in `generate`.
 
         However the answer ended, its turn is closed before the next one. A question that was
         interrupted before the chip took it in is forgotten. When the KV SRAM ran full the
@@ -45,12 +45,11 @@ class Conversation:
         not fit beside what was said.
         """
         start = self.chip.position
-        prompt = [*self._unfed, *self.chat.question(text)]
-        answer = generate(self.chip, self.spec, prompt, self.max_tokens, self.sampler, heard)
+        prompt = [*self._said[start:], *self.chat.question(text)]
+        answer = generate(self.chip, self.spec, prompt, self.max_tokens, self.sampler, on_token)
         if answer.reason == CONTEXT:
             self.restart()
         elif self.chip.position > start:
-            said = answer.token_ids[:-1] if answer.reason == END else answer.token_ids
-            fed = self.chip.position - start - len(prompt)
-            self._unfed = [*said[fed:], *self.chat.closing()]
+            reply = answer.token_ids[:-1] if answer.reason == END else answer.token_ids
+            self._said = [*self._said[:start], *prompt, *reply, *self.chat.closing()]
         return answer

@@ -55,23 +55,23 @@ def generate(
     prompt: list[int],
     max_tokens: int,
     sampler: Picker | None = None,
-    heard: Callable[[int], bool] | None = None,
+    on_token: Callable[[int], bool] | None = None,
     *,
-    known: int = 0,
-    wanted: Callable[[], bool] | None = None,
+    cached: int = 0,
+    should_continue: Callable[[], bool] | None = None,
     answer: Answer | None = None,
 ) -> Answer:
     """Answer to `prompt` at the chip's position, greedy without a sampler.
 
-    `heard` gets each token but the end token as it is picked, and ends the answer by returning
+    `on_token` gets each token but the end token as it is picked, and ends the answer by returning
     true. The last token picked is not in the KV SRAM. Raises ContextError when the prompt leaves
     no room for an answer. A KeyboardInterrupt ends the answer and keeps what was said; so does
-    `wanted`, asked before each pass, by returning false.
+    `should_continue`, asked before each pass, by returning false.
 
-    The first `known` tokens of the prompt, fewer than all, are in the KV SRAM already: that spares
+    The first `cached` tokens of the prompt, fewer than all, are in the KV SRAM already: that spares
     the host their passes, not the chip its time. `answer` is filled in while it is made.
     """
-    start = chip.position - known
+    start = chip.position - cached
     if start + len(prompt) >= chip.context:
         taken = f", {start} of them taken" if start else ""
         raise ContextError(
@@ -84,8 +84,8 @@ def generate(
     try:
         answer.cycles = prompt_cycles(chip.stages, spec, start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
-        unfed, step = prompt[known:], Counter[str]()
-        while wanted is None or wanted():
+        unfed, step = prompt[cached:], Counter[str]()
+        while should_continue is None or should_continue():
             wires = chip.forward(unfed[:PASS])
             unfed = unfed[PASS:]
             if unfed:
@@ -97,7 +97,7 @@ def generate(
             answer.token_ids.append(token)
             if token in chip.image.config.end_ids:
                 answer.reason = END
-            elif heard is not None and heard(token):
+            elif on_token is not None and on_token(token):
                 answer.reason = STOP
             elif len(answer.token_ids) == max_tokens:
                 answer.reason = MAX_TOKENS

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.chip_options import save_plot
-from emulator.commands.table import table
+from emulator.terminal.plot import save_plot
+from emulator.terminal.table import table
 
 if TYPE_CHECKING:
     from weights.checkpoint import Checkpoint
@@ -20,9 +20,9 @@ def attribute(
 ) -> int:
     """Measure, print and draw. Raises UsageError for windows longer than the chip's context."""
     from emulator.chip import Chip
-    from emulator.commands.progress import progress
     from emulator.quality.attribution import kl_by_group, kl_by_place, kl_together
-    from emulator.quality.reference import FloatModel
+    from emulator.quality.float_model import FloatModel
+    from emulator.terminal.progress import progress
 
     masks = FloatModel.of_image(image)
     together = kl_together(masks, Chip(image), windows)
@@ -45,7 +45,7 @@ def attribute(
 
 
 def _tables(report: dict[str, Any]) -> str:
-    from emulator.quality.places import CAUSE
+    from emulator.quality.tap_points import CAUSE
 
     weights, places = report["kl_mean"], report["datapath_kl_mean"]
     together = report["datapath_together"]
@@ -82,7 +82,7 @@ def _draw(path: Path, report: dict[str, Any]) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    from emulator.quality.places import CAUSE
+    from emulator.quality.tap_points import CAUSE
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)

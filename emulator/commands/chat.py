@@ -8,7 +8,12 @@ import io
 import sys
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.power_on import add_answer_options, checked_sampler, power_on, write
+from emulator.commands.answer_options import (
+    add_answer_options,
+    checked_sampler,
+    powered_chip,
+    write,
+)
 from emulator.errors import ContextError
 
 if TYPE_CHECKING:
@@ -42,10 +47,10 @@ def _chat(args: argparse.Namespace) -> int:
 
     from emulator.chat.conversation import Conversation
     from emulator.chat.generate import CONTEXT
-    from emulator.chat.voice import cycles_table, summary
+    from emulator.chat.printer import cycles_table, summary
 
     sampler = checked_sampler(args)
-    chat, chip, spec = power_on(args)
+    chat, chip, spec = powered_chip(args)
     conversation = Conversation(chip, spec, chat, sampler, args.max_tokens, args.system)
     _open_input()
     while (line := _next_line()) is not None:
@@ -88,22 +93,22 @@ def _answer(conversation: Conversation, line: str, args: argparse.Namespace) -> 
     """Ask, and say the answer. A question that fits only alone begins a new conversation."""
     from rich.console import Console
 
+    from emulator.chat.printer import Printer
     from emulator.chat.text_stream import TextStream
-    from emulator.chat.voice import Voice
 
-    voice = Voice(TextStream(conversation.chat.decode, args.stop), args.pace, write)
+    printer = Printer(TextStream(conversation.chat.decode, args.stop), args.pace, write)
     silent = args.pace == "chip" and sys.stderr.isatty()
     waiting = Console(stderr=True).status("emulating ..") if silent else contextlib.nullcontext()
     with waiting:
         try:
-            answer = conversation.ask(line, voice.hear)
+            answer = conversation.ask(line, printer.on_token)
         except ContextError as error:
             if not conversation.begun:
                 raise
             _tell(f"{error}; a new conversation begins")
             conversation.restart()
-            answer = conversation.ask(line, voice.hear)
-    voice.finish(answer)
+            answer = conversation.ask(line, printer.on_token)
+    printer.finish(answer)
     return answer
 
 

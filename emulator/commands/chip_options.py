@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from emulator.errors import ChipError, UsageError
 
 if TYPE_CHECKING:
     from emulator.chip import Stage
-    from emulator.model import LlamaConfig
+    from emulator.config import LlamaConfig
     from emulator.silicon.spec import ChipSpec
     from weights.mix import Mix
 
@@ -39,10 +39,6 @@ def add_chip_options(parser: argparse.ArgumentParser) -> None:
         help="change one of its constants",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def add_plot_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: a .svg, .png or .pdf")
 
 
 def spec_of(args: argparse.Namespace) -> ChipSpec:
@@ -110,11 +106,8 @@ def assumptions(spec: ChipSpec) -> list[dict[str, Any]]:
     ]
 
 
-def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
-    """Draw to a file. Raises UsageError without matplotlib, or where the file cannot be written."""
-    try:
-        draw(path)
-    except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'hardwired-llama[plot]'") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None
+def grades(spec: ChipSpec) -> str:
+    """How many constants of the chip are official, observed, estimated or assumed."""
+    counts = Counter(constant.grade for _, constant in spec.constants())
+    known = ", ".join(f"{count} {grade}" for grade, count in counts.most_common())
+    return f"Estimates: the chip's constants are {known}; see docs/timing.md."

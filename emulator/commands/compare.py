@@ -7,8 +7,14 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from emulator.commands.chip_options import add_chip_options, add_shape_options, model_of, spec_of
-from emulator.commands.table import grades, table
+from emulator.commands.chip_options import (
+    add_chip_options,
+    add_shape_options,
+    grades,
+    model_of,
+    spec_of,
+)
+from emulator.terminal.table import table
 
 CONTEXT = 1536  # the middle of 1k in, 1k out
 CAVEAT = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from emulator.commands.images import home, is_image
 from emulator.errors import UsageError
+from emulator.host import peak_rss_bytes
+from emulator.images.folder import home, is_image
 
 
 def register(commands: Any) -> None:
@@ -34,7 +34,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--quantiser",
-        metavar="RUNG",
+        metavar="LEVEL",
         help="fast (no calibration), calibrated (error feedback), best (and descent); "
         "default: best, above 10^9 parameters fast",
     )
@@ -47,13 +47,8 @@ def register(commands: Any) -> None:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    from emulator.commands.making import (
-        calibrator_for,
-        default_context,
-        default_quantiser,
-        image_name,
-        make_image,
-    )
+    from emulator.images.make import calibrator_for, make_image
+    from emulator.images.recipe import default_context, default_quantiser, image_name
     from weights.allocate import allocate, default_mix
     from weights.compile import CompileOptions
     from weights.mix import Mix
@@ -99,16 +94,6 @@ def _compile(args: argparse.Namespace) -> int:
     }
     print(json.dumps(report) if args.json else _lines(report))
     return 0
-
-
-def peak_rss_bytes() -> int | None:
-    """Largest resident memory of this process so far; None where the host does not tell."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _lines(report: dict[str, Any]) -> str:

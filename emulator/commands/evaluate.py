@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.attribution import attribute
-from emulator.commands.chip_options import add_plot_option, save_plot
-from emulator.commands.images import add_image_options, chosen_image
-from emulator.commands.table import table
+from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import CheckpointError, UsageError
+from emulator.host import installed_bytes
+from emulator.terminal.plot import add_plot_option, save_plot
+from emulator.terminal.table import table
 
 if TYPE_CHECKING:
-    from emulator.model import LlamaConfig
+    from emulator.config import LlamaConfig
     from weights.checkpoint import Checkpoint
     from weights.rom import RomImage
 
@@ -56,10 +56,10 @@ def register(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip
-    from emulator.commands.progress import progress
     from emulator.quality.evaluate import evaluate
-    from emulator.quality.reference import FloatModel
-    from emulator.quality.text import read_text, windows_of
+    from emulator.quality.float_model import FloatModel
+    from emulator.terminal.progress import progress
+    from emulator.text import read_text, windows_of
 
     for name in ("window", "limit"):
         if getattr(args, name) < 3:  # the second half of two tokens predicts nothing
@@ -102,13 +102,12 @@ def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:
 def _check_memory(config: LlamaConfig) -> None:
     """Refuse two float32 models that this computer cannot hold."""
     needed = 2 * 4 * config.parameters
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > installed:
-            raise UsageError(
-                f"two float32 models of {config.parameters:,} weights need "
-                f"{needed / 2**30:.0f} GiB; this computer has {installed / 2**30:.0f}"
-            )
+    installed = installed_bytes()
+    if installed is not None and needed > installed:
+        raise UsageError(
+            f"two float32 models of {config.parameters:,} weights need "
+            f"{needed / 2**30:.0f} GiB; this computer has {installed / 2**30:.0f}"
+        )
 
 
 def _distances(report: dict[str, Any]) -> str:

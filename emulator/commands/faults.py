@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.chip_options import save_plot
-from emulator.commands.images import add_image_options, chosen_image
-from emulator.commands.table import table
+from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import UsageError
+from emulator.terminal.plot import save_plot
+from emulator.terminal.table import table
 
 if TYPE_CHECKING:
     from emulator.verification.fault_sweep import Point
@@ -51,7 +51,7 @@ def register(commands: Any) -> None:
 
 
 def _faults(args: argparse.Namespace) -> int:
-    from emulator.commands.progress import progress
+    from emulator.terminal.progress import progress
     from emulator.verification.fault_sweep import places_of, sweep
     from emulator.verification.faults import KINDS
 
@@ -97,7 +97,7 @@ def _rates(text: str) -> list[float]:
 def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> list[list[int]]:
     """Of the first tokens of a text; by default of the end of the one that ships."""
     from emulator.chat.template import ChatFormat
-    from emulator.quality.text import read_text, windows_of
+    from emulator.text import read_text, windows_of
     from weights.calibrate import DEFAULT_TEXT
 
     text = read_text(path or DEFAULT_TEXT)

@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.images import EMBEDDED, embedded_image, home, listed_image
 from emulator.errors import ImageError
+from emulator.images.folder import home, images_of, listed_image
+from emulator.images.make import image_folder
+from emulator.images.recipe import EMBEDDED
 
 if TYPE_CHECKING:
     from weights.rom import RomImage
@@ -35,14 +37,13 @@ def _info(args: argparse.Namespace) -> int:
 
 def _listed(name: str) -> Path:
     """The image that `models` lists under `name`; nothing is compiled or downloaded for it."""
-    from emulator.commands.making import compiled
     from weights.hub import Repository
 
     if name == EMBEDDED:
-        return embedded_image()
+        return image_folder(EMBEDDED)
     if folder := listed_image(name):
         return folder
-    if (repository := Repository.named(name)) and (ready := compiled(repository)):
+    if (repository := Repository.named(name)) and (ready := images_of(repository)):
         return ready[0]
     raise ImageError(
         f"no image {name!r} in {home()}: `models` lists what is there, `compile` adds to it"

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emulator.commands.images import EMBEDDED, embedded_folder, home, is_image, unreadable
-from emulator.commands.making import compiled
 from emulator.errors import CheckpointError, ImageError
+from emulator.images.folder import home, images_of, is_image, unreadable
+from emulator.images.recipe import EMBEDDED, embedded_folder
 
 
 def register(commands: Any) -> None:
@@ -60,7 +60,7 @@ def _known(name: str) -> dict[str, Any]:
         "downloaded": source is not None,
         "commit": source.origin.commit if source and source.origin else None,
         "checkpoint_bytes": source.size_bytes if source else None,
-        "images": [folder.name for folder in compiled(repository)],
+        "images": [folder.name for folder in images_of(repository)],
     }
 
 

@@ -6,7 +6,12 @@ import argparse
 import json
 from typing import Any
 
-from emulator.commands.power_on import add_answer_options, checked_sampler, power_on, write
+from emulator.commands.answer_options import (
+    add_answer_options,
+    checked_sampler,
+    powered_chip,
+    write,
+)
 
 
 def register(commands: Any) -> None:
@@ -20,16 +25,16 @@ def register(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from emulator.chat.generate import generate
+    from emulator.chat.printer import Printer, summary
     from emulator.chat.text_stream import TextStream
-    from emulator.chat.voice import Voice, summary
 
     sampler = checked_sampler(args)
-    chat, chip, spec = power_on(args)
+    chat, chip, spec = powered_chip(args)
     prompt = [*chat.opening(args.system), *chat.question(args.prompt)]
     stream = TextStream(chat.decode, args.stop)
-    voice = Voice(stream, "host", (lambda text: None) if args.json else write)
-    answer = generate(chip, spec, prompt, args.max_tokens, sampler, voice.hear)
-    voice.finish(answer)
+    printer = Printer(stream, "host", (lambda text: None) if args.json else write)
+    answer = generate(chip, spec, prompt, args.max_tokens, sampler, printer.on_token)
+    printer.finish(answer)
     if not args.json:
         print(f"\n{summary(answer)}")
         return 0

@@ -8,15 +8,15 @@ from typing import Any
 
 from emulator.commands.chip_options import (
     add_chip_options,
-    add_plot_option,
     add_shape_options,
     contexts_of,
+    grades,
     model_of,
-    save_plot,
     spec_of,
 )
-from emulator.commands.table import grades, table
 from emulator.errors import UsageError
+from emulator.terminal.plot import add_plot_option, save_plot
+from emulator.terminal.table import table
 
 
 def register(commands: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from emulator.commands.images import add_image_options, chosen_image
+from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import UsageError
 
 KEY_VARIABLE = "HARDWIRED_API_KEY"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import add_chip_options, add_mix_option, model_of, spec_of
-from emulator.commands.images import add_image_options
+from emulator.commands.image_options import add_image_options
 from emulator.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def _shapes(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list
 def _run(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:
     """A prompt and its greedy answer by the chosen image."""
     from emulator.chat.generate import generate
-    from emulator.commands.power_on import power_on
+    from emulator.commands.answer_options import powered_chip
 
-    chat, emulated, _ = power_on(args)
+    chat, emulated, _ = powered_chip(args)
     prompt = [*chat.opening(None), *chat.question(args.prompt)]
     answer = generate(emulated, spec, prompt, args.max_tokens)
     texts = [chat.decode([token]) for token in (*prompt, *answer.token_ids)]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import (
     add_chip_options,
-    add_plot_option,
     add_shape_options,
+    grades,
     model_of,
-    save_plot,
     spec_of,
 )
-from emulator.commands.table import grades, table
+from emulator.terminal.plot import add_plot_option, save_plot
+from emulator.terminal.table import table
 
 if TYPE_CHECKING:
     from emulator.timing.telemetry import Record

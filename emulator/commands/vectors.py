@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.commands.images import add_image_options, chosen_image
+from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import EmulatorError, UsageError
 
 if TYPE_CHECKING:

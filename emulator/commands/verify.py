@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emulator.commands.images import EMBEDDED, image_folder
 from emulator.errors import UsageError
+from emulator.images.make import image_folder
+from emulator.images.recipe import EMBEDDED
 
 
 def register(commands: Any) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from emulator.chip import Chip
 from emulator.quality.evaluate import check_window, chip_logits, divergence, log_softmax
-from emulator.quality.places import PLACES, AsChip
-from emulator.quality.reference import Float32, FloatModel
+from emulator.quality.float_model import Float32, FloatModel
+from emulator.quality.tap_points import PLACES, AsChip
 from weights.checkpoint import LAYER_MATRICES
 
 Progress = Callable[[int, int], None]  # (figures done, figures in all)

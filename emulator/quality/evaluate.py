@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emulator.chip import Chip
 from emulator.errors import UsageError
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from kernels.reference import FRACTION
 
 Float64 = NDArray[np.float64]

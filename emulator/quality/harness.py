@@ -40,7 +40,6 @@ class Scorer:
         config = image.config
         self.prefix = config.end_ids[0] if config.bos_id is None else config.bos_id
         self.end_ids = set(config.end_ids)
-        self._held: list[int] = []  # tokens in the KV SRAM
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """(ln p of the continuation, whether each of its tokens is the likeliest) of each pair.
@@ -122,7 +121,6 @@ class Scorer:
         fed = self._rest(tokens, 1)
         for _ in range(most):
             token = int(self.chip.forward(fed).top[0])
-            self._held += fed
             yield token
             fed = [token]
 
@@ -130,7 +128,6 @@ class Scorer:
         """ln p [last, vocabulary] at the last positions of the tokens."""
         rest = self._rest(tokens, last)
         logits = chip_logits(self.chip, rest)
-        self._held += rest
         return log_softmax(logits[-last:])
 
     def _rest(self, tokens: list[int], last: int) -> list[int]:
@@ -138,14 +135,9 @@ class Scorer:
 
         The choices of one question share its tokens, and the bits are the same either way.
         """
-        shared = 0
-        for held, token in zip(self._held, tokens[: len(tokens) - last], strict=False):
-            if held != token:
-                break
-            shared += 1
-        self.chip.rewind(shared)
-        del self._held[shared:]
-        return tokens[shared:]
+        cached = self.chip.cached(tokens[: len(tokens) - last])
+        self.chip.rewind(cached)
+        return tokens[cached:]
 
 
 @cache
@@ -158,7 +150,8 @@ def model_class() -> type[Any]:
         """Takes `image=DIR` or `model=NAME`; what else the harness adds says nothing here."""
 
         def __init__(self, image: str | None = None, model: str | None = None, **_: Any) -> None:
-            from emulator.commands.images import EMBEDDED, image_folder
+            from emulator.images.make import image_folder
+            from emulator.images.recipe import EMBEDDED
             from weights.rom import open_image
 
             super().__init__()

@@ -56,13 +56,13 @@ class Job:
         self.prompt, self.max_tokens, self.sampler = prompt, max_tokens, sampler
         self.stream, self.tell = stream, tell
         self.answer = Answer(len(prompt))
-        self.known = 0  # prompt tokens that were in the KV SRAM already
+        self.cached = 0  # prompt tokens that were in the KV SRAM already
         self.cancelled = False
         self.queued_at = time.monotonic()
         self.started_at = self.first_token_at = self.done_at = 0.0  # time.monotonic()
         self._unshown: list[TokenChances] = []
 
-    def hear(self, token: int) -> bool:
+    def on_token(self, token: int) -> bool:
         """Pass one token on; true when a stop text was met."""
         self.first_token_at = self.first_token_at or time.monotonic()
         text = self.stream.feed(token)
@@ -95,7 +95,6 @@ class Engine:
         self._changed = threading.Condition()
         self._draining = self._stopped = False
         self._running: Job | None = None
-        self._in_sram: list[int] = []  # tokens whose keys and values the KV SRAM holds
         self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
         self._thread = threading.Thread(target=self._work, name="chip", daemon=True)
 
@@ -118,7 +117,7 @@ class Engine:
     def probe_prompt(self) -> list[int]:
         """A prompt of one pass that keeps what is in the KV SRAM."""
         room = self.chip.context - 2
-        return [*self._in_sram[:room], 0]
+        return [*self.chip.tokens[:room], 0]
 
     def submit(self, jobs: list[Job]) -> None:
         """Queue all of these or none. Raises RequestError 429, or 503 while shutting down."""
@@ -182,7 +181,6 @@ class Engine:
             except Exception:  # a fault of ours: tell it, forget the KV SRAM, serve the next one
                 LOG.exception("a job failed")
                 self.chip.rewind(0)
-                self._in_sram = []
                 job.tell(Done(RequestError("the emulator failed; see its log", 500)))
             finally:
                 self._running = None
@@ -190,37 +188,26 @@ class Engine:
     def _answer(self, job: Job) -> None:
         """Run one job. A prompt's last token always runs: its logits are needed."""
         job.started_at = time.monotonic()
-        job.known = min(_alike(self._in_sram, job.prompt), len(job.prompt) - 1)
-        self.chip.rewind(job.known)
+        job.cached = min(self.chip.cached(job.prompt), len(job.prompt) - 1)
+        self.chip.rewind(job.cached)
 
-        def heard(token: int) -> bool:
+        def on_token(token: int) -> bool:
             self.last_sign_at = time.monotonic()
-            return job.hear(token)
+            return job.on_token(token)
 
-        try:
-            generate(
-                self.chip,
-                self.spec,
-                job.prompt,
-                job.max_tokens,
-                job.sampler,
-                heard,
-                known=job.known,
-                wanted=lambda: not job.cancelled,
-                answer=job.answer,
-            )
-        finally:
-            self._in_sram = [*job.prompt, *job.answer.token_ids][: self.chip.position]
+        generate(
+            self.chip,
+            self.spec,
+            job.prompt,
+            job.max_tokens,
+            job.sampler,
+            on_token,
+            cached=job.cached,
+            should_continue=lambda: not job.cancelled,
+            answer=job.answer,
+        )
         if job.answer.token_ids:
             self.last_sign_at = time.monotonic()
         job.finish()
         self._recent.append(job.done_at - job.started_at)
         self.on_done(job)
-
-
-def _alike(a: list[int], b: list[int]) -> int:
-    """Length of what both begin with."""
-    for i, (one, other) in enumerate(zip(a, b, strict=False)):
-        if one != other:
-            return i
-    return min(len(a), len(b))

@@ -11,7 +11,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from emulator.serve.body import RequestError
 
 MOST_CHARACTERS = 65_536  # of a schema or an expression

@@ -46,7 +46,7 @@ class Metrics:
         answer = job.answer
         self._answers.labels("cancelled" if job.cancelled else answer.reason).inc()
         self._tokens.labels("prompt").inc(answer.prompt_tokens)
-        self._tokens.labels("prompt_cached").inc(job.known)
+        self._tokens.labels("prompt_cached").inc(job.cached)
         self._tokens.labels("completion").inc(len(answer.token_ids))
         self._chip.observe(answer.chip_seconds)
         self._host.observe(answer.host_seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from emulator.silicon.cost import Cost
 from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from emulator.blocks.kv_sram import KvSram
 from emulator.chip import Stage, build_stages
+from emulator.config import LlamaConfig, RopeScaling
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
-from emulator.model import LlamaConfig, RopeScaling
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import LAYER_MATRICES

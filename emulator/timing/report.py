@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.chip import Stage
-from emulator.model import LlamaConfig
+from emulator.config import LlamaConfig
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.energy import Bracket, card_power, die_area, token_energy, transistors
 from emulator.timing.models import kv_sram_bits, rom_bits

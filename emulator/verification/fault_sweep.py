@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from emulator.chip import Chip
 from emulator.quality.evaluate import Distance, log_softmax, real
-from emulator.quality.reference import FloatModel
+from emulator.quality.float_model import FloatModel
 from emulator.verification.faults import Fault, faulty_chip
 from weights.rom import RomImage
 

@@ -80,7 +80,7 @@ def vectors(
                 yield _observed(chip.ops, one, wires, number, rows)
             else:
                 one.run(chip.ops, wires)
-    chip.position += 1
+    chip.tokens.append(tokens[-1])
 
 
 def commit_log(chip: Chip, tokens: list[int]) -> Iterator[str]:
@@ -107,7 +107,7 @@ def commit_log(chip: Chip, tokens: list[int]) -> Iterator[str]:
                 digest = array_digest(array)[:16]
                 yield f"{step:05} {place} {block.name} {name} {array.dtype.name}[{shape}] {digest}"
             step += 1
-    chip.position += 1
+    chip.tokens.append(tokens[-1])
 
 
 def replay(vector: Vector, ops: ModuleType) -> Arrays:

@@ -17,7 +17,6 @@ from emulator.chip import Chip
 from emulator.errors import EmulatorError
 from emulator.silicon.spec import load_spec
 from emulator.timing.schedule import stage_cycles, token_cycles
-from emulator.verification.body import bodies, run_body
 from emulator.verification.golden import (
     GOLDEN,
     PROMPT_TOKENS,
@@ -28,6 +27,7 @@ from emulator.verification.golden import (
     recorded,
     recorded_twin,
 )
+from emulator.verification.kernel_body import bodies, run_body
 from emulator.verification.twins import disagreements
 from weights.rom import MANIFEST, RomImage, open_image
 

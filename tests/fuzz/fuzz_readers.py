@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 @cache
 def _readers() -> dict[str, Callable[[Path], object]]:
     from emulator.chat.template import ChatFormat
+    from emulator.config import from_hub_config
     from emulator.errors import CheckpointError, EmulatorError
     from emulator.fields import read_object
-    from emulator.model import from_hub_config
     from emulator.silicon.spec import load_spec
     from emulator.timing.telemetry import read_records
     from weights.gguf_source import GgufCheckpoint

@@ -18,8 +18,8 @@ from emulator.blocks.lm_head import final_norm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int32, Wires
 from emulator.chat.template import ChatFormat
-from emulator.model import LlamaConfig
-from emulator.quality.text import read_text, windows_of
+from emulator.config import LlamaConfig
+from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
 from weights.calibrate import DEFAULT_TEXT, Moments
 from weights.checkpoint import Checkpoint

@@ -35,7 +35,7 @@ def run_body(body: str, folder: Path) -> dict[str, str]:
     environment.pop(kernels.BACKEND_VARIABLE, None)
     if body in kernels.BODIES:
         environment[kernels.BACKEND_VARIABLE] = body
-    command = [sys.executable, "-m", "emulator.verification.body", str(folder)]
+    command = [sys.executable, "-m", "emulator.verification.kernel_body", str(folder)]
     try:
         done = subprocess.run(
             command,

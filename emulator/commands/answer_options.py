@@ -7,7 +7,7 @@ import sys
 from datetime import date
 from typing import TYPE_CHECKING
 
-from emulator.commands.images import add_image_options, chosen_image
+from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def checked_sampler(args: argparse.Namespace) -> Sampler:
     return sampler
 
 
-def power_on(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
+def powered_chip(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     """The chosen model's chat format, a chip that holds it, and the chip's description."""
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip

@@ -1,13 +1,8 @@
-"""Tables on a terminal and a few words about where their numbers come from."""
+"""Tables on a terminal."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from emulator.silicon.spec import ChipSpec
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -25,10 +20,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _number(cell: str) -> bool:
     return cell[:1] in "+-" or cell[:1].isdigit()
-
-
-def grades(spec: ChipSpec) -> str:
-    """How many constants of the chip are official, observed, estimated or assumed."""
-    counts = Counter(constant.grade for _, constant in spec.constants())
-    known = ", ".join(f"{count} {grade}" for grade, count in counts.most_common())
-    return f"Estimates: the chip's constants are {known}; see docs/timing.md."

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from emulator.chat import voice as module
+from emulator.chat import printer as module
 from emulator.chat.generate import CONTEXT, END, Answer
+from emulator.chat.printer import Printer, cycles_table, summary
 from emulator.chat.text_stream import TextStream
-from emulator.chat.voice import Voice, cycles_table, summary
 
 STEP = 0.02  # seconds
 
@@ -29,19 +29,19 @@ def test_paces(monkeypatch, pace, before, waits):
     """The chip's pace keeps the answer until it is whole; waiting is not the host's work."""
     monkeypatch.setattr(module, "READABLE_SECONDS", STEP)
     said: list[str] = []
-    voice = Voice(TextStream(lambda ids: bytes(ids).decode()), pace, said.append)
+    printer = Printer(TextStream(lambda ids: bytes(ids).decode()), pace, said.append)
     result = answer()
-    assert not any(voice.hear(token) for token in result.token_ids)
+    assert not any(printer.on_token(token) for token in result.token_ids)
     assert "".join(said) == before
-    voice.finish(result)
-    assert "".join(said) == voice.stream.text == "ABC"
+    printer.finish(result)
+    assert "".join(said) == printer.stream.text == "ABC"
     assert result.host_seconds <= 10 - waits
 
 
 def test_a_stop_text_ends_the_answer():
     said: list[str] = []
-    voice = Voice(TextStream(lambda ids: bytes(ids).decode(), ["B"]), "host", said.append)
-    assert [voice.hear(65), voice.hear(66)] == [False, True]
+    printer = Printer(TextStream(lambda ids: bytes(ids).decode(), ["B"]), "host", said.append)
+    assert [printer.on_token(65), printer.on_token(66)] == [False, True]
     assert "".join(said) == "A"
 
 

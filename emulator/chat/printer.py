@@ -18,7 +18,7 @@ BAR_WIDTH = 30  # characters of the longest bar
 CUT = {MAX_TOKENS: "cut at --max-tokens", CONTEXT: "context full", INTERRUPTED: "interrupted"}
 
 
-class Voice:
+class Printer:
     """Says an answer as fast as the host computes it, as the chip would, or as people read."""
 
     def __init__(self, stream: TextStream, pace: str, write: Callable[[str], object]) -> None:
@@ -26,7 +26,7 @@ class Voice:
         self._pieces: list[str] = []  # what the chip's pace keeps until the answer is whole
         self._waited = 0.0  # seconds
 
-    def hear(self, token: int) -> bool:
+    def on_token(self, token: int) -> bool:
         """Take one token; true when a stop text was met."""
         piece = self.stream.feed(token)
         if self._pace == "chip":

@@ -2,7 +2,7 @@
 
 It runs with the checkpoint's own weights (`of_checkpoint`) or with the weights that an image
 holds, dequantised (`of_image`), so that the quantiser's error and the datapath's can be told
-apart. `places` can make single places of it as the chip makes them (`emulator.quality.places`).
+apart. `places` can make single places of it as the chip makes them (`emulator.quality.tap_points`).
 Nothing here takes part in the datapath.
 """
 
@@ -15,13 +15,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.config import LlamaConfig
 from emulator.fixedpoint import power_of_two_block
-from emulator.model import LlamaConfig
-from emulator.quality.places import EXACT, Exact
+from emulator.quality.tap_points import EXACT, Exact
 from kernels.reference import levels, row_scales
 from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
-from weights.fold import Folder
+from weights.fold import Fold
 from weights.rom import RomImage
 from weights.rope_table import frequencies
 from weights.rotate import hadamard_rows, mix_rows
@@ -83,7 +83,7 @@ class FloatModel:
     @classmethod
     def folded(cls, source: Checkpoint, seed: int) -> FloatModel:
         """The original weights in the chip's basis, so that one of them can be exchanged."""
-        config, folder = source.config, Folder(source, seed)
+        config, folder = source.config, Fold(source, seed)
         return cls._in_chip_basis(
             config,
             [folder.layer(i) for i in range(config.layers)],

@@ -1,0 +1,23 @@
+"""What this computer has, and what this process took of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def peak_rss_bytes() -> int | None:
+    """Largest resident memory of this process so far; None where the host does not tell."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def installed_bytes() -> int | None:
+    """Memory of this computer; None where the host does not tell."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

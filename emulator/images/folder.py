@@ -1,0 +1,67 @@
+"""Where images lie: the cache folder, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from weights.hub import Repository
+
+HOME_VARIABLE = "HARDWIRED_HOME"
+
+
+def home() -> Path:
+    """The cache folder: HARDWIRED_HOME, or the platform's.
+
+    Raises UsageError when the computer names no home folder for this user.
+    """
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / "hardwired-llama")
+    except RuntimeError:
+        raise UsageError(f"no home folder; set {HOME_VARIABLE} to a folder for images") from None
+
+
+def is_image(folder: Path) -> bool:
+    """Whether the folder holds an image. Raises ImageError when one may not look."""
+    from weights.rom_files import MANIFEST
+
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> ImageError:
+    """The cache folder's error, with the way out."""
+    hint = f"set {HOME_VARIABLE} to a folder of your own"
+    return ImageError(f"{path}: cannot be read: {error.strerror}; {hint}")
+
+
+def listed_image(name: str) -> Path | None:
+    """Folder of the image of that name in the cache folder, if there is one."""
+    folder = home() / name
+    return folder if Path(name).name == name and is_image(folder) else None
+
+
+def images_of(repository: Repository) -> list[Path]:
+    """Images made from a hub repository, the latest first; of its commit, where one is named."""
+    from weights.rom_files import MANIFEST, read_manifest
+
+    found = []
+    for folder in home().iterdir() if home().is_dir() else ():
+        if folder.name.startswith(".") or not is_image(folder):
+            continue
+        try:
+            made_of = read_manifest(folder).object("checkpoint").values
+        except ImageError:
+            continue
+        commit = str(made_of.get("commit"))
+        same = repository.revision == "main" or commit.startswith(repository.revision)
+        if made_of.get("repository") == repository.name and same:
+            found.append(folder)
+    return sorted(found, key=lambda folder: (folder / MANIFEST).stat().st_mtime, reverse=True)

@@ -1,0 +1,87 @@
+"""From a model's name to its image: resolve the name, choose a recipe, make sure it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.errors import ImageError
+from emulator.images.folder import home, images_of, is_image, listed_image
+from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
+
+if TYPE_CHECKING:
+    from emulator.images.calibrator import ChipCalibrator
+    from weights.checkpoint import Checkpoint
+    from weights.compile import CompileOptions
+    from weights.rom import RomImage
+
+
+def open_named(model: str = EMBEDDED) -> RomImage:
+    """The image of a model, which is downloaded and compiled on first use, with a progress bar.
+
+    `model` is a name that `models` lists, a hub repository (owner/repo[@revision]), a checkpoint's
+    path, or an image's folder. Raises CheckpointError or ImageError when there is none, or the
+    cache folder cannot be used.
+    """
+    from weights.rom import open_image
+
+    return open_image(image_folder(model))
+
+
+def image_folder(model: str) -> Path:
+    """Folder of a model's image, made if it is not there yet."""
+    found = resolve(model)
+    return found if isinstance(found, Path) else ensure(recipe_of(found, model))
+
+
+def resolve(model: str) -> Path | Checkpoint:
+    """What a name means: the folder of an image that is there, or the checkpoint to make one of.
+
+    Images by name come first, then checkpoints, then the hub, which is not asked again for a
+    repository that an image was made of. Raises ImageError for a name that means nothing.
+    """
+    from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
+    from weights.hub import Repository
+    from weights.sources import open_checkpoint
+
+    if model == EMBEDDED:
+        folder = embedded_folder()
+        return folder if is_image(folder) else GgufCheckpoint(embedded_checkpoint())
+    if model and (listed := listed_image(model)):
+        return listed
+    repository = Repository.named(model)
+    if repository and not Path(model).exists() and (ready := images_of(repository)):
+        return ready[0]
+    if not repository and not Path(model).exists():
+        raise ImageError(
+            f"no model {model!r} in {home()}: `models` lists what is there, `compile` adds to it"
+        )
+    return open_checkpoint(model)
+
+
+def ensure(recipe: Recipe) -> Path:
+    """The recipe's folder, its image compiled if it is not there yet."""
+    source, options = recipe.source, recipe.options
+    if not is_image(recipe.folder):
+        make_image(source, recipe.folder, options, calibrator_for(source, options.quantiser))
+    return recipe.folder
+
+
+def calibrator_for(
+    source: Checkpoint, quantiser: str, text: Path | None = None
+) -> ChipCalibrator | None:
+    """What a quantiser level needs beside the weights; see `calibrator_of`."""
+    from emulator.images.calibrator import calibrator_of
+
+    return None if quantiser == "fast" else calibrator_of(source, text)
+
+
+def make_image(
+    source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
+) -> None:
+    """Compile to `folder`, with a progress bar."""
+    from emulator.terminal.progress import progress
+    from weights.compile import compile_image
+
+    with progress("compiling the masks, once", "matrices") as show:
+        compile_image(source, folder, options, show, calibrator)

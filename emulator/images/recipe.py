@@ -1,0 +1,82 @@
+"""The recipe of an image: how a checkpoint is compiled when nobody says otherwise, and its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.images.folder import home
+
+if TYPE_CHECKING:
+    from emulator.config import LlamaConfig
+    from weights.checkpoint import Checkpoint
+    from weights.compile import CompileOptions
+
+EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoint`
+HC1_MODEL = "llama-3.1-8b"  # the model in HC1's masks, whose KV SRAM the chip description sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is compiled, how, and the folder that its image has."""
+
+    source: Checkpoint
+    options: CompileOptions
+    folder: Path
+
+
+def recipe_of(source: Checkpoint, model: str) -> Recipe:
+    """The recipe of a checkpoint that was named `model`: all by default."""
+    options = default_options(source.config)
+    embedded = model == EMBEDDED
+    return Recipe(
+        source, options, embedded_folder() if embedded else home() / image_name(source, options)
+    )
+
+
+def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> str:
+    """Name of the image in the cache folder; `text` tells the calibration text, if not usual."""
+    from weights.compile import recipe_tag
+
+    return (
+        f"{source.name}-{source.digest[:8]}-{recipe_tag(options)}"
+        f"{text and f'-{text}'}-c{options.context}"
+    )
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model's image is, or would be."""
+    from emulator.timing.models import known_model
+    from weights.compile import recipe_tag
+
+    return home() / f"{EMBEDDED}-{recipe_tag(default_options(known_model(EMBEDDED)))}"
+
+
+def default_context(config: LlamaConfig) -> int:
+    """Positions of an image: of HC1 for the model that it holds, else at most DEFAULT_CONTEXT."""
+    from emulator.silicon.spec import load_spec
+    from emulator.timing.models import MODELS
+    from weights.compile import DEFAULT_CONTEXT
+
+    same = MODELS[HC1_MODEL]
+    same = replace(config, hidden=same.hidden, layers=same.layers, ffn=same.ffn)
+    most = int(load_spec().kv_sram.positions) if config == same else DEFAULT_CONTEXT
+    return min(config.context, most)
+
+
+def default_quantiser(config: LlamaConfig) -> str:
+    """The best quantiser level that an ordinary computer reaches within half an hour or so."""
+    from weights.allocate import SMALL_PARAMETERS
+
+    return "best" if config.parameters <= SMALL_PARAMETERS else "fast"
+
+
+def default_options(config: LlamaConfig) -> CompileOptions:
+    """How a checkpoint is compiled that a chat asks for."""
+    from weights.allocate import default_mix
+    from weights.compile import CompileOptions
+
+    quantiser = default_quantiser(config)
+    mix = default_mix(config, calibrated=quantiser != "fast")
+    return CompileOptions(mix, default_context(config), quantiser)
