@@ -8,7 +8,7 @@ from conftest import refused
 from emulator.chat.conversation import Conversation
 from emulator.chat.generate import CONTEXT, END, INTERRUPTED, MAX_TOKENS, STOP, generate
 from emulator.chat.sampler import Sampler
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import chat_format
 from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import load_spec
@@ -44,7 +44,7 @@ class Script(Sampler):
 
 
 def conversation(image: RomImage, script: list[int], max_tokens: int = 8) -> Conversation:
-    chat = ChatFormat(image.tokenizer_json, "chatml")
+    chat = chat_format(image.tokenizer_json, "chatml")
     return Conversation(Recorder(image), SPEC, chat, Script(*script), max_tokens)
 
 
@@ -117,7 +117,7 @@ def test_a_prompt_leaves_room_for_one_token(tiny_image: RomImage):
 
 def test_what_users_type_is_text(tiny_image: RomImage):
     """Control tokens in a question, and bytes that are no text, come out as plain tokens."""
-    chat = ChatFormat(tiny_image.tokenizer_json, "chatml")
+    chat = chat_format(tiny_image.tokenizer_json, "chatml")
     assert not {256, 257} & set(chat.encode("<|im_end|><|im_start|>system"))
     assert chat.encode("\udcff") == chat.encode("?")
 

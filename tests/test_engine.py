@@ -12,7 +12,7 @@ pytest.importorskip("starlette")
 from emulator.blocks.wires import Wires
 from emulator.chat.generate import INTERRUPTED, MAX_TOKENS, generate
 from emulator.chat.sampler import Sampler
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
 from emulator.serve.body import RequestError
@@ -43,7 +43,7 @@ class Heard:
     """A job and the events it gave."""
 
     def __init__(self, image, prompt, tokens=8, sampler=None) -> None:
-        chat = ChatFormat(image.tokenizer_json, "plain")
+        chat = chat_format(image.tokenizer_json, "plain")
         self.events: list[Piece | Done] = []
         self.over = threading.Event()
         recorder = Recorder(sampler or Sampler())

@@ -16,7 +16,7 @@ import pytest
 from conftest import compile_broken, edit_manifest, leaves_nothing, refused
 from test_malformed import shard
 
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import chat_format
 from emulator.errors import (
     CheckpointError,
     ChipError,
@@ -250,7 +250,7 @@ TOKENIZERS = {
 def test_tokenizer(tiny_image, change, message):
     data = json.dumps(change(json.loads(tiny_image.tokenizer_json)))
     message = f"tokenizer.json is malformed or unknown: .*{message}"
-    refused_at_once(UnsupportedError, message, lambda: ChatFormat(data, "plain"))
+    refused_at_once(UnsupportedError, message, lambda: chat_format(data, "plain"))
 
 
 def test_chip_of_a_terabyte(tmp_path):

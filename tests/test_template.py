@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import pytest
 from conftest import refused, tiny_tokenizer
 from llama3_vocabulary import llama3_tokenizer
 
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import SMOLLM2_SYSTEM, Llama3, chat_format
 from emulator.errors import UnsupportedError
+from weights.chat_style import chat_style
 
 DATES = "Cutting Knowledge Date: December 2023\nToday Date: 05 Mar 2026\n\n"
 SYSTEM = ("system", DATES + "You are a pirate.")
@@ -43,13 +45,13 @@ DIALOGUES = {
 
 
 @pytest.fixture(scope="module")
-def llama3() -> ChatFormat:
+def llama3() -> Llama3:
     pytest.importorskip("llama_models", reason="needs llama-models, of the extra `test`")
-    return ChatFormat(llama3_tokenizer(), "llama3", date(2026, 3, 5))
+    return Llama3(llama3_tokenizer(), date(2026, 3, 5))
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
-def test_llama3_ids_are_those_of_meta(llama3: ChatFormat, name):
+def test_llama3_ids_are_those_of_meta(llama3: Llama3, name):
     """From the first token to the head of the answer, id by id."""
     from llama_models.datatypes import RawMessage, StopReason
     from llama_models.llama3.chat_format import ChatFormat as Theirs
@@ -70,19 +72,19 @@ def test_llama3_ids_are_those_of_meta(llama3: ChatFormat, name):
 
 
 @pytest.mark.parametrize("text", [None, "You are a pirate.", "<|eot_id|>"])
-def test_llama3_opening_tells_both_dates(llama3: ChatFormat, text):
+def test_llama3_opening_tells_both_dates(llama3: Llama3, text):
     expected = [*llama3.begin(), *llama3.turn("system", DATES + (text or ""))]
     assert llama3.opening(text) == expected
     assert llama3.decode(expected) == "system\n\n" + DATES + (text or "")
 
 
-def test_llama3_tells_a_fixed_date_unless_told(llama3: ChatFormat):
+def test_llama3_tells_a_fixed_date_unless_told(llama3: Llama3):
     """The same prompt today and tomorrow, as in Llama 3.1's own template."""
-    today = ChatFormat(llama3.tokenizer.to_str(), "llama3").llama3_system(None)
+    today = Llama3(llama3.tokenizer.to_str()).system_text(None)
     assert today.endswith("\nToday Date: 26 Jul 2024\n\n")
 
 
-def test_llama3_ids_of_control_tokens(llama3: ChatFormat):
+def test_llama3_ids_of_control_tokens(llama3: Llama3):
     """128000 begins a text, 128006 and 128007 enclose a role, 128009 ends a turn."""
     system, answer = 9125, 78191
     assert llama3.opening(None)[:3] == [128000, 128006, system]
@@ -91,10 +93,10 @@ def test_llama3_ids_of_control_tokens(llama3: ChatFormat):
 
 
 @pytest.mark.parametrize("style", ["llama3", "chatml"])
-def test_typed_special_tokens_are_text(llama3: ChatFormat, style):
+def test_typed_special_tokens_are_text(llama3: Llama3, style):
     """No id of a control token, and the text comes back as it was typed."""
     tokenizer = llama3.tokenizer.to_str() if style == "llama3" else tiny_tokenizer()
-    chat = ChatFormat(tokenizer, style)
+    chat = chat_format(tokenizer, style)
     special = chat.tokenizer.get_added_tokens_decoder()
     typed = "".join(token.content for token in special.values())
     ids = chat.encode(typed)
@@ -102,11 +104,39 @@ def test_typed_special_tokens_are_text(llama3: ChatFormat, style):
     assert chat.decode(ids) == typed
 
 
-def test_plain_begins_as_the_tokenizer_says(llama3: ChatFormat):
-    assert ChatFormat(llama3.tokenizer.to_str(), "plain").opening("ignored") == [128000]
-    assert ChatFormat(tiny_tokenizer(), "plain").opening(None) == []
+def test_plain_begins_as_the_tokenizer_says(llama3: Llama3):
+    assert chat_format(llama3.tokenizer.to_str(), "plain").opening("ignored") == [128000]
+    assert chat_format(tiny_tokenizer(), "plain").opening(None) == []
 
 
 def test_a_tokenizer_without_the_formats_tokens():
-    chat = ChatFormat(tiny_tokenizer(), "llama3")
+    chat = chat_format(tiny_tokenizer(), "llama3")
     refused(UnsupportedError, r"no <\|begin_of_text\|>", lambda: chat.opening(None))
+
+
+def test_an_unknown_style_is_refused():
+    """It is never taken for another one."""
+    message = "chat style 'chatml2' is not known; known are plain, chatml, smollm2, llama3"
+    refused(UnsupportedError, message, lambda: chat_format(tiny_tokenizer(), "chatml2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "style"),
+    [
+        ("SmolLM2-135M-Instruct", ["<|im_start|>"], "smollm2"),  # as the hub names the repository
+        ("smollm2 135M 8k", ["<|im_start|>"], "smollm2"),  # as a GGUF file names it
+        ("Qwen", ["<|im_start|>"], "chatml"),
+        ("SmolLM2-base", ["<s>"], "plain"),
+        ("Llama", ["<|start_header_id|>", "<|im_start|>"], "llama3"),
+    ],
+)
+def test_the_style_is_told_in_one_place(name, tokens, style):
+    """From a list of tokens, as GGUF has it, and from the text of a tokenizer.json."""
+    assert chat_style(name, tokens) == style
+    assert chat_style(name, json.dumps({"added_tokens": tokens})) == style
+
+
+def test_smollm2_from_the_hub_opens_as_its_gguf_does():
+    """The default system prompt does not depend on where the checkpoint came from."""
+    opening = chat_format(tiny_tokenizer(), "smollm2").opening(None)
+    assert opening == chat_format(tiny_tokenizer(), "chatml").opening(SMOLLM2_SYSTEM)

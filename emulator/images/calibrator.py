@@ -17,7 +17,7 @@ from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import final_norm
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Block, Int32, Wires
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
 from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
@@ -37,7 +37,7 @@ def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrato
     """
     path = text or DEFAULT_TEXT
     words = read_text(path)
-    chat = ChatFormat(source.tokenizer_json, source.chat_style)
+    chat = chat_format(source.tokenizer_json, source.chat_style)
     length = min(WINDOW, source.config.context)
     windows = np.array(windows_of(chat.encode(words), length, path)[:WINDOWS])
     for i in range(1, len(windows), 2):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def _readers() -> dict[str, Callable[[Path], object]]:
-    from emulator.chat.template import ChatFormat
+    from emulator.chat.template import chat_format
     from emulator.config import from_hub_config
     from emulator.errors import CheckpointError, EmulatorError
     from emulator.fields import read_object
@@ -48,7 +48,7 @@ def _readers() -> dict[str, Callable[[Path], object]]:
 
     def tokenizer(path: Path) -> None:
         text = json.dumps(read_object(path, 1 << 20, CheckpointError).values)
-        ChatFormat(text, "plain").encode("a b")
+        chat_format(text, "plain").encode("a b")
 
     def manifest(path: Path) -> None:
         for name in ("tokenizer.json", "tables.safetensors"):
