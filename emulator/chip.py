@@ -61,17 +61,6 @@ class Chip:
         """How many tokens the KV SRAM holds: the position of the next one."""
         return len(self.tokens)
 
-    def cached(self, prompt: list[int]) -> int:
-        """How many of the prompt's first tokens the KV SRAM holds already.
-
-        `rewind` to that number, and the rest of the prompt can follow: its bits are those of a run
-        from position 0.
-        """
-        pairs = zip(self.tokens, prompt, strict=False)
-        return next(
-            (i for i, (a, b) in enumerate(pairs) if a != b), min(self.position, len(prompt))
-        )
-
     def forward(self, tokens: list[int], all_logits: bool = False) -> Wires:
         """Run tokens at the next positions; many at once give the bits of one after another.
 
@@ -89,6 +78,20 @@ class Chip:
                 block.run(self.ops, wires)
         self.tokens += ids.tolist()
         return wires
+
+    def resume(self, prompt: list[int], rest: int = 1) -> int:
+        """Rewind to what the KV SRAM holds of the prompt; how many of its tokens that is.
+
+        At least the last `rest` tokens are left to run, since their logits are wanted. What
+        follows has the bits of a run from position 0.
+        """
+        kept = 0
+        for held, token in zip(self.tokens, prompt[: max(len(prompt) - rest, 0)], strict=False):
+            if held != token:
+                break
+            kept += 1
+        self.rewind(kept)
+        return kept
 
     def rewind(self, position: int) -> None:
         """Forget all tokens from `position` on. Raises UsageError below 0."""

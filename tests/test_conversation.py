@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import refused
 
+from emulator.chat.answer import CONTEXT, END, INTERRUPTED, MAX_TOKENS, STOP
 from emulator.chat.conversation import Conversation
-from emulator.chat.generate import CONTEXT, END, INTERRUPTED, MAX_TOKENS, STOP, generate
+from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chip import Chip

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("starlette")
 
 from emulator.blocks.wires import Wires
-from emulator.chat.generate import INTERRUPTED, MAX_TOKENS, generate
+from emulator.chat.answer import INTERRUPTED, MAX_TOKENS
+from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from emulator.chat import printer as module
-from emulator.chat.generate import CONTEXT, END, Answer
+from emulator.chat.answer import CONTEXT, END, Answer
 from emulator.chat.printer import Printer, cycles_table, summary
 from emulator.chat.text_stream import TextStream
 

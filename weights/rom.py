@@ -80,11 +80,12 @@ class RomImage:
         return sum(int(file["bytes"]) for file in self.manifest["files"])
 
 
-def open_image(folder: Path, check_hashes: bool = True) -> RomImage:
+def open_image(folder: Path | str, check_hashes: bool = True) -> RomImage:
     """Open an image, with every claim of its manifest checked against the files.
 
     Raises ImageError with one line that names the file and what to do.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     names = checked_files(folder, manifest, check_hashes)
     try:

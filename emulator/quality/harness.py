@@ -135,9 +135,7 @@ class Scorer:
 
         The choices of one question share its tokens, and the bits are the same either way.
         """
-        cached = self.chip.cached(tokens[: len(tokens) - last])
-        self.chip.rewind(cached)
-        return tokens[cached:]
+        return tokens[self.chip.resume(tokens, last) :]
 
 
 @cache

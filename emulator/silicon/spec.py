@@ -89,12 +89,13 @@ def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
         yield f"{name}.{key.name}", getattr(section, key.name)
 
 
-def load_spec(path: Path = DEFAULT_SPEC) -> ChipSpec:
+def load_spec(path: Path | str = DEFAULT_SPEC) -> ChipSpec:
     """Read and check a chip description.
 
     Raises ChipError, naming file, line and key, for a file that is not TOML, an unknown or missing
     key, a constant without grade or source, another unit, or a value outside its range.
     """
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():  # a folder, or a pipe that would never end
             raise ChipError(f"{path}: cannot be read: no such file")
