@@ -12,9 +12,10 @@ from emulator.chip import Chip
 from emulator.quality.evaluate import chip_logits, log_softmax
 from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
+from tests.support.paths import DATA
 from weights.rom import RomImage, open_image
 
-FIXTURE = Path(__file__).parent / "data" / "reference_logits.npz"
+FIXTURE = DATA / "reference_logits.npz"
 PROMPTS = range(3)
 
 
