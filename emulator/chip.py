@@ -9,12 +9,13 @@ from types import ModuleType
 import numpy as np
 
 import kernels
+from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
-from emulator.blocks.wires import Block, Int64, Wires
+from emulator.blocks.wires import Int64, Wires
 from emulator.errors import ContextError, UsageError
 from weights.checkpoint import LAYER_MATRICES
 from weights.rom import RomImage
@@ -26,6 +27,7 @@ class Stage:
 
     name: str
     blocks: list[Block]
+    layer: int | None = None  # its number, of a layer
 
 
 def build_stages(image: RomImage, context: int) -> list[Stage]:
@@ -36,7 +38,7 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
         blocks = layer_blocks(config, matrices, rope, KvSram.of(config, context))
-        layers.append(Stage(f"layer {i}", blocks))
+        layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
     return [entry, *layers, head]

@@ -71,7 +71,7 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{spec.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
-    print(_times(reports))
+    print(_times(reports, config.layers))
     print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
     return 0
 
@@ -92,18 +92,17 @@ def _sweep(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
-def _times(reports: list[Report]) -> str:
+def _times(reports: list[Report], layers: int) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
     def row(name: str, *cells: str) -> list[str]:
         return [name, *cells]
 
     first = reports[0]
-    layers = [name for name in first.by_layer if name.startswith("layer ")]
     blocks = [row(name, *(f"{r.by_block[name]:,}" for r in reports)) for name in first.by_block]
     stages = [
         row("embedding", *(f"{r.by_layer['embedding']:,}" for r in reports)),
-        row(f"each of {len(layers)} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
+        row(f"each of {layers} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
         row("head", *(f"{r.by_layer['head']:,}" for r in reports)),
     ]
     totals = [

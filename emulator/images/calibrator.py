@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
+from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import final_norm
-from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Int32, Wires
+from emulator.blocks.wires import Int32, Wires
 from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
 from emulator.text import read_text, windows_of
@@ -102,7 +102,7 @@ class ChipCalibrator:
         for i, ids in enumerate(self.windows):
             wires = Wires(ids, 0, all_logits=True, residual=self.residual[i])
             for block in blocks:
-                if isinstance(block, WeightFabric):
+                if "x" in block.reads:
                     name = block.name.removeprefix("fabric_")
                     moments.setdefault(name, Moments(wires.x.shape[1]))
                     moments[name].add(wires.x, wires.x_scale)

@@ -1,9 +1,9 @@
-"""The places of a forward pass where the chip rounds, and the rounding in float32.
+"""The tap points of a forward pass, where the chip rounds, and the rounding in float32.
 
-`FloatModel` asks its `Places` at each of them. `Exact` changes nothing; `AsChip` makes the places
-it is told as the chip makes them (docs/datapath.md), so that each one's share of the datapath's
-distance can be measured. The roundings that are not among them (Q15.16 signals, scales of 16 bits)
-are far smaller.
+`FloatModel` calls its `Exact` at each of them, which changes nothing. `AsChip`, a subclass, rounds
+at the points it is told as the chip does (docs/datapath.md), so that each one's share of the
+datapath's distance can be measured. The roundings that are not among them (Q15.16 signals, scales
+of 16 bits) are far smaller.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from emulator.blocks.top_k import MAX_K
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP
 from emulator.chat.messages import Message, chat_tokens
+from emulator.config import MAX_K
 from emulator.errors import EmulatorError
 from emulator.serve.body import BODY_BYTES, Body, NotJsonError, RequestError, read_body
 from emulator.serve.openai_api import MODEL_CHARACTERS, note_jobs

@@ -42,6 +42,7 @@ class Fabric:
     scale_drain: Annotated[Constant, "cycles"]
     cell_bits: Annotated[Constant, "bits"]
     cells: Annotated[Constant, "cells/cycle"]
+    bank_rows: Annotated[Constant, "rows"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ else:
 DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
 MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
+# Units that count, beside everything "/cycle".
+WHOLE = ("cycles", "bits", "positions", "entries", "rows")
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def blank_stages(config: LlamaConfig, mix: Mix) -> list[Stage]:
         key = tuple(widths.values())
         if key not in of_widths:
             of_widths[key] = _one_layer(config, Mix(mix.text, mix.base, widths))[1]
-        layers.append(Stage(f"layer {i}", of_widths[key].blocks))
+        layers.append(replace(of_widths[key], name=f"layer {i}", layer=i))
     return [embedding, *layers, head]
 
 

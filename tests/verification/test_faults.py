@@ -11,11 +11,10 @@ import pytest
 import kernels
 from emulator.chip import Chip
 from emulator.cli import main
-from emulator.verification.fault_sweep import Point, places_of, rate_within, sweep
+from emulator.silicon.spec import load_spec
+from emulator.verification.fault_sweep import Point, matrices_of, rate_within, sweep
 from emulator.verification.faults import (
-    BANK_ROWS,
     KINDS,
-    LANES,
     DeadInputs,
     Fault,
     WeakSram,
@@ -28,6 +27,8 @@ from emulator.verification.golden import array_digest, logits_digest
 from kernels.rom.pack import TILE_BYTES, PackedMatrix, pack_codes, unpack_codes
 from weights.rom import RomImage
 
+SPEC = load_spec()
+BANK_ROWS, LANES = int(SPEC.fabric.bank_rows), int(SPEC.fabric.lanes)
 TOKENS = [(i * 37 + 11) % 320 for i in range(24)]
 
 
@@ -64,7 +65,7 @@ def test_cells(either_image, kind, changes):
     """As many cells as are said, in the named matrices alone; others are shared, not copied."""
     before = digests(either_image)
     place = {"layers.0.q", "layers.1.down"}
-    image, hits = faulty_image(either_image, Fault(kind, 0.01, 5), place)
+    image, hits = faulty_image(either_image, Fault(kind, 0.01, 5), place, SPEC)
     differing = 0
     for name, matrix in image.matrices.items():
         own = either_image.matrices[name]
@@ -86,7 +87,7 @@ def test_cells(either_image, kind, changes):
 
 @pytest.mark.parametrize(("kind", "size"), [("row", 1), ("bank", BANK_ROWS)])
 def test_dead_rows(tiny_image, kind, size):
-    image, hits = faulty_image(tiny_image, Fault(kind, 0.3, 1), {"layers.0.gate"})
+    image, hits = faulty_image(tiny_image, Fault(kind, 0.3, 1), {"layers.0.gate"}, SPEC)
     own, matrix = (i.matrices["layers.0.gate"].row_mantissa for i in (tiny_image, image))
     dead = np.flatnonzero((own != matrix) | (matrix == 0))
     assert hits > 0
@@ -99,7 +100,7 @@ def test_dead_rows(tiny_image, kind, size):
 def test_dead_inputs(either_image, kind):
     """The fabric with dead inputs computes what it would with zero weights there."""
     fault, place = Fault(kind, 0.2, 3), {"layers.0.k", "layers.1.o"}
-    chip, hits = faulty_chip(either_image, fault, place)
+    chip, hits = faulty_chip(either_image, fault, place, SPEC)
     found = [b for s in chip.stages for b in s.blocks if isinstance(b, DeadInputs)]
     assert [sorted(block.alive) for block in found] == [["k"], ["delta"]]
     dead = [np.flatnonzero(mask == 0) for block in found for mask in block.alive.values()]
@@ -110,12 +111,12 @@ def test_dead_inputs(either_image, kind):
     block = found[0]
     x = np.random.default_rng(0).integers(-127, 128, (2, 64)).astype(np.int8)
     scale = np.array([[40000, 20]] * 2, np.int32)
-    from emulator.verification.ports import fresh_wires
+    from emulator.blocks.wires import Wires
     from kernels import reference
 
-    wires = fresh_wires(2, 0, {"x": x, "x_scale": scale})
+    wires = Wires.carrying(2, 0, {"x": x, "x_scale": scale})
     block.run(kernels.load(), wires)
-    for wire, matrix in block.fabric.matrices.items():
+    for wire, matrix in block.matrices.items():
         weights = reference.levels(matrix)
         if wire == "k":
             weights[:, dead[0]] = 0
@@ -127,14 +128,15 @@ def test_dead_inputs(either_image, kind):
 
 def test_weak_sram(tiny_image):
     """The same bits of a position whether it is written alone or among others; other layers not."""
-    chips = [faulty_chip(tiny_image, Fault("kv", 0.01, 2), {"layers.1.k"})[0] for _ in range(2)]
+    fault = Fault("kv", 0.01, 2)
+    chips = [faulty_chip(tiny_image, fault, {"layers.1.k"}, SPEC)[0] for _ in range(2)]
     one, many = chips
     many.forward(TOKENS)
     for token in TOKENS:
         one.forward([token])
     kinds = [type(b) for s in one.stages for b in s.blocks if b.name == "kv_sram"]
     assert [kind is WeakSram for kind in kinds] == [False, True]
-    srams = [b.sram for c in chips for s in c.stages for b in s.blocks if isinstance(b, WeakSram)]
+    srams = [b for c in chips for s in c.stages for b in s.blocks if isinstance(b, WeakSram)]
     for part in ("k", "v", "k_scale", "v_scale"):
         np.testing.assert_array_equal(getattr(srams[0], part), getattr(srams[1], part))
     sound = Chip(tiny_image)
@@ -149,12 +151,12 @@ def test_weak_sram(tiny_image):
 def test_a_faulty_chip_is_still_exact(either_image, kind):
     """Kernels and twins agree on it, its seed decides all, and no fault means no change."""
     places = set(either_image.matrices)
-    chip, _ = faulty_chip(either_image, Fault(kind, 0.05, 9), places)
-    twin, _ = faulty_chip(either_image, Fault(kind, 0.05, 9), places)
-    other, _ = faulty_chip(either_image, Fault(kind, 0.05, 10), places)
+    chip, _ = faulty_chip(either_image, Fault(kind, 0.05, 9), places, SPEC)
+    twin, _ = faulty_chip(either_image, Fault(kind, 0.05, 9), places, SPEC)
+    other, _ = faulty_chip(either_image, Fault(kind, 0.05, 10), places, SPEC)
     twin.ops = kernels.load("reference")
     assert logits_digest(chip) == logits_digest(twin) != logits_digest(other)
-    none, hits = faulty_chip(either_image, Fault(kind, 0.0, 9), places)
+    none, hits = faulty_chip(either_image, Fault(kind, 0.0, 9), places, SPEC)
     assert (hits, logits_digest(none)) == (0, logits_digest(Chip(either_image)))
 
 
@@ -168,20 +170,20 @@ def test_hit_units(rate):
 
 
 def test_places(untied_image):
-    groups = places_of(untied_image, "class")
+    groups = matrices_of(untied_image, "class")
     assert groups["q"] == {"layers.0.q", "layers.1.q"}
     assert groups["head"] == {"head"}
     assert set().union(*groups.values()) == groups["all"]
-    layers = places_of(untied_image, "layer")
+    layers = matrices_of(untied_image, "layer")
     assert set(layers) == {"all", "embedding", "head", "layer 0", "layer 1"}
     assert len(layers["layer 1"]) == 7
 
 
 def test_sweep(tiny_image):
     """More faults, more distance; the float model's excess too; seeds are averaged."""
-    groups = places_of(tiny_image, "none")
+    groups = matrices_of(tiny_image, "none")
     windows = [TOKENS[:12], TOKENS[12:]]
-    points = list(sweep(tiny_image, "flip", [1e-3, 0.1], [0, 1], groups, windows, True))
+    points = list(sweep(tiny_image, "flip", [1e-3, 0.1], [0, 1], groups, windows, SPEC, True))
     low, high = points
     assert 0 < low.kl_mean < high.kl_mean
     assert low.excess_kl < high.excess_kl == pytest.approx(np.mean(high.by_seed))

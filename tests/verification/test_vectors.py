@@ -13,9 +13,8 @@ import kernels
 from emulator.chip import Chip
 from emulator.cli import main
 from emulator.errors import UsageError
-from emulator.verification.ports import PORTS
 from emulator.verification.vector_files import INDEX, read_vector
-from emulator.verification.vectors import commit_log, expected, replay
+from emulator.verification.vectors import commit_log, expected, known_blocks, replay
 from tests.support.refusals import refused
 from weights.rom import RomImage
 
@@ -40,7 +39,7 @@ def folders(tmp_path_factory, tiny_image: RomImage, untied_image: RomImage) -> d
 def test_every_block_replays(folders, model, backend):
     """Each output of each block, kernels and twins, and no block is missing."""
     places = [path.parent for path in folders[model].glob(f"*/{INDEX}")]
-    known = set(PORTS) - ({"final_norm"} if model == "untied" else set())
+    known = set(known_blocks()) - ({"final_norm"} if model == "untied" else set())
     assert {place.name for place in places} == known
     for place in places:
         vector = read_vector(place)
