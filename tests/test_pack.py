@@ -1,4 +1,4 @@
-"""The packed layout: what goes in comes out, and every bit lies where kernels/rom/widths.py says."""
+"""The packed layout: what goes in comes out; every bit lies where kernels/rom/widths.py says."""
 
 from __future__ import annotations
 
