@@ -10,7 +10,7 @@ import pytest
 
 from emulator import cli
 from emulator.commands.completion import SHELLS
-from installation.conftest import run
+from tests.installation.conftest import run
 
 HEAVY = {"numpy", "numba", "rich", "tokenizers"}
 

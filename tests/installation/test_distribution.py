@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installation.conftest import ROOT, Archives, run
+from tests.installation.conftest import ROOT, Archives, run
 
 PACKAGES = ("emulator", "kernels", "weights")
 BESIDE = ("tests", "docs", "benchmarks")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emulator import cli, commands
-from installation.conftest import run
+from tests.installation.conftest import run
 
 HEADINGS = {
     "talk": ["chat", "run", "serve"],

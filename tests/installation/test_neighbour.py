@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from installation.conftest import ROOT, Archives, Done, Environment, empty_environment, run
+from tests.installation.conftest import ROOT, Archives, Done, Environment, empty_environment, run
 
 FOREIGN = "raise SystemExit('the neighbour ran')\n"
 TELL = "import sys; from emulator.installation import problem; print(problem())"
