@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from emulator.fixedpoint import scale_value
 from kernels import compiled, reference
 from kernels.rom.pack import PackedMatrix, pack_codes, tile_rows
 
@@ -81,3 +82,16 @@ def matrix(
         rng.integers(exponents[0], exponents[1] + 1, rows).astype(np.int8),
         alphabet,
     )
+
+
+ONE = 1 << reference.FRACTION  # 1.0 in Q15.16
+
+
+def fixed(values: np.ndarray) -> np.ndarray:
+    """Real numbers as Q15.16 int32."""
+    return np.round(values * ONE).astype(np.int32)
+
+
+def values_of(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """int8[..., n] with scale int32[..., 2] as the real numbers they stand for."""
+    return x * scale_value(scale)[..., None]
