@@ -25,7 +25,8 @@ def files_of(*folders: str) -> set[str]:
         for folder in folders
         for path in (ROOT / folder).rglob("*")
         if path.is_file()
-        and path.suffix not in (".pyc", ".tmp")
+        and path.suffix != ".tmp"
+        and "__pycache__" not in path.parts
         and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
     }
 
