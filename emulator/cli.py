@@ -17,6 +17,7 @@ from emulator.commands import (
     faults,
     info,
     models,
+    plan,
     run,
     sensitivity,
     serve,
@@ -30,6 +31,7 @@ from emulator.errors import EmulatorError
 COMMANDS = (  # in the order of --help
     *(chat, run, serve, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
+    *(plan,),
     *(verify, vectors, faults),
 )
 

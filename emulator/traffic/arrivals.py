@@ -54,11 +54,12 @@ def _recorded(rate: float, count: int, stream: Stream, load: Workload | None) ->
         for index, in_minute in enumerate(counts):
             last = index == len(counts) - 1  # the record ends within it
             seconds = load.seconds - MINUTE_S * index if last else MINUTE_S
+            length = round(seconds * NS * load.rate / rate)
             if in_minute:
                 gaps = stream.gamma(load.minute_burstiness, in_minute + 1)
                 at = np.cumsum(gaps)
-                at = at[:-1] / at[-1] * (seconds * NS * load.rate / rate)
-                parts.append(begin_ns + np.rint(at).astype(np.int64))
-            begin_ns += round(seconds * NS * load.rate / rate)
+                within = np.rint(at[:-1] / at[-1] * length).astype(np.int64)
+                parts.append(begin_ns + np.minimum(within, length - 1))
+            begin_ns += length
             have += in_minute
     return np.concatenate(parts)[:count]
