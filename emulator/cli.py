@@ -12,6 +12,7 @@ from emulator.commands import (
     chat,
     compare,
     compile_masks,
+    cost,
     cycles,
     evaluate,
     faults,
@@ -31,7 +32,7 @@ from emulator.errors import EmulatorError
 COMMANDS = (  # in the order of --help
     *(chat, run, serve, compile_masks, models, info, evaluate),
     *(cycles, validate, sensitivity, compare, trace),
-    *(plan,),
+    *(plan, cost),
     *(verify, vectors, faults),
 )
 
