@@ -71,13 +71,14 @@ def swings_text(swings: list[Swing]) -> str:
     rows = [
         [
             swing.key,
-            f"{swing.constant.value:,g}",
-            f"{swing.constant.range[0]:,g} to {swing.constant.range[1]:,g} {swing.constant.unit}",
+            f"{swing.constant.value:,.12g}",
+            f"{low:,.12g} to {high:,.12g} {swing.constant.unit}",
             swing.constant.grade,
             f"{swing.at_low:,.4f}",
             f"{swing.at_high:,.4f}",
         ]
         for swing in swings
+        for low, high in [swing.constant.range]
     ]
     return table(["constant", "value", "range", "grade", "$/M at low", "at high"], rows)
 

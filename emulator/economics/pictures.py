@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from emulator.economics.compare import appliance, gpu, list_price, peers, wins_from
+from emulator.economics.compare import appliance, peers, wins_from
 from emulator.economics.constants import Economics
-from emulator.economics.demand import GPUS, Demand
+from emulator.economics.demand import Demand
 from emulator.economics.draws import Known, at_values
 from emulator.economics.payback import payback
 from emulator.economics.tornado import Swing
 from emulator.economics.workloads import named_workloads, offers, percentiles
-from emulator.traffic.randomness import Reals
 from emulator.traffic.service_times import ServiceTimes
 from emulator.traffic.source import load_of
 
 REQUEST_TOKENS = 2000  # of a request in the map of ratios, in and out together
 RATIOS = tuple(2.0**k for k in np.arange(-4, 5.01, 0.5))
-RATIO_PEERS = ("H100", "B200", "DeepInfra")
+RATIO_PEERS = ("H100", "DeepInfra", "Groq")
+TOKEN_RATES = tuple(float(v) for v in np.geomspace(1000, 1_000_000, 31))
 VOLUMES = tuple(float(v) for v in np.geomspace(100, 100_000, 25))
 SHOWN_MONTHS = (2, 60)
 CURVE_PEERS = ("H100", "H200", "B200", "L40S", "DeepInfra", "Groq", "Azure")
@@ -39,7 +39,8 @@ def over_load(
         band = np.array([percentiles(ours.per_million_out(r, demand)) for r in rates])
         axes.fill_between(rates, band[:, 0], band[:, 2], color=f"C{index}", alpha=0.2, linewidth=0)
         label = f"{cards} cards, {hypothesis}"
-        axes.plot(rates, band[:, 1], color=f"C{index}", linewidth=2.2, label=label)
+        width = 4 - 2 * index  # where both cost the same, both can be seen
+        axes.plot(rates, band[:, 1], color=f"C{index}", linewidth=width, label=label)
     shown = [offer for offer in peers(demand, economics, middle) if offer.name in CURVE_PEERS]
     for index, offer in enumerate(shown):
         costs = [float(offer.per_million_out(r, demand)[0]) for r in rates]
@@ -57,33 +58,40 @@ def over_load(
 def over_ratio(
     path: Path, economics: Economics, times: dict[str, ServiceTimes], known: Known, cards: int
 ) -> None:
-    """The load from which ours is cheaper, over tokens in by tokens out; one panel a hypothesis."""
-    figure, panels = _figure(5.2 * len(times), 4.4, len(times))
+    """In how many draws cards are the cheapest of all offers, by ratio and load.
+
+    Lines: the median load from which they are cheaper than some of the others.
+    """
+    figure, panels = _figure(5.4 * len(times), 4.6, len(times))
     for axes, (hypothesis, table) in zip(panels, times.items(), strict=True):
-        most: list[float] = []
-        lines: dict[str, list[list[float]]] = {name: [] for name in RATIO_PEERS}
-        for ratio in RATIOS:
+        share = np.zeros((len(TOKEN_RATES), len(RATIOS)))
+        lines: dict[str, list[float]] = {name: [] for name in RATIO_PEERS}
+        for column, ratio in enumerate(RATIOS):
             demand = _of_ratio(ratio)
             ours = appliance(demand, table, known, cards)
-            most.append(_tokens_a_second(percentiles(ours.unit_rate)[1]))
-            for name in RATIO_PEERS:
-                other = _peer(demand, economics, known, name)
-                lines[name].append(percentiles(_tokens(wins_from(ours, other))))
-        for index, (name, rows) in enumerate(lines.items()):
-            low, median, high = np.array(rows).T
-            top = 1e7  # stands for never, outside of what is shown
-            axes.fill_between(
-                RATIOS, np.minimum(low, top), np.minimum(high, top), color=f"C{index}", alpha=0.15,
-                linewidth=0,
-            )  # fmt: skip
-            axes.plot(RATIOS, np.minimum(median, top), color=f"C{index}", label=f"against {name}")
-        axes.plot(RATIOS, most, "k--", linewidth=1, label=f"what {cards} cards serve")
+            others = peers(demand, economics, known)
+            for row, tokens in enumerate(TOKEN_RATES):
+                rate = tokens / REQUEST_TOKENS
+                best = np.min(np.broadcast_arrays(*(o.hourly(rate) for o in others)), axis=0)
+                share[row, column] = (ours.hourly(rate) <= best).mean()
+            for other in others:
+                if other.name in lines:
+                    from_rate = percentiles(wins_from(ours, other), (50,))[0]
+                    lines[other.name].append(from_rate * REQUEST_TOKENS)
+        shown = axes.pcolormesh(
+            RATIOS, TOKEN_RATES, 100 * share, cmap="Greens", vmin=0, vmax=100, shading="gouraud"
+        )
+        for index, (name, loads) in enumerate(lines.items()):
+            style = ("-", "--", ":")[index]
+            axes.plot(RATIOS, loads, style, color="black", linewidth=1.2, label=f"from {name} on")
         axes.set(
-            xscale="log", yscale="log", ylim=(100, 1e6), title=f"{hypothesis} prefill",
-            xlabel="tokens in a token out", ylabel="tokens a second from which cards are cheaper",
+            xscale="log", yscale="log", ylim=(TOKEN_RATES[0], TOKEN_RATES[-1]),
+            title=f"{hypothesis} prefill", xlabel="tokens in a token out",
+            ylabel="tokens a second, in and out",
         )  # fmt: skip
         axes.set_xticks([1 / 16, 1 / 4, 1, 4, 16], ["1/16", "1/4", "1", "4", "16"])
-    panels[-1].legend(loc="upper left", frameon=False, fontsize=8)
+        axes.legend(loc="lower left", frameon=False, fontsize=8)
+    figure.colorbar(shown, ax=panels, label="cards are the cheapest offer, % of draws")
     figure.savefig(path)
 
 
@@ -128,7 +136,7 @@ def tornado(path: Path, swings: list[Swing], cost: float, title: str) -> None:
         for end, colour in ((swing.at_low, "C0"), (swing.at_high, "C1")):
             axes.barh(index, end - cost, left=cost, color=colour, height=0.6)
     labels = [
-        f"{s.key}, {s.constant.range[0]:,g} to {s.constant.range[1]:,g} {s.constant.unit}"
+        f"{s.key}, {s.constant.range[0]:,.12g} to {s.constant.range[1]:,.12g} {s.constant.unit}"
         for s in reversed(swings)
     ]
     axes.set_yticks(range(len(swings)), labels, fontsize=8)
@@ -142,20 +150,6 @@ def _of_ratio(ratio: float) -> Demand:
     into = round(REQUEST_TOKENS * ratio / (1 + ratio))
     one = np.array([into], np.int64)
     return Demand(f"{ratio:g}", one, REQUEST_TOKENS - one, 0.0)
-
-
-def _peer(demand: Demand, economics: Economics, known: Known, name: str) -> Any:
-    if name in GPUS:
-        return gpu(demand, economics, known, name)
-    return list_price(demand, economics, name)
-
-
-def _tokens(rate: Reals) -> Reals:
-    return rate * REQUEST_TOKENS
-
-
-def _tokens_a_second(rate: float) -> float:
-    return rate * REQUEST_TOKENS
 
 
 def _figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:

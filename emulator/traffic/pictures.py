@@ -36,7 +36,8 @@ def load_and_timeline(
         up.plot(minutes, busy, color=f"C{index}", label=hypothesis)
         waiting = reports[hypothesis]["queue"]["most_by_bin"]
         down.step(minutes, waiting, where="mid", color=f"C{index}")
-    up.set(ylabel="busy cards, %", ylim=(0, 105))
+    up.set(ylabel="busy cards, %")
+    up.set_ylim(bottom=0)
     up.legend(frameon=False, fontsize=8)
     down.set(ylabel="longest queue", xlabel="time, min")
     down.set_ylim(bottom=0)
