@@ -14,7 +14,7 @@ from emulator.commands.chip_options import (
     model_of,
     spec_of,
 )
-from emulator.commands.plan_text import found_text, mlperf_text, report_text
+from emulator.commands.plan_text import found_text, measured_text, mlperf_text, report_text
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 
@@ -157,6 +157,7 @@ def _simulate(
     from emulator.traffic.metrics import report
     from emulator.traffic.outputs import write_records, write_timeline
     from emulator.traffic.server import simulate
+    from emulator.traffic.source import OpenLoad
     from emulator.traffic.workloads import host_power_w
 
     requests = source.requests()
@@ -181,7 +182,10 @@ def _simulate(
         return 0
     cut = f" (the first {len(requests):,} requests; --limit reads more)" if requests.cut else ""
     print(f"{args.model} on {args.cards} cards of {spec.name}, {deployment}: {source.name}{cut}\n")
-    print(f"{report_text(reports, limits)}\n\n{grades(spec)}")
+    print(report_text(reports, limits))
+    if isinstance(source, OpenLoad) and source.as_recorded and source.load.measured:
+        print(f"\n{measured_text(reports, source.load.measured)}")
+    print(f"\n{grades(spec)}")
     return 0
 
 

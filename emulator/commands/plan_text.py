@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emulator.terminal.table import table
@@ -51,6 +51,24 @@ def report_text(reports: dict[str, dict[str, Any]], limits: Limits | None) -> st
         ("J an output token", lambda r: f"{r['energy']['joule_per_output_token']:,.3f}"),
     ]))  # fmt: skip
     return "\n\n".join(parts)
+
+
+def measured_text(reports: dict[str, dict[str, Any]], measured: Sequence[Mapping[str, Any]]) -> str:
+    """What others measured with the same requests, beside ours."""
+    rows = [
+        [
+            f"cards: {report['cards']}, {hypothesis} (simulated)",
+            *_measured(report["duration"], report),
+        ]
+        for hypothesis, report in reports.items()
+    ]
+    rows += [[f"{row['system']} (measured)", *_measured(row["seconds"], row)] for row in measured]
+    return table(["the same requests", "seconds", "output tokens/s", "mean ttft", "e2el, ms"], rows)
+
+
+def _measured(seconds: float, row: Mapping[str, Any]) -> list[str]:
+    figures = (row["output_throughput"], row["mean_ttft_ms"], row["mean_e2el_ms"])
+    return [f"{seconds:,.1f}", *(f"{figure:,.0f}" for figure in figures)]
 
 
 def _watts(part: str) -> Cell:

@@ -31,6 +31,11 @@ class OpenLoad:
     def name(self) -> str:
         return f"{self.load.name}, {self.process} arrivals"
 
+    @property
+    def as_recorded(self) -> bool:
+        """As many requests as were recorded, at the same rate."""
+        return self.rate == self.load.rate and self.count == self.load.requests
+
     def requests(self) -> Requests:
         prompt, output = self.load.lengths(self.seed, self.count)
         at = arrivals(self.process, self.rate, self.count, self.seed, self.burstiness, self.load)

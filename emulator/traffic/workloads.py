@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Workload:
     requests_a_minute: tuple[int, ...] = ()
     minute_burstiness: float = 1.0  # shape of the gaps inside a minute
     busiest_second: int | None = None  # requests in it
+    measured: tuple[Mapping[str, Any], ...] = ()  # what other machines made of these requests
 
     @property
     def rate(self) -> float | None:

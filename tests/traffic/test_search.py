@@ -103,6 +103,14 @@ def test_the_300_requests_of_the_outside_record(times):
     assert np.percentile(ttft, 5) < 279 < np.percentile(ttft, 95)
 
 
+def test_what_gpus_made_of_the_same_requests(command):
+    """Beside ours where the requests are those that were recorded, and nowhere else."""
+    shown = command("plan", "--load", "sharegpt-300", "--cards", 1).out
+    assert "RTX 4090 (measured)" in shown
+    assert "183.6" in shown
+    assert "RTX 4090" not in command("plan", "--load", "sharegpt-300", "--rate", 5).out
+
+
 def test_pooling_cures_the_tail_of_code_completion(times):
     load = load_of("azure-code")
     requests = open_load(load, 0, None, None, None, None, None).requests()
