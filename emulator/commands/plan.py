@@ -181,7 +181,9 @@ def _simulate(
         print(json.dumps(head | {"estimate": True, "hypotheses": reports}))
         return 0
     cut = f" (the first {len(requests):,} requests; --limit reads more)" if requests.cut else ""
-    print(f"{args.model} on {args.cards} cards of {spec.name}, {deployment}: {source.name}{cut}\n")
+    print(
+        f"{args.model} on {_cards(args.cards)} of {spec.name}, {deployment}: {source.name}{cut}\n"
+    )
     print(report_text(reports, limits))
     if isinstance(source, OpenLoad) and source.as_recorded and source.load.measured:
         print(f"\n{measured_text(reports, source.load.measured)}")
@@ -239,10 +241,14 @@ def _find(
         head |= {"find": args.find, "limits_ms": limits.most_ms}
         print(json.dumps(head | {"estimate": True, "hypotheses": found, "curve": _rows(curves)}))
         return 0
-    where = f"{args.cards} cards" if args.find == "rate" else "any number of cards"
+    where = _cards(args.cards) if args.find == "rate" else "any number of cards"
     print(f"{args.model} on {where} of {spec.name}: {source.name}\n")
     print(f"{found_text(args.find, found, curves, limits)}\n\n{grades(spec)}")
     return 0
+
+
+def _cards(count: int) -> str:
+    return f"{count:,} card{'s' * (count > 1)}"
 
 
 def _rows(curves: dict[str, list[Point]]) -> dict[str, list[dict[str, float]]]:

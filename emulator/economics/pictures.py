@@ -79,7 +79,14 @@ def over_ratio(
                     from_rate = percentiles(wins_from(ours, other), (50,))[0]
                     lines[other.name].append(from_rate * REQUEST_TOKENS)
         shown = axes.pcolormesh(
-            RATIOS, TOKEN_RATES, 100 * share, cmap="Greens", vmin=0, vmax=100, shading="gouraud"
+            RATIOS,
+            TOKEN_RATES,
+            100 * share,
+            cmap="Greens",
+            vmin=0,
+            vmax=100,
+            shading="gouraud",
+            rasterized=True,
         )
         for index, (name, loads) in enumerate(lines.items()):
             style = ("-", "--", ":")[index]
@@ -92,7 +99,7 @@ def over_ratio(
         axes.set_xticks([1 / 16, 1 / 4, 1, 4, 16], ["1/16", "1/4", "1", "4", "16"])
         axes.legend(loc="lower left", frameon=False, fontsize=8)
     figure.colorbar(shown, ax=panels, label="cards are the cheapest offer, % of draws")
-    figure.savefig(path)
+    figure.savefig(path, dpi=150)
 
 
 def months_over_volume(
