@@ -11,7 +11,7 @@ PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 FUZZ_SECONDS ?= 600
-FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
+FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
 
 .PHONY: chat serve test test-slow test-8b check fuzz clean
 

@@ -13,11 +13,13 @@ from emulator.commands import (
     chat,
     compare,
     compile_masks,
+    cost,
     cycles,
     evaluate,
     faults,
     info,
     models,
+    plan,
     run,
     sensitivity,
     serve,
@@ -34,6 +36,7 @@ COMMANDS = {  # in the order of --help, under its headings
     "masks": (compile_masks, models, info),
     "quality": (evaluate,),
     "time": (cycles, validate, sensitivity, compare, trace),
+    "traffic and cost": (plan, cost),
     "proof": (verify, vectors, faults),
 }
 

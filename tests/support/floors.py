@@ -19,6 +19,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.blocks",),
     ("emulator.chip",),
     ("emulator.timing",),
+    ("emulator.traffic",),
+    ("emulator.economics",),
     ("emulator.chat",),
     ("emulator.images",),
     ("emulator.quality",),
