@@ -14,7 +14,8 @@ from emulator.commands.chip_options import (
     model_of,
     spec_of,
 )
-from emulator.commands.plan_text import found_text, measured_text, mlperf_text, report_text
+from emulator.commands.plan_modes import cards_of, find, latency_table, mlperf, over_seeds
+from emulator.commands.plan_text import measured_text, report_text
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from emulator.chip import Stage
     from emulator.silicon.spec import ChipSpec
     from emulator.traffic.limits import Limits
-    from emulator.traffic.search import Point
     from emulator.traffic.server import Served
     from emulator.traffic.service_times import ServiceTimes
     from emulator.traffic.source import ClosedLoop, OpenLoad, Trace
@@ -33,7 +33,7 @@ EXAMPLES = """examples:
   python -m emulator plan --load azure-code --cards 1 --prefill serial --slo ttft=2000,tpot=100
   python -m emulator plan --load 1000/200 --rate 50 --arrivals gamma --burstiness 0.5
   python -m emulator plan --load sharegpt-300 --users 30 --think 2 --requests 3000
-  python -m emulator plan --load azure-conv --find rate --slo ttft=500
+  python -m emulator plan --load sharegpt-300 --requests 3000 --find rate --slo ttft=500
   python -m emulator plan --load azure-conv --rate 100 --find cards --slo ttft=500
   python -m emulator plan --mlperf
 """
@@ -81,6 +81,8 @@ def register(commands: Any) -> None:
     add("--find", choices=("rate", "cards"), help="the highest rate, or the fewest cards, whose "
         "99th percentiles meet the limits")  # fmt: skip
     add("--seed", type=int, default=0)
+    add("--seeds", type=int, metavar="N", help="instead: so many seeds from --seed on, and the "
+        "spread of the main figures over them")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="one record a request, as vLLM writes them")
     add("--perfetto", type=Path, metavar="FILE", help="a timeline of the cards")
     add("--latency-table", type=Path, metavar="FOLDER", help="the chip as LLMServingSim reads it")
@@ -101,10 +103,10 @@ def _plan(args: argparse.Namespace) -> int:
     _, _, stages = model_of(args)
     hypotheses = (args.prefill,) if args.prefill else ("serial", "pipelined")
     if args.latency_table:
-        return _latency_table(args, spec, stages, hypotheses)
+        return latency_table(args, spec, stages, hypotheses)
     times = service_times(stages, spec, hypotheses, args.deployment)
     if args.mlperf:
-        return _mlperf(args, spec, times)
+        return mlperf(args, spec, times)
     if args.find and limits is None:
         raise UsageError(NO_LIMITS)
     if len(hypotheses) > 1 and (args.out or args.perfetto):
@@ -112,7 +114,9 @@ def _plan(args: argparse.Namespace) -> int:
     source = _source(args)
     if args.find:
         assert limits is not None
-        return _find(args, spec, times, source, limits)
+        return find(args, spec, times, source, limits)
+    if args.seeds is not None:
+        return over_seeds(args, spec, times, source, limits)
     return _simulate(args, spec, stages, times, source, limits)
 
 
@@ -154,10 +158,10 @@ def _simulate(
     limits: Limits | None,
 ) -> int:
     from emulator.traffic.energy import server_energy
-    from emulator.traffic.metrics import report
+    from emulator.traffic.metrics import report, session_report
     from emulator.traffic.outputs import write_records, write_timeline
     from emulator.traffic.server import simulate
-    from emulator.traffic.source import OpenLoad
+    from emulator.traffic.source import OpenLoad, Trace
     from emulator.traffic.workloads import host_power_w
 
     requests = source.requests()
@@ -165,6 +169,8 @@ def _simulate(
     reports = {}
     for hypothesis, served in runs.items():
         reports[hypothesis] = report(served, limits)
+        if isinstance(source, Trace):
+            reports[hypothesis] |= session_report(served)
         if served.done.any():
             energy = server_energy(served, stages, spec, host_power_w())
             reports[hypothesis]["energy"] = energy
@@ -182,7 +188,7 @@ def _simulate(
         return 0
     cut = f" (the first {len(requests):,} requests; --limit reads more)" if requests.cut else ""
     print(
-        f"{args.model} on {_cards(args.cards)} of {spec.name}, {deployment}: {source.name}{cut}\n"
+        f"{args.model} on {cards_of(args.cards)} of {spec.name}, {deployment}: {source.name}{cut}\n"
     )
     print(report_text(reports, limits))
     if isinstance(source, OpenLoad) and source.as_recorded and source.load.measured:
@@ -206,85 +212,3 @@ def _plot(
         raise UsageError("--plot draws percentiles over load, which a closed loop has not")
     curves = {h: curve(source, t, args.cards, args.policy) for h, t in times.items()}
     save_plot(args.plot, lambda path: pictures.load_and_timeline(path, curves, runs, reports))
-
-
-def _find(
-    args: argparse.Namespace,
-    spec: ChipSpec,
-    times: dict[str, ServiceTimes],
-    source: OpenLoad | ClosedLoop | Trace,
-    limits: Limits,
-) -> int:
-    from emulator.traffic import pictures, search
-    from emulator.traffic.metrics import report
-    from emulator.traffic.source import ClosedLoop
-
-    if isinstance(source, ClosedLoop):
-        raise UsageError("--find changes the rate, which a closed loop has not: leave --users out")
-    found, curves = {}, {}
-    for hypothesis, table in times.items():
-        if args.find == "rate":
-            best = search.highest_rate(source, table, args.cards, args.policy, limits)
-        else:
-            best = search.fewest_cards(source, table, args.policy, limits)
-        found[hypothesis] = {
-            "best": best.best,
-            "p99_ms": best.at_ms,
-            "report": report(best.served, limits),
-        }
-        if best.best is not None or args.find == "rate":
-            curves[hypothesis] = search.curve(source, table, best.served.cards, args.policy)
-    if args.plot:
-        save_plot(args.plot, lambda path: pictures.curve(path, curves, limits.most_ms.get("ttft")))
-    if args.json:
-        head = {"schema": 1, "model": args.model, "chip": spec.name, "traffic": source.name}
-        head |= {"find": args.find, "limits_ms": limits.most_ms}
-        print(json.dumps(head | {"estimate": True, "hypotheses": found, "curve": _rows(curves)}))
-        return 0
-    where = _cards(args.cards) if args.find == "rate" else "any number of cards"
-    print(f"{args.model} on {where} of {spec.name}: {source.name}\n")
-    print(f"{found_text(args.find, found, curves, limits)}\n\n{grades(spec)}")
-    return 0
-
-
-def _cards(count: int) -> str:
-    return f"{count:,} card{'s' * (count > 1)}"
-
-
-def _rows(curves: dict[str, list[Point]]) -> dict[str, list[dict[str, float]]]:
-    from dataclasses import asdict
-
-    return {
-        hypothesis: [asdict(point) for point in points] for hypothesis, points in curves.items()
-    }
-
-
-def _mlperf(args: argparse.Namespace, spec: ChipSpec, times: dict[str, ServiceTimes]) -> int:
-    from dataclasses import asdict
-
-    from emulator.traffic.mlperf import official, run
-
-    ours = [run(table, args.cards, args.policy, args.seed) for table in times.values()]
-    if args.json:
-        rows = {"ours": [asdict(row) for row in ours], "official": [asdict(r) for r in official()]}
-        head = {"schema": 1, "model": args.model, "chip": spec.name, "estimate": True}
-        print(json.dumps(head | rows))
-        return 0
-    print(f"{mlperf_text(ours, official(), spec.name)}\n\n{grades(spec)}")
-    return 0
-
-
-def _latency_table(
-    args: argparse.Namespace, spec: ChipSpec, stages: list[Stage], hypotheses: tuple[str, ...]
-) -> int:
-    from emulator.traffic.latency_table import write_bundle
-
-    folders = [
-        write_bundle(args.latency_table, args.model, stages, spec, hypothesis, args.deployment)
-        for hypothesis in hypotheses
-    ]
-    if args.json:
-        print(json.dumps({"schema": 1, "folders": [str(folder) for folder in folders]}))
-        return 0
-    print("\n".join(map(str, folders)))
-    return 0

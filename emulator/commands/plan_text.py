@@ -39,6 +39,13 @@ def report_text(reports: dict[str, dict[str, Any]], limits: Limits | None) -> st
         ]
     parts.append(_section("rates", names, reports, rates))
     parts.append(_latencies(reports))
+    if all("mean_session_s" in report for report in reports.values()):
+        names_s = ("mean", "p50", "p95", "p99")
+        parts.append(_section("whole sessions, s", names, reports, [
+            ("sessions", lambda r: f"{r['sessions']:,}"),
+            ("cut by a refused call, left out", lambda r: f"{r['sessions_cut']:,}"),
+            *((name, _session(name)) for name in names_s),
+        ]))  # fmt: skip
     parts.append(_section("load and energy (estimate)", names, reports, [
         ("busy cards", lambda r: f"{r['utilisation']:.1%}"),
         ("least and most busy card",
@@ -71,6 +78,10 @@ def _measured(seconds: float, row: Mapping[str, Any]) -> list[str]:
     return [f"{seconds:,.1f}", *(f"{figure:,.0f}" for figure in figures)]
 
 
+def _session(name: str) -> Cell:
+    return lambda r: f"{r[f'{name}_session_s']:,.3f}"
+
+
 def _watts(part: str) -> Cell:
     return lambda r: f"{r['energy']['watts_by_part'][part]:,.1f}"
 
@@ -90,6 +101,18 @@ def _section(
 ) -> str:
     lines = [[label, *(cell(reports[name]) for name in names)] for label, cell in rows]
     return table([title, *names], lines)
+
+
+def seeds_text(found: dict[str, dict[str, list[float]]], seeds: int) -> str:
+    """The spread of the main figures over the seeds."""
+    rows = [
+        [f"{name}, {hypothesis}", *(f"{value:,.3f}" for value in values)]
+        for hypothesis, figures in found.items()
+        for name, values in figures.items()
+    ]
+    if not rows:
+        return "Nothing was answered."
+    return table([f"over {seeds} seeds", "5 %", "median", "95 %"], rows)
 
 
 def found_text(

@@ -64,20 +64,21 @@ def over_ratio(
     """
     figure, panels = _figure(5.4 * len(times), 4.6, len(times))
     for axes, (hypothesis, table) in zip(panels, times.items(), strict=True):
+        tokens = min(REQUEST_TOKENS, table.positions)
         share = np.zeros((len(TOKEN_RATES), len(RATIOS)))
         lines: dict[str, list[float]] = {name: [] for name in RATIO_PEERS}
         for column, ratio in enumerate(RATIOS):
-            demand = _of_ratio(ratio)
+            demand = _of_ratio(ratio, tokens)
             ours = appliance(demand, table, known, cards)
             others = peers(demand, economics, known)
-            for row, tokens in enumerate(TOKEN_RATES):
-                rate = tokens / REQUEST_TOKENS
+            for row, token_rate in enumerate(TOKEN_RATES):
+                rate = token_rate / tokens
                 best = np.min(np.broadcast_arrays(*(o.hourly(rate) for o in others)), axis=0)
                 share[row, column] = (ours.hourly(rate) <= best).mean()
             for other in others:
                 if other.name in lines:
                     from_rate = percentiles(wins_from(ours, other), (50,))[0]
-                    lines[other.name].append(from_rate * REQUEST_TOKENS)
+                    lines[other.name].append(from_rate * tokens)
         shown = axes.pcolormesh(
             RATIOS,
             TOKEN_RATES,
@@ -153,10 +154,10 @@ def tornado(path: Path, swings: list[Swing], cost: float, title: str) -> None:
     figure.savefig(path)
 
 
-def _of_ratio(ratio: float) -> Demand:
-    into = round(REQUEST_TOKENS * ratio / (1 + ratio))
+def _of_ratio(ratio: float, tokens: int) -> Demand:
+    into = min(max(round(tokens * ratio / (1 + ratio)), 1), tokens - 1)
     one = np.array([into], np.int64)
-    return Demand(f"{ratio:g}", one, REQUEST_TOKENS - one, 0.0)
+    return Demand(f"{ratio:g}", one, tokens - one, 0.0)
 
 
 def _figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from emulator.traffic.limits import Limits
 from emulator.traffic.randomness import Reals
-from emulator.traffic.requests import NS, Ints
+from emulator.traffic.requests import LATER, NS, Ints
 from emulator.traffic.server import Served
 
 PERCENTILES = (50, 90, 95, 99)
@@ -83,6 +83,34 @@ def report(served: Served, limits: Limits | None) -> dict[str, Any]:
     found["utilisation"] = sum(busy) / served.cards
     found["utilisation_by_card"] = busy
     found["queue"] = queue_over_time(served)
+    return found
+
+
+def session_report(served: Served) -> dict[str, Any]:
+    """Sessions whose calls follow each other: first arrival to last token, s, tools included.
+
+    One that was not served to its end is counted and left out.
+    """
+    requests = served.requests
+    chained = np.flatnonzero((requests.session != LATER) & (requests.next != LATER))
+    if not chained.size:
+        return {}
+    numbers = np.unique(requests.session[chained])
+    index = np.full(int(requests.session.max()) + 1, LATER, np.int64)
+    index[numbers] = np.arange(numbers.size)
+    rows = np.flatnonzero((requests.session != LATER) & (index[requests.session] != LATER))
+    of = index[requests.session[rows]]
+    whole = np.ones(numbers.size, np.bool_)
+    np.logical_and.at(whole, of, served.done[rows])
+    begin, end = np.full(numbers.size, np.iinfo(np.int64).max), np.zeros(numbers.size, np.int64)
+    np.minimum.at(begin, of[served.done[rows]], served.arrival_ns[rows][served.done[rows]])
+    np.maximum.at(end, of[served.done[rows]], served.last_ns[rows][served.done[rows]])
+    seconds = (end - begin)[whole] / NS
+    found: dict[str, Any] = {"sessions": int(whole.sum()), "sessions_cut": int((~whole).sum())}
+    if seconds.size:
+        found["mean_session_s"] = float(seconds.mean())
+        values = np.percentile(seconds, PERCENTILES)
+        found |= {f"p{p}_session_s": float(v) for p, v in zip(PERCENTILES, values, strict=True)}
     return found
 
 

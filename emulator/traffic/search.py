@@ -78,6 +78,7 @@ def fewest_cards(
 ) -> Found:
     """By doubling, then halving. Nothing is found where even a free card is too slow."""
     requests = source.requests()
+    capacity(requests, times, 1)  # something fits
 
     def at(cards: int) -> Found:
         served = simulate(requests, times, cards, policy)

@@ -13,6 +13,7 @@ from emulator.traffic.traces import read_trace
 from emulator.traffic.workloads import Workload, workload
 
 MOST_REQUESTS = 20_000_000
+MOST_SECONDS = 1e9  # of a simulation, so that its nanoseconds fit 64 bits with room to spare
 OWN_REQUESTS = 10_000  # where a load of one's own says nothing
 
 
@@ -131,6 +132,7 @@ def open_load(
         _positive("--duration", duration_s, 1e9)
         count = max(math.ceil(rate * duration_s), 1) if count is None else count
     count = _count(load.requests if count is None else count)
+    _not_too_long("--rate", count / rate)
     shape = burstiness if burstiness is not None else 1 / (load.gap_cv * load.gap_cv)
     return OpenLoad(load, process, shape, rate, count, seed)
 
@@ -143,14 +145,17 @@ def closed_load(
         raise UsageError(f"--users must be 1 to 1,000,000, not {users}")
     if not 0 <= think_s <= 1e6:
         raise UsageError(f"--think must be 0 to 1,000,000 s, not {think_s:g}")
-    wanted = max(load.requests, 20 * users) if count is None else count
-    return ClosedLoop(load, users, think_s, _count(wanted), seed)
+    wanted = _count(max(load.requests, 20 * users) if count is None else count)
+    _not_too_long("--think", think_s * (wanted / users + 1))
+    return ClosedLoop(load, users, think_s, wanted, seed)
 
 
 def trace(path: Path, speed: float, limit: int) -> Trace:
     """Raises UsageError for an impossible value or a trace that its format does not allow."""
     _positive("--speed", speed, 1e9)
     recorded, name = read_trace(path, _count(limit))
+    if speed < 1:
+        _not_too_long("--speed", int(recorded.arrival_ns.max()) / NS / speed)
     return Trace(path, name, recorded, speed)
 
 
@@ -158,6 +163,11 @@ def _count(count: int) -> int:
     if not 1 <= count <= MOST_REQUESTS:
         raise UsageError(f"{count} requests: must be 1 to {MOST_REQUESTS:,}")
     return count
+
+
+def _not_too_long(option: str, seconds: float) -> None:
+    if seconds > MOST_SECONDS:
+        raise UsageError(f"{option} makes the requests last {seconds:.3g} s; the most is 1e9 s")
 
 
 def _positive(option: str, value: float, most: float) -> None:

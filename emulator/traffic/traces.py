@@ -11,7 +11,7 @@ from emulator.errors import UsageError
 from emulator.fields import shown
 from emulator.traffic.requests import LATER, Ints, Requests
 from emulator.traffic.trace_formats import Arrival, Format, format_of
-from emulator.traffic.trace_lines import lines_of
+from emulator.traffic.trace_lines import MOST_NS, lines_of
 
 LIMIT = 2_000_000  # requests that are kept, 48 bytes each
 
@@ -58,6 +58,8 @@ class _Columns:
         if shape.sorted and arrival.arrival_ns < self._latest:
             raise UsageError(f"{where}{arrival.field}: comes before the row above; sort the file")
         self._latest = arrival.arrival_ns
+        if arrival.arrival_ns + sum(call.tool_ns for call in arrival.calls) >= MOST_NS:
+            raise UsageError(f"{where}tool_duration_ns: the session would not end in 146 years")
         session = self._number(arrival, where)
         calls = [call for call in arrival.calls if call.output > 0]
         self.failed += len(arrival.calls) - len(calls)

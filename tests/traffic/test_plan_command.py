@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -71,6 +73,51 @@ def test_a_cut_trace_says_so(command, tmp_path):
     assert "the first 10 requests" in command("plan", "--trace", out, "--limit", 10).out
 
 
+def test_the_spread_over_seeds(command):
+    words = ("--load", "sharegpt-300", "--cards", 1, "--prefill", "serial", "--seeds", 20, "--json")
+    found = command("plan", *words).report["hypotheses"]["serial"]
+    for low, median, high in found.values():
+        assert low < median < high
+    alone = command("plan", *words[:-3], "--json").report["hypotheses"]["serial"]
+    assert found["mean_ttft_ms"][0] / 2 < alone["mean_ttft_ms"] < found["mean_ttft_ms"][2] * 2
+
+
+def test_whole_sessions_of_a_trace(command, tmp_path):
+    call = {"input_toks": 1000, "output_toks": 50, "tool_duration_ns": 2 * 10**9}
+    long = {"input_toks": 9000, "output_toks": 50, "tool_duration_ns": 0}
+    lines = [{"session_id": f"{i}", "arrival_time_ns": i, "sub_requests": [call] * 4}
+             for i in range(3)]  # fmt: skip
+    lines.append({"session_id": "cut", "arrival_time_ns": 5, "sub_requests": [call, long, call]})
+    lines.append({"arrival_time_ns": 7, "input_toks": 5, "output_toks": 5})
+    path = tmp_path / "agents.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = command("plan", "--trace", path, "--json", "--prefill", "serial").report
+    serial = found["hypotheses"]["serial"]
+    assert (serial["sessions"], serial["sessions_cut"]) == (3, 1)
+    # four answers of 61 ms, three tools of 2 s between them; the last tool is after the answer
+    assert serial["mean_session_s"] == pytest.approx(6 + 4 * 0.0611, rel=0.01)
+    assert "whole sessions, s" in command("plan", "--trace", path).out
+    sticky = command("plan", "--trace", path, "--policy", "sticky", "--json").report
+    assert sticky["hypotheses"]["serial"]["cached_input_tokens"] == 0  # no longer prompts
+
+
+HEAVY = {"numba", "numpy", "rich", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", ["plan", "cost"])
+def test_help_imports_nothing_heavy(name):
+    code = (
+        "import sys; from emulator.cli import main\n"
+        f"try: main([{name!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "print('MODULES', *{module.partition('.')[0] for module in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("MODULES")[2].split())
+    assert "emulator" in loaded
+    assert loaded & HEAVY == set()
+
+
 def test_files(command, tmp_path):
     picture, line = tmp_path / "p.svg", tmp_path / "t.json"
     result = command(*SMALL, "--prefill", "serial", "--plot", picture, "--perfetto", line)
@@ -122,6 +169,10 @@ REFUSED = [
     (("--slo", "ttft=fast"), "--slo"),
     (("--seed", -1), "--seed"),
     (("--deployment", "home"), "2026-02-lab"),
+    (("--seeds", 1), "--seeds"),
+    (("--rate", 1e-300), "--rate"),
+    (("--users", 1, "--think", 1e6, "--requests", 10000), "--think"),
+    (("--load", "9000/10", "--rate", 1, "--find", "cards", "--slo", "ttft=9"), "positions"),
     (("--trace", "nowhere.csv"), "nowhere.csv"),
     (("--trace", "x", "--rate", 5), "--speed"),
     (("--trace", "x", "--load", "azure-conv"), "not allowed"),

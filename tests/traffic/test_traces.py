@@ -201,6 +201,7 @@ MALFORMED: list[tuple[list[str] | bytes, int | None, str]] = [
     ([session("3")], 1, "sub_requests[0]"),
     ([session(CALL.format(5, 5, -1))], 1, "sub_requests[0].tool_duration_ns"),
     ([session(CALL.format(5, 5, 1), CALL.format(5, 5, "NaN"))], 1, "sub_requests[1].tool"),
+    ([session(*[CALL.format(5, 5, 1 << 61)] * 3)], 1, "tool_duration_ns"),
     ([session(CALL.format(0, 5, 1))], 1, "sub_requests[0].input_toks"),
     ([session('{"input_toks": 5, "output_toks": 5}')], 1, "sub_requests[0].tool_duration_ns"),
     ([session(CALL.format(5, 5, 1)[:-1] + ', "x": 1}')], 1, "sub_requests[0].x"),
