@@ -40,13 +40,14 @@ def resolve(model: str) -> Path | Checkpoint:
     Image names come first, then checkpoints, then the hub, which is not asked again if an image of
     the repository exists. Raises ImageError for an unknown name.
     """
-    from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
+    from emulator.images.embedded import small_checkpoint
+    from weights.gguf_source import GgufCheckpoint
     from weights.hub import Repository
     from weights.sources import open_checkpoint
 
     if model == EMBEDDED:
         folder = embedded_folder()
-        return folder if is_image(folder) else GgufCheckpoint(embedded_checkpoint())
+        return folder if is_image(folder) else GgufCheckpoint(small_checkpoint())
     if model and (listed := listed_image(model)):
         return listed
     repository = Repository.named(model)
