@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from emulator import __version__
 from emulator.commands import (
+    area,
     chat,
     compare,
     compile_masks,
@@ -29,7 +30,7 @@ from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
     *(chat, run, serve, compile_masks, models, info, evaluate),
-    *(cycles, validate, sensitivity, compare, trace),
+    *(cycles, area, validate, sensitivity, compare, trace),
     *(verify, vectors, faults),
 )
 

@@ -51,7 +51,7 @@ def _cycles(args: argparse.Namespace) -> int:
     if args.sweep:
         return _sweep(args, spec, stages)
     reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]
-    whole = describe(config, mix, spec)
+    whole = describe(config, mix, stages, spec, reports[-1].power_w)
     if args.plot:
         save_plot(args.plot, lambda path: cycles_by_context(path, reports, args.model))
     if args.json:
@@ -144,4 +144,7 @@ def _whole_chip(whole: dict[str, Any], last: Report) -> str:
         total("transistors, billion", whole["transistors"]),
     ]
     bits = f"ROM {whole['rom_bits'] / 1e9:.2f} Gbit, KV SRAM {whole['kv_sram_bits'] / 1e9:.2f} Gbit"
-    return f"{table(['estimate', 'low', 'mid', 'high', 'published'], rows)}\n{bits}"
+    head = ["estimate", "low", "mid", "high", "published"]
+    return "\n".join(
+        [table(head, rows), bits, *(f"over the published: {one}" for one in whole["too_much"])]
+    )

@@ -18,6 +18,8 @@ from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
+MARKS = "D, T, P: die, transistors, power over the published (middle estimate)"
+
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
@@ -62,8 +64,8 @@ def _sensitivity(args: argparse.Namespace) -> int:
             f"{s.constant.value:,.12g}",
             f"{s.constant.range[0]:,.12g} to {s.constant.range[1]:,.12g} {s.constant.unit}",
             s.constant.grade,
-            f"{s.rate_low:,.0f}",
-            f"{s.rate_high:,.0f}",
+            f"{s.rate_low:,.0f}{_marks(s.too_much_low)}",
+            f"{s.rate_high:,.0f}{_marks(s.too_much_high)}",
             f"{s.nearest:,.6g}" if s.reached else f"{s.nearest:,.6g} gives {s.nearest_rate:,.0f}",
         ]
         for s in swings
@@ -77,5 +79,10 @@ def _sensitivity(args: argparse.Namespace) -> int:
         "at high",
         f"alone for {wanted:,.0f}",
     ]
-    print(f"{table(head, rows)}\n\n{grades(spec)}")
+    print(f"{table(head, rows)}\n{MARKS}\n\n{grades(spec)}")
     return 0
+
+
+def _marks(too_much: list[str]) -> str:
+    """ " DTP" for a die, transistors and power that are all over the published."""
+    return "".join([" ", *(one[0].upper() for one in too_much)]) if too_much else ""

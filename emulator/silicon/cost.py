@@ -46,6 +46,8 @@ class Cost:
     macs: int = 0  # multiply-accumulates of weights, or of attention
     rom_bits: int = 0  # read from the masks
     sram_bits: int = 0  # read from or written to the KV SRAM
+    row_cycles: int = 0  # cycles in which a row's accumulator adds, over all rows
+    wire_bits: int = 0  # across the die: inputs to the fabric, results back
 
     def after(self, wave: Wave) -> Wave:
         """The wave that leaves the block's last phase."""

@@ -23,7 +23,8 @@ else:
 DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
 MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-WHOLE = ("cycles", "bits", "positions", "entries")  # units that count, beside everything "/cycle"
+WHOLE = ("cycles", "bits", "positions", "entries", "0 or 1")  # that count, beside all "x/cycle"
+MAY_BE_NONE = ("cycles", "0 or 1")  # of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +184,12 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
 
 def whole(unit: str) -> bool:
     """Whether a constant of this unit counts things."""
-    return unit.endswith("/cycle") or unit in WHOLE
+    return (unit.endswith("/cycle") and not unit.startswith("pJ")) or unit in WHOLE
 
 
 def _least(unit: str) -> int:
     """A latency may be nothing, and so may a cost; what is divided by may not."""
-    return 1 if unit == "Hz" or (whole(unit) and unit != "cycles") else 0
+    return 1 if unit == "Hz" or (whole(unit) and unit not in MAY_BE_NONE) else 0
 
 
 def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 from emulator.chip import Stage
 from emulator.config import LlamaConfig
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.energy import Bracket, card_power, die_area, token_energy, transistors
+from emulator.timing.budget import shape_of
+from emulator.timing.energy import (
+    Bracket,
+    card_power,
+    die_area,
+    token_energy,
+    too_much,
+    transistors,
+)
 from emulator.timing.models import kv_sram_bits, rom_bits
 from emulator.timing.prefill import Aggregate, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import stage_cycles, token_cycles, token_work
@@ -72,6 +80,7 @@ def report(stages: list[Stage], spec: ChipSpec, context: int) -> Report:
     """Everything about one context."""
     by_block = dict(token_cycles(stages, spec, context, True))
     work, seconds = token_work(stages, spec, context), sum(by_block.values()) / spec.clock_hz
+    shape = shape_of(stages)
     return Report(
         context,
         spec.clock_hz,
@@ -79,20 +88,26 @@ def report(stages: list[Stage], spec: ChipSpec, context: int) -> Report:
         stage_cycles(stages, spec, context),
         pipelined_aggregate(stages, spec, context),
         prefill_cycles(stages, spec, context),
-        token_energy(spec, work, seconds),
-        card_power(spec, work, seconds),
+        token_energy(spec, shape, work, seconds),
+        card_power(spec, shape, work, 1 / seconds),
         spec.published.power.value / spec.published.rate.value,
         spec.published.power.value,
     )
 
 
-def describe(config: LlamaConfig, mix: Mix, spec: ChipSpec) -> dict[str, Any]:
-    """Die and memory of the whole model: estimates beside what is published."""
+def describe(
+    config: LlamaConfig, mix: Mix, stages: list[Stage], spec: ChipSpec, power: Bracket
+) -> dict[str, Any]:
+    """Die and memory of the whole model: estimates beside what is published.
+
+    `power` in W is that of one user, for the list of what is too much.
+    """
+    shape = shape_of(stages)
+    area, count = die_area(spec, shape), transistors(spec, shape)
     return {
         "rom_bits": rom_bits(config, mix, int(spec.kv_sram.positions)),
         "kv_sram_bits": kv_sram_bits(config, spec),
-        "die_area": die_area(spec, config, mix).to_json("mm2")
-        | {"published": spec.published.die.value},
-        "transistors": transistors(spec, config, mix).to_json("billion")
-        | {"published": spec.published.transistors.value},
+        "die_area": area.to_json("mm2") | {"published": spec.published.die.value},
+        "transistors": count.to_json("billion") | {"published": spec.published.transistors.value},
+        "too_much": too_much(spec, area, count, power),
     }
