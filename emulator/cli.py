@@ -16,6 +16,7 @@ from emulator.commands import (
     cycles,
     evaluate,
     faults,
+    infer,
     info,
     models,
     run,
@@ -30,7 +31,7 @@ from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
     *(chat, run, serve, compile_masks, models, info, evaluate),
-    *(cycles, area, validate, sensitivity, compare, trace),
+    *(cycles, area, infer, validate, sensitivity, compare, trace),
     *(verify, vectors, faults),
 )
 

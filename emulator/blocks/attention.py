@@ -50,8 +50,8 @@ class Attention:
         return Cost(
             phases=(
                 WHOLE_VECTOR,
-                Phase(sweep, scores, sram.kv_heads),
-                Phase(sweep, values, sram.kv_heads),
+                Phase(sweep, scores, sram.kv_heads, unit="keys"),
+                Phase(sweep, values, sram.kv_heads, unit="values"),
                 stream(spec, sram.heads, int(spec.vector.reciprocal)),  # of the sum of p
                 stream(spec, width),
                 *narrow(spec, width),

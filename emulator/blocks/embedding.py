@@ -21,4 +21,4 @@ class Embedding:
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         bits = self.table.columns * self.table.bits
-        return Cost((Phase(1, int(spec.embedding.read)),), rom_bits=bits)
+        return Cost((Phase(1, int(spec.embedding.read), unit="embedding"),), rom_bits=bits)

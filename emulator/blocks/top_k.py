@@ -27,4 +27,4 @@ class TopK:
         """A tree that merges sorted lists of k: a compare keeps the better half, log2(k) sort."""
         merges = math.ceil(math.log2(self.vocabulary))
         levels = merges * (1 + math.ceil(math.log2(spec.top_k.width.value)))
-        return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value)),))
+        return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value), unit="top_k"),))

@@ -91,6 +91,14 @@ def contexts_of(text: str, spec: ChipSpec) -> list[int]:
     return contexts
 
 
+def recorded_odds(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What `infer --record` kept, where the question is about the very chip that it was about."""
+    from emulator.timing.posterior import recorded
+
+    asked = (args.model, args.mix, args.chip, args.set)
+    return recorded() if asked == ("llama-3.1-8b", None, None, []) else None
+
+
 def assumptions(spec: ChipSpec) -> list[dict[str, Any]]:
     """Every constant with its grade, range and source."""
     return [

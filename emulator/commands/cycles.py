@@ -13,6 +13,7 @@ from emulator.commands.chip_options import (
     contexts_of,
     grades,
     model_of,
+    recorded_odds,
     spec_of,
 )
 from emulator.terminal.plot import add_plot_option, save_plot
@@ -64,6 +65,7 @@ def _cycles(args: argparse.Namespace) -> int:
                     **reports[0].to_json(),
                     "contexts": [r.to_json() for r in reports],
                     **whole,
+                    "infer": (recorded_odds(args) or {}).get("rates"),
                     "assumptions": assumptions(spec),
                 }
             )
@@ -71,7 +73,7 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{spec.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
-    print(_times(reports))
+    print(_times(reports, (recorded_odds(args) or {}).get("rates", {})))
     print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
     return 0
 
@@ -92,11 +94,15 @@ def _sweep(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
-def _times(reports: list[Report]) -> str:
+def _times(reports: list[Report], odds: dict[str, list[float]]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
     def row(name: str, *cells: str) -> list[str]:
         return [name, *cells]
+
+    def likely(report: Report) -> str:
+        p5, _, p95 = odds.get(str(report.context), (0, 0, 0))
+        return f"{p5:,.0f} to {p95:,.0f}" if p95 else "-"
 
     first = reports[0]
     layers = [name for name in first.by_layer if name.startswith("layer ")]
@@ -110,6 +116,7 @@ def _times(reports: list[Report]) -> str:
         row("cycles per token", *(f"{r.cycles:,}" for r in reports)),
         row("us per token", *(f"{r.seconds * 1e6:,.2f}" for r in reports)),
         row("tok/s, one user [1]", *(f"{1 / r.seconds:,.0f}" for r in reports)),
+        *([row("  p5 to p95 (infer)", *map(likely, reports))] if odds else []),
         row("tok/s, pipelined [2]", *(f"{r.aggregate.tokens_per_second:,.0f}" for r in reports)),
         row("  of so many users", *(f"{r.aggregate.users}" for r in reports)),
         *(

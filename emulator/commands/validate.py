@@ -12,8 +12,10 @@ from emulator.commands.chip_options import (
     add_shape_options,
     grades,
     model_of,
+    recorded_odds,
     spec_of,
 )
+from emulator.commands.infer import left_out_table
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
@@ -74,6 +76,7 @@ def _validate(args: argparse.Namespace) -> int:
                 "rows": [one.to_json() for one in left],
                 "mean_absolute_error": mean_errors(left),
             },
+            "infer": recorded_odds(args),
             "reported_rate_means": WHY_N_MINUS_1,
         }
         print(json.dumps(report))
@@ -81,6 +84,11 @@ def _validate(args: argparse.Namespace) -> int:
     print(_text(list(rows.values()), published, summary(list(rows.values()))))
     if left:
         print(f"\n{_left_out(left, mean_errors(left))}")
+    odds = recorded_odds(args)
+    if odds:
+        p5, _, p95 = odds["rates"]["1536"]
+        print(f"\n{left_out_table(odds['left_out'])}")
+        print(f"infer: at 1k in, 1k out {p5:,.0f} to {p95:,.0f} tok/s (p5 to p95)")
     refused = [(r.id, "; ".join(why)) for r, why in zip(records, reasons, strict=True) if why]
     if refused:
         print(f"\n{table(['not believed', 'why'], refused)}")

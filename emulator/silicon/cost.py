@@ -30,6 +30,7 @@ class Phase:
     take: int  # cycles to take the vector in, at least 1
     latency: int  # from a value in to its result out
     parts: int = 1  # pieces of the vector that do not wait for each other
+    unit: str = "vector"  # what is busy meanwhile; tokens of several users compete for it
 
     def after(self, wave: Wave) -> Wave:
         """The wave that leaves, of a wave that comes in no faster than `take` allows."""
@@ -62,7 +63,7 @@ class Cost:
 
 
 NOTHING = Cost()
-WHOLE_VECTOR = Phase(1, 0)  # holds the vector back until its last value is in
+WHOLE_VECTOR = Phase(1, 0, unit="")  # holds the vector back until its last value is in
 
 
 def passes(spec: ChipSpec, values: int) -> int:
@@ -126,4 +127,5 @@ def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
         + tree(spec, lanes * cells)
         + 1  # the accumulator
         + int(spec.fabric.scale_drain),
+        unit="fabric",
     )
