@@ -16,6 +16,7 @@ from emulator.commands.chip_options import (
     recorded_odds,
     spec_of,
 )
+from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.energy import Bracket
     from emulator.timing.report import Report
+
+MOST_USERS = 64
 
 
 def register(commands: Any) -> None:
@@ -39,6 +42,7 @@ def register(commands: Any) -> None:
         metavar="KEY=LOW:HIGH:COUNT",
         help="instead: the rate over values of one constant, at the first context",
     )
+    parser.add_argument("--users", type=int, metavar="N", help="instead: N users side by side")
     add_plot_option(parser)
     parser.set_defaults(command=_cycles)
 
@@ -51,6 +55,8 @@ def _cycles(args: argparse.Namespace) -> int:
     config, mix, stages = model_of(args)
     if args.sweep:
         return _sweep(args, spec, stages)
+    if args.users is not None:
+        return _users(args, spec, stages)
     reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]
     whole = describe(config, mix, stages, spec, reports[-1].power_w)
     if args.plot:
@@ -94,6 +100,35 @@ def _sweep(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
+def _users(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int:
+    from emulator.timing.users import many_users
+
+    if not 1 <= args.users <= MOST_USERS:
+        raise UsageError(f"--users {args.users}: 1 to {MOST_USERS}")
+    found = [many_users(stages, spec, c, args.users) for c in contexts_of(args.context, spec)]
+    if args.json:
+        head = {"schema": 1, "model": args.model, "chip": spec.name}
+        sharing = "owned" if spec.fabric.owned.value else "shared"
+        print(json.dumps(head | {"adders": sharing, "rows": [one.to_json() for one in found]}))
+        return 0
+    rows = [
+        [
+            f"{one.context:,}",
+            f"{one.served}",
+            f"{one.tokens_per_second:,.0f}",
+            f"{one.tokens_per_second / one.served:,.0f}",
+            f"{one.power_w:,.0f}",
+            f"{one.within_power:,.0f}",
+        ]
+        for one in found
+    ]
+    limit = f"tok/s, all, at {spec.published.power.value:,.0f} W"
+    columns = ["context", "users that fit", "tok/s, all", "each", "W", limit]
+    print(f"{args.users} users side by side on {spec.name}, by the schedule of events\n")
+    print(f"{table(columns, rows)}\n\n{grades(spec)}")
+    return 0
+
+
 def _times(reports: list[Report], odds: dict[str, list[float]]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
@@ -119,6 +154,8 @@ def _times(reports: list[Report], odds: dict[str, list[float]]) -> str:
         *([row("  p5 to p95 (infer)", *map(likely, reports))] if odds else []),
         row("tok/s, pipelined [2]", *(f"{r.aggregate.tokens_per_second:,.0f}" for r in reports)),
         row("  of so many users", *(f"{r.aggregate.users}" for r in reports)),
+        row("  on so many mm2", *(f"{r.aggregate_mm2:,.0f}" for r in reports)),
+        row("  with so many W", *(f"{r.aggregate_w:,.0f}" for r in reports)),
         *(
             row(
                 f"TTFT ms, {name}", *(f"{1e3 * r.prefill[name] / r.clock_hz:,.2f}" for r in reports)

@@ -20,6 +20,7 @@ from emulator.timing.energy import (
 from emulator.timing.models import kv_sram_bits, rom_bits
 from emulator.timing.prefill import Aggregate, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import stage_cycles, token_cycles, token_work
+from emulator.timing.users import needs
 from weights.mix import Mix
 
 ONE_USER = "one user, one token in flight: a token starts when the one before it has left the chip"
@@ -38,6 +39,8 @@ class Report:
     by_block: dict[str, int]  # cycles
     by_layer: dict[str, int]  # cycles; embedding and head are layers here
     aggregate: Aggregate
+    aggregate_mm2: float  # of the chip that the aggregate needs, and its card's W
+    aggregate_w: float
     prefill: dict[str, int]  # cycles to the first token by hypothesis
     energy_j: Bracket  # of a token
     power_w: Bracket  # of the card
@@ -66,6 +69,8 @@ class Report:
                 "tokens_per_second": self.aggregate.tokens_per_second,
                 "users": self.aggregate.users,
                 "cycles_per_token": self.aggregate.cycles_per_token,
+                "needs_mm2": self.aggregate_mm2,
+                "needs_w": self.aggregate_w,
             },
             "prefill": {
                 hypothesis: {"cycles": cycles, "seconds": cycles / self.clock_hz}
@@ -80,13 +85,14 @@ def report(stages: list[Stage], spec: ChipSpec, context: int) -> Report:
     """Everything about one context."""
     by_block = dict(token_cycles(stages, spec, context, True))
     work, seconds = token_work(stages, spec, context), sum(by_block.values()) / spec.clock_hz
-    shape = shape_of(stages)
+    shape, aggregate = shape_of(stages), pipelined_aggregate(stages, spec, context)
     return Report(
         context,
         spec.clock_hz,
         by_block,
         stage_cycles(stages, spec, context),
-        pipelined_aggregate(stages, spec, context),
+        aggregate,
+        *needs(stages, spec, context, aggregate),
         prefill_cycles(stages, spec, context),
         token_energy(spec, shape, work, seconds),
         card_power(spec, shape, work, 1 / seconds),
