@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def add_shape_options(parser: argparse.ArgumentParser) -> None:
     """--model, by its shape, and --mix."""
-    parser.add_argument("--model", default="llama-3.1-8b", help="a known shape; llama-3.1-8b")
+    parser.add_argument(
+        "--model", default="llama-3.1-8b", help="a known shape, or a config.json; llama-3.1-8b"
+    )
     add_mix_option(parser)
 
 
@@ -71,11 +74,24 @@ def _number(text: str) -> float:
 
 def model_of(args: argparse.Namespace) -> tuple[LlamaConfig, Mix, list[Stage]]:
     """Shape, mix and blocks of the model that --model and --mix ask for."""
-    from emulator.timing.models import HC1_MIX, blank_stages, known_model
+    from emulator.timing.models import HC1_MIX, blank_stages
     from weights.mix import Mix
 
-    config, mix = known_model(args.model), Mix.parse(args.mix or HC1_MIX)
+    config, mix = _shape(args.model), Mix.parse(args.mix or HC1_MIX)
     return config, mix, blank_stages(config, mix)
+
+
+def _shape(name: str) -> LlamaConfig:
+    """A known name, or the path of a config.json or of its folder; notes go to standard error."""
+    from emulator.timing.models import MODELS, known_model
+    from emulator.timing.shapes import shape_from_file
+
+    if name in MODELS or not (name.endswith(".json") or "/" in name):
+        return known_model(name)
+    config, notes = shape_from_file(Path(name))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return config
 
 
 def contexts_of(text: str, spec: ChipSpec) -> list[int]:

@@ -16,6 +16,7 @@ from emulator.commands.chip_options import (
     recorded_odds,
     spec_of,
 )
+from emulator.commands.rack import many_chips
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
@@ -43,6 +44,9 @@ def register(commands: Any) -> None:
         help="instead: the rate over values of one constant, at the first context",
     )
     parser.add_argument("--users", type=int, metavar="N", help="instead: N users side by side")
+    parser.add_argument(
+        "--chips", metavar="N", help="instead: layers cut over N chips, or as few as fit (auto)"
+    )
     add_plot_option(parser)
     parser.set_defaults(command=_cycles)
 
@@ -55,6 +59,8 @@ def _cycles(args: argparse.Namespace) -> int:
     config, mix, stages = model_of(args)
     if args.sweep:
         return _sweep(args, spec, stages)
+    if args.chips is not None:
+        return many_chips(args, spec, config.hidden, stages)
     if args.users is not None:
         return _users(args, spec, stages)
     reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]

@@ -86,6 +86,15 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Between two chips of one model."""
+
+    latency: Annotated[Constant, "us"]
+    bandwidth: Annotated[Constant, "GB/s"]
+    energy: Annotated[Constant, "pJ/bit"]
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
     """Of one event or transistor at `clock.voltage`; events go with V squared, leakage with V^3."""
 

@@ -40,6 +40,7 @@ class ChipSpec:
     kv_sram: sections.KvSram
     attention: sections.Attention
     top_k: sections.TopK
+    link: sections.Link
     energy: sections.Energy
     area: sections.Area
     transistors: sections.Transistors
@@ -189,7 +190,7 @@ def whole(unit: str) -> bool:
 
 def _least(unit: str) -> int:
     """A latency may be nothing, and so may a cost; what is divided by may not."""
-    return 1 if unit == "Hz" or (whole(unit) and unit not in MAY_BE_NONE) else 0
+    return 1 if unit in ("Hz", "GB/s") or (whole(unit) and unit not in MAY_BE_NONE) else 0
 
 
 def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:

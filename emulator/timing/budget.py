@@ -56,8 +56,8 @@ def shape_of(stages: list[Stage]) -> Shape:
         weights=weights,
         other_bits=sum(matrix.stored_bits for matrix in stored) - codes,
         layers=len(srams),
-        kv_heads=srams[0].kv_heads,
-        head_dim=srams[0].head_dim,
+        kv_heads=srams[0].kv_heads if srams else 0,
+        head_dim=srams[0].head_dim if srams else 0,
     )
 
 

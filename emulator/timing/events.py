@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
@@ -106,6 +107,7 @@ def simulate(jobs: list[Job]) -> Run:
     return run
 
 
+@lru_cache(maxsize=1 << 14)
 def take_in(phase: Phase, arriving: int) -> tuple[int, int]:
     """Cycles until the first part, and all, of a vector that arrives in `arriving` cycles is in.
 
@@ -133,8 +135,9 @@ def decode_jobs(paths: list[list[Section]], tokens: int) -> list[Job]:
 
 
 def pace(paths: list[list[Section]], rounds: int = 3) -> float:
-    """Cycles a token, of all users together, once the chip has filled."""
+    """Cycles a token, of all users together: between a user's first token and its last, by mean."""
     run = simulate(decode_jobs(paths, rounds))
     users = len(paths)
-    filled = max(run.ends[:users])
-    return (run.length - filled) / (users * (rounds - 1))
+    first, last = run.ends[:users], run.ends[-users:]
+    periods = (b - a for a, b in zip(first, last, strict=True))
+    return sum(periods) / users / (users * (rounds - 1))

@@ -9,7 +9,7 @@ import pytest
 from emulator.cli import main
 from emulator.silicon.spec import load_spec
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages
-from emulator.timing.prefill import pipelined_aggregate
+from emulator.timing.prefill import pipelined_aggregate, prefill_cycles
 from emulator.timing.users import many_users, needs
 from weights.mix import Mix
 
@@ -38,6 +38,11 @@ def test_shared_adders_serve_one_at_a_time():
     shared = HC1.with_value("fabric.owned", 0)
     gain = [many_users(STAGES, shared, 1536, n).tokens_per_second for n in (1, 4)]
     assert gain[0] <= gain[1] < 1.15 * gain[0]
+
+
+def test_shared_adders_take_a_prompt_token_by_token():
+    shared = prefill_cycles(STAGES, HC1.with_value("fabric.owned", 0), 9)
+    assert shared["pipelined"] == shared["serial"] == prefill_cycles(STAGES, HC1, 9)["serial"]
 
 
 def test_what_546_000_take():
