@@ -11,6 +11,7 @@ from emulator import __version__
 from emulator.commands import (
     area,
     chat,
+    chips,
     compare,
     compile_masks,
     cycles,
@@ -31,7 +32,7 @@ from emulator.errors import EmulatorError
 
 COMMANDS = (  # in the order of --help
     *(chat, run, serve, compile_masks, models, info, evaluate),
-    *(cycles, area, infer, validate, sensitivity, compare, trace),
+    *(cycles, area, infer, validate, sensitivity, compare, chips, trace),
     *(verify, vectors, faults),
 )
 

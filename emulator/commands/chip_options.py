@@ -32,7 +32,7 @@ def add_mix_option(parser: argparse.ArgumentParser) -> None:
 def add_chip_options(parser: argparse.ArgumentParser) -> None:
     """--chip, --set and --json."""
     parser.add_argument(
-        "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml"
+        "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml, or roma"
     )
     parser.add_argument(
         "--set",
@@ -46,9 +46,11 @@ def add_chip_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_of(args: argparse.Namespace) -> ChipSpec:
     """The description that --chip and --set ask for."""
-    from emulator.silicon.spec import DEFAULT_SPEC, load_spec
+    from emulator.silicon.spec import DEFAULT_SPEC, load_spec, preset
 
-    spec = load_spec(args.chip or DEFAULT_SPEC)
+    path = args.chip or DEFAULT_SPEC
+    named = str(path).isidentifier() and not path.exists()
+    spec = load_spec(preset(str(path)) if named else path)
     for text in args.set:
         key, equals, value = text.partition("=")
         if not equals:

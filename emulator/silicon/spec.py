@@ -91,6 +91,15 @@ def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
         yield f"{name}.{key.name}", getattr(section, key.name)
 
 
+def preset(name: str) -> Path:
+    """The file of a chip that the package describes. Raises ChipError with the known names."""
+    path = DEFAULT_SPEC.with_name(f"{name}.toml")
+    if not name.isidentifier() or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in DEFAULT_SPEC.parent.glob("*.toml")))
+        raise ChipError(f"{name}: no such file, and the described chips are {known}")
+    return path
+
+
 def load_spec(path: Path = DEFAULT_SPEC) -> ChipSpec:
     """Read and check a chip description.
 
