@@ -45,8 +45,9 @@ class Attention:
         sweep = math.ceil(context / positions)
         side_by_side = tree(spec, positions)
         pipeline = int(spec.vector.pipeline)
-        scores = tree(spec, sram.head_dim) + pipeline + side_by_side + 1
-        values = int(spec.vector.table) + pipeline + side_by_side + 1
+        read = int(spec.kv_sram.latency)
+        scores = read + tree(spec, sram.head_dim) + pipeline + side_by_side + 1
+        values = int(spec.vector.table) + pipeline + side_by_side + 1  # read in time for the table
         return Cost(
             phases=(
                 WHOLE_VECTOR,

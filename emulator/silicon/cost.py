@@ -126,6 +126,7 @@ def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
         latency=int(spec.fabric.alphabet_setup)
         + tree(spec, lanes * cells)
         + 1  # the accumulator
-        + int(spec.fabric.scale_drain),
+        + int(spec.fabric.scale_drain)
+        + int(spec.fabric.wire),
         unit="fabric",
     )

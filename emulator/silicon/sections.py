@@ -44,6 +44,7 @@ class Fabric:
     lanes: Annotated[Constant, "activations/cycle"]
     alphabet_setup: Annotated[Constant, "cycles"]
     scale_drain: Annotated[Constant, "cycles"]
+    wire: Annotated[Constant, "cycles"]  # of a pass: inputs to all rows and results back
     cell_bits: Annotated[Constant, "bits"]
     cells: Annotated[Constant, "cells/cycle"]
     owned: Annotated[Constant, "0 or 1"]  # 1: every row has adders; 0: all layers share one set
@@ -70,6 +71,7 @@ class KvSram:
     positions: Annotated[Constant, "positions"]
     value_bits: Annotated[Constant, "bits"]
     bandwidth: Annotated[Constant, "bytes/cycle"]
+    latency: Annotated[Constant, "cycles"]  # from an address to its bytes
     port: Annotated[
         Constant, "bytes/cycle"
     ]  # of one bank; K and V together need 2 bandwidth / port

@@ -124,7 +124,7 @@ class ClosedForm:
     def _pass(self, at: At, columns: int, *names: str) -> Phase:
         bits = max(self.bits[name] for name in names)
         cells = np.ceil(bits / at("fabric.cell_bits"))
-        fixed = at("fabric.alphabet_setup") + 1 + at("fabric.scale_drain")
+        fixed = at("fabric.alphabet_setup") + 1 + at("fabric.scale_drain") + at("fabric.wire")
         latency = fixed + _tree(at, at("fabric.lanes") * cells)
         return self._take(at, columns, bits), latency, 1
 
@@ -146,7 +146,7 @@ class ClosedForm:
         width = c.heads * c.head_dim
         sweep, positions = self.sweep(at, context)
         side, pipeline = _tree(at, positions), at("vector.pipeline")
-        scores = _tree(at, c.head_dim) + pipeline + side + 1
+        scores = at("kv_sram.latency") + _tree(at, c.head_dim) + pipeline + side + 1
         values = at("vector.table") + pipeline + side + 1
         return [
             (1, 0, 1),
