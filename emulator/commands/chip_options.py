@@ -117,6 +117,12 @@ def recorded_odds(args: argparse.Namespace) -> dict[str, Any] | None:
     return recorded() if asked == ("llama-3.1-8b", None, None, []) else None
 
 
+def likely(args: argparse.Namespace, context: int) -> str:
+    """ " (p5 to p95: 15,974 to 17,092)" behind a rate of the preset chip; else nothing."""
+    found = ((recorded_odds(args) or {}).get("rates") or {}).get(str(context))
+    return f" (p5 to p95: {found[0]:,.0f} to {found[2]:,.0f})" if found else ""
+
+
 def assumptions(spec: ChipSpec) -> list[dict[str, Any]]:
     """Every constant with its grade, range and source."""
     return [

@@ -11,6 +11,7 @@ from emulator.commands.chip_options import (
     add_shape_options,
     contexts_of,
     grades,
+    likely,
     model_of,
     spec_of,
 )
@@ -56,7 +57,8 @@ def _sensitivity(args: argparse.Namespace) -> int:
         print(json.dumps(report | {"swings": [swing.to_json() for swing in swings]}))
         return 0
     print(
-        f"{args.model} on {spec.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s, one user\n"
+        f"{args.model} on {spec.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s"
+        f"{likely(args, contexts[0])}, one user\n"
     )
     rows = [
         [
