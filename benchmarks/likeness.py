@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import chat_format
 from emulator.quality.evaluate import log_softmax
 from emulator.quality.float_model import Float32, FloatModel
 from emulator.quality.tap_points import Exact
@@ -40,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.text:
         source = GgufCheckpoint(embedded_checkpoint())
-        chat = ChatFormat(source.tokenizer_json, source.chat_style)
+        chat = chat_format(source.tokenizer_json, source.chat_style)
         windows = windows_of(chat.encode(read_text(args.text)), WINDOW, args.text)[:WINDOWS]
         model = FloatModel.of_checkpoint(source)
     else:

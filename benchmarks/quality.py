@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import common
 from benchmarks.importance import WINDOW, mean_squares
 from benchmarks.peers import has_llama
-from emulator.chat.template import ChatFormat
+from emulator.chat.template import chat_format
 from emulator.chip import Chip
 from emulator.images.make import image_folder
 from emulator.images.recipe import EMBEDDED
@@ -176,7 +176,7 @@ def main() -> None:
     args = parser.parse_args()
     common.use_threads(args.threads)
     source = GgufCheckpoint(embedded_checkpoint())
-    chat = ChatFormat(source.tokenizer_json, source.chat_style)
+    chat = chat_format(source.tokenizer_json, source.chat_style)
     tokens = chat.encode(read_text(args.text))[: args.limit]
     windows = windows_of(tokens, args.window, args.text)
     reference = FloatModel.of_checkpoint(source)

@@ -9,12 +9,13 @@ from types import ModuleType
 import numpy as np
 
 import kernels
+from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
-from emulator.blocks.wires import Block, Int64, Wires
+from emulator.blocks.wires import Int64, Wires
 from emulator.errors import ContextError, UsageError
 from weights.checkpoint import LAYER_MATRICES
 from weights.rom import RomImage
@@ -26,6 +27,7 @@ class Stage:
 
     name: str
     blocks: list[Block]
+    layer: int | None = None  # its number, of a layer
 
 
 def build_stages(image: RomImage, context: int) -> list[Stage]:
@@ -36,7 +38,7 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
         blocks = layer_blocks(config, matrices, rope, KvSram.of(config, context))
-        layers.append(Stage(f"layer {i}", blocks))
+        layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
     return [entry, *layers, head]
@@ -61,17 +63,6 @@ class Chip:
         """How many tokens the KV SRAM holds: the position of the next one."""
         return len(self.tokens)
 
-    def cached(self, prompt: list[int]) -> int:
-        """How many of the prompt's first tokens the KV SRAM holds already.
-
-        `rewind` to that number, and the rest of the prompt can follow: its bits are those of a run
-        from position 0.
-        """
-        pairs = zip(self.tokens, prompt, strict=False)
-        return next(
-            (i for i, (a, b) in enumerate(pairs) if a != b), min(self.position, len(prompt))
-        )
-
     def forward(self, tokens: list[int], all_logits: bool = False) -> Wires:
         """Run tokens at the next positions; many at once give the bits of one after another.
 
@@ -89,6 +80,20 @@ class Chip:
                 block.run(self.ops, wires)
         self.tokens += ids.tolist()
         return wires
+
+    def resume(self, prompt: list[int], rest: int = 1) -> int:
+        """Rewind to what the KV SRAM holds of the prompt; how many of its tokens that is.
+
+        At least the last `rest` tokens are left to run, since their logits are wanted. What
+        follows has the bits of a run from position 0.
+        """
+        kept = 0
+        for held, token in zip(self.tokens, prompt[: max(len(prompt) - rest, 0)], strict=False):
+            if held != token:
+                break
+            kept += 1
+        self.rewind(kept)
+        return kept
 
     def rewind(self, position: int) -> None:
         """Forget all tokens from `position` on. Raises UsageError below 0."""

@@ -10,6 +10,7 @@ from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
 from emulator.fixedpoint import power_of_two_block
 
+MAX_K = 8  # ids that the chip's top-k search hands out: HC1's API takes topk from 1 to 8
 SIZES = {  # least and largest value
     "hidden": (1, 65536),
     "layers": (1, 1024),
@@ -17,7 +18,7 @@ SIZES = {  # least and largest value
     "kv_heads": (1, 1024),
     "head_dim": (1, 1024),
     "ffn": (1, 1 << 20),
-    "vocabulary": (8, 1 << 24),  # the top-k search hands out 8 ids
+    "vocabulary": (MAX_K, 1 << 24),
     "context": (1, 1 << 24),
 }
 EPSILON = (1e-12, 1.0)  # hidden * epsilon * 2**32 is added to a sum of squares below 2**46

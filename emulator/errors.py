@@ -35,3 +35,7 @@ class UnsupportedError(EmulatorError):
 
 class UsageError(EmulatorError):
     """An option outside its range."""
+
+
+class InstallationError(EmulatorError):
+    """One of our packages is foreign or damaged."""

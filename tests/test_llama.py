@@ -1,7 +1,8 @@
 """Llama 3.1 and 3.2 over long texts: the float reference against transformers, the chip against it.
 
-The expected logits come from tests/make_llama_reference.py; the checkpoints are made here again.
-The narrow shapes have the true heads and rotary scaling; the full ones need 14 GB of memory.
+The expected logits come from tests/support/make_llama_reference.py; the checkpoints are made here
+again. The narrow shapes have the true heads and rotary scaling; the full ones need 14 GB of
+memory.
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import make_llama_reference as made
 import numpy as np
 import pytest
-from make_llama_reference import RUN, SHAPES, STARTS, positions, shard_sha256, summary, tokens
 
 from benchmarks.checkpoint import write_checkpoint
 from emulator.chip import Chip
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax
 from emulator.quality.float_model import FloatModel
+from tests.support import make_llama_reference as made
+from tests.support.make_llama_reference import (
+    RUN,
+    SHAPES,
+    STARTS,
+    positions,
+    shard_sha256,
+    summary,
+    tokens,
+)
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import open_image
@@ -43,7 +52,7 @@ class Case:
     name: str  # of SHAPES
     folder: Path
     ids: list[int]
-    expected: dict[str, np.ndarray]  # as tests/make_llama_reference.py names them
+    expected: dict[str, np.ndarray]  # as tests/support/make_llama_reference.py names them
 
     @property
     def source(self) -> SafetensorsCheckpoint:

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from emulator.chip import Chip
+from emulator.images.recipe import embedded_folder
 from emulator.quality.evaluate import chip_logits, log_softmax
 from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
+from tests.support.paths import DATA
 from weights.rom import RomImage, open_image
 
-FIXTURE = Path(__file__).parent / "data" / "reference_logits.npz"
+FIXTURE = DATA / "reference_logits.npz"
 PROMPTS = range(3)
 
 
 @pytest.fixture(scope="module")
 def image(default_home: Path) -> RomImage:
-    (folder,) = default_home.glob("smollm2-135m-*")
-    return open_image(folder)
+    return open_image(default_home / embedded_folder().name)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from emulator.config import EPSILON, SIZES, THETA, LlamaConfig, size
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
 from weights.bpe import byte_level_tokenizer
+from weights.chat_style import chat_style
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_header import check_gguf
 
@@ -135,10 +136,8 @@ class GgufCheckpoint:
 
     @property
     def chat_style(self) -> str:
-        """Name of the chat format, told from the special tokens (see emulator.chat.template)."""
-        if str(self._metadata.values.get("general.name", "")).lower().startswith("smollm2"):
-            return "smollm2"
-        return "chatml" if "<|im_start|>" in self._tokens else "plain"
+        """One of `weights.chat_style.STYLES`."""
+        return chat_style(str(self._metadata.values.get("general.name", "")), self._tokens)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from emulator.config import LlamaConfig, from_hub_config
 from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_object
+from weights.chat_style import chat_style
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.safetensors_file import SafetensorsFile
 
@@ -51,11 +52,8 @@ class SafetensorsCheckpoint:
 
     @property
     def chat_style(self) -> str:
-        """Name of the chat format, told from the tokenizer's special tokens."""
-        text = self.tokenizer_json
-        if "<|start_header_id|>" in text:
-            return "llama3"
-        return "chatml" if "<|im_start|>" in text else "plain"
+        """One of `weights.chat_style.STYLES`."""
+        return chat_style(self.name, self.tokenizer_json)
 
     @property
     def name(self) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import ClassVar
 
+from emulator.blocks.block import Block
 from emulator.blocks.kv_sram import KvSram
-from emulator.blocks.wires import Int32, Wires
+from emulator.blocks.wires import Arrays, Int32, Wires
 from emulator.fixedpoint import scale_of
 from emulator.silicon.cost import WHOLE_VECTOR, Cost, Phase, narrow, stream, tree
 from emulator.silicon.spec import ChipSpec
@@ -15,12 +17,15 @@ from kernels.reference import INT8_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(Block):
     """q8 and the KV SRAM -> x int8[T, heads * head_dim], the output projection's input."""
+
+    name: ClassVar[str] = "attention"
+    reads: ClassVar[tuple[str, ...]] = ("q8", "q8_scale")
+    writes: ClassVar[tuple[str, ...]] = ("x", "x_scale")
 
     sram: KvSram
     constant: Int32  # 1 / 127
-    name: str = "attention"
 
     @classmethod
     def of(cls, sram: KvSram) -> Attention:
@@ -60,3 +65,20 @@ class Attention:
             macs=2 * context * width,
             sram_bits=2 * context * position_bits,
         )
+
+    @property
+    def memory(self) -> Arrays:
+        return self.sram.memory
+
+    def with_memory(self, arrays: Arrays) -> Attention:
+        return replace(self, sram=self.sram.with_memory(arrays))
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The SRAM's: heads and head_dim."""
+        return self.sram.parameters
+
+    def rebuilt(self, parameters: dict[str, int], rom: Arrays) -> Attention:
+        heads, head_dim = parameters["heads"], parameters["head_dim"]
+        sram = replace(self.sram, heads=heads, head_dim=head_dim)
+        return replace(self, sram=sram, constant=rom["constant"])

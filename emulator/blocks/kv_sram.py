@@ -7,12 +7,14 @@ that 8 bits suffice; v is already rotated by its matrix.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 
-from emulator.blocks.wires import Int8, Int32, Wires
+from emulator.blocks.block import Block
+from emulator.blocks.wires import Arrays, Int8, Int32, Wires
 from emulator.config import LlamaConfig
 from emulator.fixedpoint import LOG2_E, scale_of
 from emulator.silicon.cost import Cost, rotate_narrow
@@ -35,8 +37,13 @@ def _zeros(shape: tuple[int, int, int]) -> Int8:
 
 
 @dataclass(frozen=True, slots=True)
-class KvSram:
+class KvSram(Block):
     """The memory of one layer; positions above the current one hold whatever was there."""
+
+    name: ClassVar[str] = "kv_sram"
+    reads: ClassVar[tuple[str, ...]] = ("q", "k", "v")
+    writes: ClassVar[tuple[str, ...]] = ("q8", "q8_scale")
+    writes_memory: ClassVar[bool] = True
 
     heads: int
     head_dim: int
@@ -47,7 +54,6 @@ class KvSram:
     # [3, 2]: q's log2(e) / sqrt(head_dim) / sqrt(head_dim) / 127, k's 1 / sqrt(head_dim) / 127,
     # v's 1 / 127
     constants: Int32 = field(repr=False)
-    name: str = "kv_sram"
 
     @classmethod
     def of(cls, config: LlamaConfig, context: int) -> KvSram:
@@ -87,6 +93,14 @@ class KvSram:
         values = (self.heads + self.kv_heads) * self.head_dim
         phases = rotate_narrow(spec, values, self.head_dim, over=self.head_dim)
         return Cost(phases, sram_bits=2 * self.position_bits(spec))
+
+    @property
+    def memory(self) -> Arrays:
+        return {"k": self.k, "k_scale": self.k_scale, "v": self.v, "v_scale": self.v_scale}
+
+    def with_memory(self, arrays: Arrays) -> KvSram:
+        own: dict[str, Any] = {name: arrays[name] for name in self.memory}
+        return replace(self, **own)
 
     @property
     def kv_heads(self) -> int:

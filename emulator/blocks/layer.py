@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from emulator.blocks.attention import Attention
+from emulator.blocks.block import Block
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import RmsNorm
 from emulator.blocks.rope import Rope
 from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Int16
+from emulator.blocks.wires import Int16
 from emulator.config import LlamaConfig
 from kernels.rom.pack import PackedMatrix
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
+from emulator.blocks.block import Block
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Int16, Wires
+from emulator.blocks.wires import Int16, Wires
 from emulator.config import LlamaConfig
 from emulator.silicon.cost import NOTHING, Cost
 from emulator.silicon.spec import ChipSpec
@@ -15,10 +17,12 @@ from weights.rom import RomImage
 
 
 @dataclass(frozen=True, slots=True)
-class LastToken:
+class LastToken(Block):
     """Lets only the last token of a prompt through to the head."""
 
-    name: str = "head_select"
+    name: ClassVar[str] = "head_select"
+    reads: ClassVar[tuple[str, ...]] = ("residual",)
+    writes: ClassVar[tuple[str, ...]] = ("residual",)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         if not wires.all_logits:

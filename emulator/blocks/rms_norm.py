@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.blocks.block import Block
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
 from emulator.silicon.cost import Cost, Phase, narrow, reduce, stream, tree
@@ -26,11 +28,16 @@ def fixed_epsilon(hidden: int, epsilon: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class RmsNorm:
+class RmsNorm(Block):
+    """residual: Q15.16 int32[T, hidden] -> x int8[T, hidden], the next matrices' input."""
+
+    name: ClassVar[str] = "rms_norm"
+    reads: ClassVar[tuple[str, ...]] = ("residual",)
+    writes: ClassVar[tuple[str, ...]] = ("x", "x_scale")
+
     hidden: int
     epsilon: int  # see `fixed_epsilon`
     constant: Int32  # sqrt(hidden) / 127
-    name: str = "rms_norm"
 
     @classmethod
     def of(cls, hidden: int, epsilon: float) -> RmsNorm:
@@ -46,14 +53,17 @@ class RmsNorm:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalGain:
+class FinalGain(Block):
     """The final norm of a tied model: rotate back, multiply by the gain, rotate again."""
+
+    name: ClassVar[str] = "final_norm"
+    reads: ClassVar[tuple[str, ...]] = ("residual",)
+    writes: ClassVar[tuple[str, ...]] = ("x", "x_scale")
 
     gain: NDArray[np.int16]  # [hidden]
     mixer: NDArray[np.int16]  # [m, m] Q1.14, across the m Hadamard blocks of the residual basis
     epsilon: int
     constant: Int32  # sqrt(hidden) / 127 / block * 2**-gain_exponent
-    name: str = "final_norm"
 
     @classmethod
     def of(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
+from emulator.blocks.block import Block
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import power_of_two_block, scale_of
 from emulator.silicon.cost import Cost, rotate_narrow, stream
@@ -14,13 +16,16 @@ from kernels.reference import INT8_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class SwiGlu:
+class SwiGlu(Block):
     """gate, up: Q15.16 int32[T, ffn] -> x int8[T, ffn], the down projection's input."""
+
+    name: ClassVar[str] = "swiglu"
+    reads: ClassVar[tuple[str, ...]] = ("gate", "up")
+    writes: ClassVar[tuple[str, ...]] = ("x", "x_scale")
 
     ffn: int
     block: int
     constant: Int32  # 1 / sqrt(block) / 127
-    name: str = "swiglu"
 
     @classmethod
     def of(cls, ffn: int) -> SwiGlu:

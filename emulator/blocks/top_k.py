@@ -1,30 +1,41 @@
-"""Top-k: the chip hands the k best tokens to the sampler, k at most 8."""
+"""Top-k: the chip hands the k best tokens to the sampler, k at most MAX_K."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
+from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
+from emulator.config import MAX_K
+from emulator.errors import ChipError
 from emulator.silicon.cost import Cost, Phase
 from emulator.silicon.spec import ChipSpec
 
-MAX_K = 8  # HC1's API: topk from 1 to 8
-
 
 @dataclass(frozen=True, slots=True)
-class TopK:
+class TopK(Block):
     """Logits -> the ids of the 8 largest, of which a request uses the first k."""
 
+    name: ClassVar[str] = "top_k"
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+    writes: ClassVar[tuple[str, ...]] = ("top",)
+
     vocabulary: int
-    name: str = "top_k"
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.top = ops.top_k(wires.logits[-1], MAX_K)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
-        """A tree that merges sorted lists of k: a compare keeps the better half, log2(k) sort."""
+        """A tree that merges sorted lists of k: a compare keeps the better half, log2(k) sort.
+
+        Raises ChipError where the description says another k: the wire `top` has MAX_K entries.
+        """
+        width = spec.top_k.width.value
+        if width != MAX_K:
+            raise ChipError(f"top_k.width = {width:g}: the datapath's search hands out {MAX_K} ids")
         merges = math.ceil(math.log2(self.vocabulary))
-        levels = merges * (1 + math.ceil(math.log2(spec.top_k.width.value)))
+        levels = merges * (1 + math.ceil(math.log2(width)))
         return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value), unit="top_k"),))

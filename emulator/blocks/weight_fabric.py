@@ -5,20 +5,26 @@ Matrices that read the same input (q, k, v; gate, up) share one pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import Any, ClassVar
 
+from numpy.typing import NDArray
+
+from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
 from emulator.silicon.cost import Cost, fabric_pass
 from emulator.silicon.spec import ChipSpec
-from kernels.rom.pack import PackedMatrix
+from kernels.rom.pack import TILE_ROWS, PackedMatrix
 
 
 @dataclass(frozen=True, slots=True)
-class WeightFabric:
+class WeightFabric(Block):
     """x int8[T, columns] -> one Q15.16 int32[T, rows] signal a matrix."""
 
-    name: str
+    reads: ClassVar[tuple[str, ...]] = ("x", "x_scale")
+
+    name: str = field()
     matrices: dict[str, PackedMatrix]  # output wire -> matrix
     head_dim: int = 0  # > 0: outputs are split into heads, [T, heads, head_dim]
 
@@ -43,3 +49,27 @@ class WeightFabric:
             row_cycles=rows * feed.take,
             wire_bits=8 * widest.columns + 32 * rows,
         )
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(self.matrices)
+
+    @property
+    def matrices_by_name(self) -> dict[str, PackedMatrix]:
+        return self.matrices
+
+    def with_matrices(self, matrices: dict[str, PackedMatrix]) -> WeightFabric:
+        return replace(self, matrices=matrices)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"columns": next(iter(self.matrices.values())).columns}
+
+    def cut(self, rows: int) -> Block:
+        """In whole heads, where outputs are heads; rows know nothing of each other."""
+        unit = max(self.head_dim, TILE_ROWS)
+        return Block.cut(self, max(rows // unit, 1) * unit)
+
+    def cut_output(self, wire: str, values: NDArray[Any]) -> NDArray[Any]:
+        rows = self.matrices[wire].rows
+        return values[:, : rows // self.head_dim] if self.head_dim else values[:, :rows]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emulator.chat.generate import CONTEXT, END, Answer, generate
+from emulator.chat.answer import CONTEXT, END, Answer
+from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip

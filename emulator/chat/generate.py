@@ -1,13 +1,13 @@
-"""One answer: prompt through the chip, then a token at a time, with the cycles of each."""
+"""Tokens of an answer: prompt through the chip, then one after another, with the cycles of each."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
 
+from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
 from emulator.chat.sampler import Picker, Sampler
 from emulator.chip import Chip
 from emulator.errors import ContextError
@@ -15,38 +15,6 @@ from emulator.silicon.spec import ChipSpec
 from emulator.timing.schedule import prompt_cycles, token_cycles
 
 PASS = 512  # prompt tokens at once: between passes an answer can be given up
-
-# Why an answer ended:
-END = "end"  # the model said so
-STOP = "stop"  # whoever listened said so
-MAX_TOKENS = "max_tokens"
-CONTEXT = "context"  # the KV SRAM is full
-INTERRUPTED = "interrupted"  # Ctrl+C, or nobody wants it any more
-
-
-@dataclass(slots=True)
-class Answer:
-    """What came out, and what it cost on the chip and on this computer."""
-
-    prompt_tokens: int = 0
-    token_ids: list[int] = field(default_factory=list)  # the end token among them
-    reason: str = INTERRUPTED
-    cycles: Counter[str] = field(default_factory=Counter)  # by block
-    prefill_cycles: int = 0
-    clock_hz: float = 1.0
-    host_seconds: float = 0.0
-    logits_sha256: str = ""
-
-    @property
-    def chip_seconds(self) -> float:
-        return sum(self.cycles.values()) / self.clock_hz
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Decode rate: steps after the first token over their time."""
-        steps = len(self.token_ids) - 1
-        decode = sum(self.cycles.values()) - self.prefill_cycles
-        return steps * self.clock_hz / decode if steps > 0 else 0.0
 
 
 def generate(
@@ -61,15 +29,51 @@ def generate(
     should_continue: Callable[[], bool] | None = None,
     answer: Answer | None = None,
 ) -> Answer:
-    """Answer to `prompt` at the chip's position, greedy without a sampler.
+    """Answer to `prompt` at the chip's position, greedy without a sampler; see `tokens`.
 
     `on_token` gets each token but the end token as it is picked, and ends the answer by returning
-    true. The last token picked is not in the KV SRAM. Raises ContextError when the prompt leaves
-    no room for an answer. A KeyboardInterrupt ends the answer and keeps what was said; so does
-    `should_continue`, asked before each pass, by returning false.
+    true. A KeyboardInterrupt ends the answer and keeps what was said. Raises ContextError.
+    """
+    answer = answer or Answer()
+    picked = tokens(
+        chip,
+        spec,
+        prompt,
+        max_tokens,
+        sampler,
+        cached=cached,
+        should_continue=should_continue,
+        answer=answer,
+    )
+    try:
+        for token in picked:
+            if on_token is not None and on_token(token):
+                answer.reason = STOP
+                break
+    except KeyboardInterrupt:
+        pass
+    finally:
+        picked.close()
+    return answer
 
-    The first `cached` tokens of the prompt, fewer than all, are in the KV SRAM already: that spares
-    the host their passes, not the chip its time. `answer` is filled in while it is made.
+
+def tokens(
+    chip: Chip,
+    spec: ChipSpec,
+    prompt: list[int],
+    max_tokens: int,
+    sampler: Picker | None = None,
+    *,
+    cached: int = 0,
+    should_continue: Callable[[], bool] | None = None,
+    answer: Answer,
+) -> Generator[int, None, None]:
+    """The tokens of an answer as they are picked, without the end token; `answer` is filled in.
+
+    The last token picked is not in the KV SRAM. The first `cached` tokens of the prompt, fewer
+    than all, are in the KV SRAM already: that spares the host their passes, not the chip its time.
+    `should_continue`, asked before each pass, ends the answer by returning false. Raises
+    ContextError when the prompt leaves no room for an answer.
     """
     start = chip.position - cached
     if start + len(prompt) >= chip.context:
@@ -78,13 +82,26 @@ def generate(
             f"a prompt of {len(prompt)} tokens leaves no room in {chip.context} positions{taken}"
         )
     sampler = sampler or Sampler()
+    return _picked(chip, spec, prompt, max_tokens, sampler, start, should_continue, answer)
+
+
+def _picked(
+    chip: Chip,
+    spec: ChipSpec,
+    prompt: list[int],
+    max_tokens: int,
+    sampler: Picker,
+    start: int,
+    should_continue: Callable[[], bool] | None,
+    answer: Answer,
+) -> Generator[int, None, None]:
+    """The prompt goes to position `start`; what the KV SRAM holds above that is its beginning."""
     begin, digest = time.perf_counter(), hashlib.sha256()
-    answer = answer or Answer()
     answer.prompt_tokens, answer.clock_hz = len(prompt), spec.clock_hz
     try:
         answer.cycles = prompt_cycles(chip.stages, spec, start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
-        unfed, step = prompt[cached:], Counter[str]()
+        unfed, step = prompt[chip.position - start :], Counter[str]()
         while should_continue is None or should_continue():
             wires = chip.forward(unfed[:PASS])
             unfed = unfed[PASS:]
@@ -97,19 +114,16 @@ def generate(
             answer.token_ids.append(token)
             if token in chip.image.config.end_ids:
                 answer.reason = END
-            elif on_token is not None and on_token(token):
-                answer.reason = STOP
-            elif len(answer.token_ids) == max_tokens:
+                return
+            yield token
+            if len(answer.token_ids) == max_tokens:
                 answer.reason = MAX_TOKENS
-            elif chip.position == chip.context:
+                return
+            if chip.position == chip.context:
                 answer.reason = CONTEXT
-            else:
-                step = token_cycles(chip.stages, spec, chip.position + 1, True)
-                unfed = [token]
-                continue
-            break
-    except KeyboardInterrupt:
-        pass
-    answer.host_seconds = time.perf_counter() - begin
-    answer.logits_sha256 = digest.hexdigest()
-    return answer
+                return
+            step = token_cycles(chip.stages, spec, chip.position + 1, True)
+            unfed = [token]
+    finally:
+        answer.host_seconds = time.perf_counter() - begin
+        answer.logits_sha256 = digest.hexdigest()

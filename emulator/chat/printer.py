@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emulator.chat.generate import CONTEXT, INTERRUPTED, MAX_TOKENS, Answer
+from emulator.chat.answer import CONTEXT, INTERRUPTED, MAX_TOKENS, Answer
 from emulator.chat.text_stream import TextStream
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Printer:
             self._write(piece)
             self._wait(1 / (answer.tokens_per_second or answer.clock_hz))
         self._write(self.stream.finish())
+        answer.text = self.stream.text
 
     def _wait(self, seconds: float) -> None:
         begin = time.perf_counter()

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from emulator.blocks.top_k import MAX_K
 from emulator.blocks.wires import Int32, Int64, Wires
 from emulator.chat.philox import MASK, philox
+from emulator.config import MAX_K
 from emulator.errors import UsageError
 from emulator.fixedpoint import LOG2_E, scale_of
 from kernels.reference import FRACTION, SCORE_FRACTION, exp2_negative, round_shift

@@ -17,8 +17,8 @@ from emulator.commands.answer_options import (
 from emulator.errors import ContextError
 
 if TYPE_CHECKING:
+    from emulator.chat.answer import Answer
     from emulator.chat.conversation import Conversation
-    from emulator.chat.generate import Answer
 
 NEW = "/new"  # a line that starts the conversation again
 
@@ -45,8 +45,8 @@ def register(commands: Any) -> None:
 def _chat(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from emulator.chat.answer import CONTEXT
     from emulator.chat.conversation import Conversation
-    from emulator.chat.generate import CONTEXT
     from emulator.chat.printer import cycles_table, summary
 
     sampler = checked_sampler(args)

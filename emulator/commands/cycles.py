@@ -85,7 +85,7 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{spec.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
-    print(_times(reports, (recorded_odds(args) or {}).get("rates", {})))
+    print(_times(reports, config.layers, (recorded_odds(args) or {}).get("rates", {})))
     print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
     return 0
 
@@ -135,7 +135,7 @@ def _users(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
-def _times(reports: list[Report], odds: dict[str, list[float]]) -> str:
+def _times(reports: list[Report], layers: int, odds: dict[str, list[float]]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
     def row(name: str, *cells: str) -> list[str]:
@@ -146,11 +146,10 @@ def _times(reports: list[Report], odds: dict[str, list[float]]) -> str:
         return f"{p5:,.0f} to {p95:,.0f}" if p95 else "-"
 
     first = reports[0]
-    layers = [name for name in first.by_layer if name.startswith("layer ")]
     blocks = [row(name, *(f"{r.by_block[name]:,}" for r in reports)) for name in first.by_block]
     stages = [
         row("embedding", *(f"{r.by_layer['embedding']:,}" for r in reports)),
-        row(f"each of {len(layers)} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
+        row(f"each of {layers} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
         row("head", *(f"{r.by_layer['head']:,}" for r in reports)),
     ]
     totals = [

@@ -26,7 +26,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "eval",
-        help="perplexity, KL divergence and agreement of the best tokens on a text",
+        help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
         "float32; total: the chip against the original. KL by position shows the first half too.",
@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from emulator.chat.template import ChatFormat
+    from emulator.chat.template import chat_format
     from emulator.chip import Chip
     from emulator.quality.evaluate import evaluate
     from emulator.quality.float_model import FloatModel
@@ -69,7 +69,7 @@ def _eval(args: argparse.Namespace) -> int:
     text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
     tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.commands.chip_options import add_chip_options, spec_of
 from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import UsageError
 from emulator.terminal.plot import save_plot
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.silicon.spec import ChipSpec
     from emulator.verification.fault_sweep import Point
     from weights.rom import RomImage
 
@@ -33,7 +35,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--rates", default="1e-6,1e-5,1e-4,1e-3,1e-2", metavar="R,R", help="probabilities, rising"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the places; 0")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="says which break; 0")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each rate; 1")
     parser.add_argument(
         "--by", default="none", choices=("none", "class", "layer"), help="where, beside everywhere"
@@ -45,15 +47,15 @@ def register(commands: Any) -> None:
     parser.add_argument("--window", type=int, default=256, metavar="N", help="tokens; 256")
     parser.add_argument("--limit", type=int, default=1024, metavar="N", help="tokens used; 1024")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, SVG or PNG")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_chip_options(parser)
     add_image_options(parser)
     parser.set_defaults(command=_faults)
 
 
 def _faults(args: argparse.Namespace) -> int:
     from emulator.terminal.progress import progress
-    from emulator.verification.fault_sweep import places_of, sweep
-    from emulator.verification.faults import KINDS
+    from emulator.verification.fault_sweep import matrices_of, sweep
+    from emulator.verification.faults import KINDS, meaning
 
     if args.kind not in KINDS:
         raise UsageError(f"--kind {args.kind}: choose one of {', '.join(KINDS)}")
@@ -61,26 +63,28 @@ def _faults(args: argparse.Namespace) -> int:
     for name, least in (("seed", 0), ("seeds", 1), ("window", 2), ("limit", 2)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(args, name)}")
+    spec = spec_of(args)
     image = chosen_image(args)
     if args.window > image.context:
         raise UsageError(f"--window {args.window}: the image has {image.context} positions")
-    groups = places_of(image, args.by)
+    groups = matrices_of(image, args.by)
     if len(groups) * len(rates) * args.seeds > MAX_RUNS:
         raise UsageError(f"more than {MAX_RUNS} runs: take fewer rates or seeds")
     windows = _windows(image, args.text, args.limit, args.window)
     seeds = list(range(args.seed, args.seed + args.seeds))
     with progress("running with faults", "runs") as show:
-        points = list(sweep(image, args.kind, rates, seeds, groups, windows, args.float, show))
+        runs = sweep(image, args.kind, rates, seeds, groups, windows, spec, args.float, show)
+        points = list(runs)
     if args.plot:
         save_plot(args.plot, lambda path: _draw(path, args.kind, points))
     scored = len(windows) * (args.window - args.window // 2)
     if args.json:
         head = {"schema": 1, "image": str(image.folder), "kind": args.kind}
-        head |= {"meaning": KINDS[args.kind], "seeds": seeds, "positions": scored}
+        head |= {"meaning": meaning(args.kind, spec), "seeds": seeds, "positions": scored}
         rows = [point.to_json() for point in points]
-        print(json.dumps(head | {"points": rows, "die": _die(args.kind, points)}))
+        print(json.dumps(head | {"points": rows, "die": _die(args.kind, points, spec)}))
     else:
-        print(_table(args.kind, points, scored, len(seeds)))
+        print(_table(args.kind, points, scored, len(seeds), spec))
     return 0
 
 
@@ -96,27 +100,26 @@ def _rates(text: str) -> list[float]:
 
 def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> list[list[int]]:
     """Of the first tokens of a text; by default of the end of the one that ships."""
-    from emulator.chat.template import ChatFormat
+    from emulator.chat.template import chat_format
     from emulator.text import read_text, windows_of
     from weights.calibrate import DEFAULT_TEXT
 
     text = read_text(path or DEFAULT_TEXT)
     if path is None:
         text = text[-8 * limit :]  # letters; a token has about four
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
     return windows_of(chat.encode(text)[:limit], window, path or DEFAULT_TEXT)
 
 
-def _die(kind: str, points: list[Point]) -> dict[str, Any] | None:
+def _die(kind: str, points: list[Point], spec: ChipSpec) -> dict[str, Any] | None:
     """Bad cells of the published die at which the sweep meets the budget, if it does."""
-    from emulator.silicon.spec import load_spec
     from emulator.timing.models import MODELS
     from emulator.verification.fault_sweep import BUDGET_KL, rate_within
 
     if kind not in ("flip", "stuck"):
         return None
     rate = rate_within([point for point in points if point.place == "all"], BUDGET_KL)
-    cells, area = MODELS[DIE_MODEL].parameters, load_spec().published.die.value
+    cells, area = MODELS[DIE_MODEL].parameters, spec.published.die.value
     return {
         "model": DIE_MODEL,
         "area_mm2": area,
@@ -127,8 +130,8 @@ def _die(kind: str, points: list[Point]) -> dict[str, Any] | None:
     }
 
 
-def _table(kind: str, points: list[Point], scored: int, seeds: int) -> str:
-    from emulator.verification.faults import KINDS
+def _table(kind: str, points: list[Point], scored: int, seeds: int, spec: ChipSpec) -> str:
+    from emulator.verification.faults import meaning
 
     rows = [
         [
@@ -143,8 +146,12 @@ def _table(kind: str, points: list[Point], scored: int, seeds: int) -> str:
         for point in points
     ]
     head = ["place", "rate", "hits", "KL mean, nats", "KL 99 %", "excess KL", "top-1 loss, %"]
-    lines = [f"{kind}: {KINDS[kind]}; {scored} positions, seeds: {seeds}", "", table(head, rows)]
-    die = _die(kind, points)
+    lines = [
+        f"{kind}: {meaning(kind, spec)}; {scored} positions, seeds: {seeds}",
+        "",
+        table(head, rows),
+    ]
+    die = _die(kind, points, spec)
     if die is not None and die["rate"] is not None:
         lines += [
             "",

@@ -62,9 +62,7 @@ def _serve(args: argparse.Namespace) -> int:
         from emulator.serve.hosts import Hosts
         from emulator.serve.server import listen, run
     except ImportError as error:
-        raise UsageError(
-            f"serve needs {error.name}: pip install 'hardwired-llama[serve]'"
-        ) from None
+        raise UsageError(f"serve needs {error.name}: pip install {error.name}") from None
     listener = listen(args.host, args.port)
     host, port = listener.getsockname()[:2]
     hosts = Hosts(host, args.host, args.allow_host)
@@ -77,7 +75,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _service(args: argparse.Namespace) -> Any:
     """The chosen model in a chip of its own, and the engine around it."""
-    from emulator.chat.template import ChatFormat
+    from emulator.chat.template import chat_format
     from emulator.chip import Chip
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
@@ -85,6 +83,6 @@ def _service(args: argparse.Namespace) -> Any:
 
     image, spec = chosen_image(args), load_spec()
     name = args.image.resolve().name if args.image else args.model
-    chat = ChatFormat(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
     engine = Engine(Chip(image, args.context), spec, args.queue)
     return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
+from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import final_norm
-from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Int32, Wires
-from emulator.chat.template import ChatFormat
+from emulator.blocks.wires import Int32, Wires
+from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
 from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
@@ -37,7 +37,7 @@ def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrato
     """
     path = text or DEFAULT_TEXT
     words = read_text(path)
-    chat = ChatFormat(source.tokenizer_json, source.chat_style)
+    chat = chat_format(source.tokenizer_json, source.chat_style)
     length = min(WINDOW, source.config.context)
     windows = np.array(windows_of(chat.encode(words), length, path)[:WINDOWS])
     for i in range(1, len(windows), 2):
@@ -102,7 +102,7 @@ class ChipCalibrator:
         for i, ids in enumerate(self.windows):
             wires = Wires(ids, 0, all_logits=True, residual=self.residual[i])
             for block in blocks:
-                if isinstance(block, WeightFabric):
+                if "x" in block.reads:
                     name = block.name.removeprefix("fabric_")
                     moments.setdefault(name, Moments(wires.x.shape[1]))
                     moments[name].add(wires.x, wires.x_scale)

@@ -1,9 +1,9 @@
-"""The places of a forward pass where the chip rounds, and the rounding in float32.
+"""The tap points of a forward pass, where the chip rounds, and the rounding in float32.
 
-`FloatModel` asks its `Places` at each of them. `Exact` changes nothing; `AsChip` makes the places
-it is told as the chip makes them (docs/datapath.md), so that each one's share of the datapath's
-distance can be measured. The roundings that are not among them (Q15.16 signals, scales of 16 bits)
-are far smaller.
+`FloatModel` calls its `Exact` at each of them, which changes nothing. `AsChip`, a subclass, rounds
+at the points it is told as the chip does (docs/datapath.md), so that each one's share of the
+datapath's distance can be measured. The roundings that are not among them (Q15.16 signals, scales
+of 16 bits) are far smaller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import LOG2_E
-from kernels.reference import FRACTION, INT8_MAX, SCORE_FRACTION, SILU, exp2_negative
+from kernels.reference import FRACTION, INT8_MAX, Q1_14, SCORE_FRACTION, SILU, exp2_negative
 from kernels.tables import SILU_RANGE
 from weights.rotate import hadamard_rows
 
@@ -29,7 +29,6 @@ CAUSES = {
 CAUSE = {place: cause for cause, places in CAUSES.items() for place in places}
 PLACES = tuple(CAUSE)
 
-ROPE_FRACTION = 14  # of a table's entry
 _ZERO_FROM = 16 << SCORE_FRACTION  # 2**-(n / 256) has become 0
 _SILU_AT = np.linspace(-SILU_RANGE, SILU_RANGE, SILU.size)
 _SILU = np.ldexp(SILU.astype(np.float64), -FRACTION)
@@ -88,7 +87,7 @@ class AsChip(Exact):
     def rope(self, table: Float32) -> Float32:
         if "rope" not in self.places:
             return table
-        return np.ldexp(np.rint(np.ldexp(table, ROPE_FRACTION)), -ROPE_FRACTION)
+        return np.ldexp(np.rint(np.ldexp(table, Q1_14)), -Q1_14)
 
 
 def int8(x: Float32) -> Float32:

@@ -15,13 +15,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from emulator.blocks.top_k import MAX_K
-from emulator.chat.generate import CONTEXT, END, MAX_TOKENS, STOP
+from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP
+from emulator.chat.messages import Message, chat_tokens
+from emulator.config import MAX_K
 from emulator.errors import EmulatorError
 from emulator.serve.body import BODY_BYTES, Body, NotJsonError, RequestError, read_body
 from emulator.serve.openai_api import MODEL_CHARACTERS, note_jobs
 from emulator.serve.options import MOST_TOKENS, Options, common_options
-from emulator.serve.prompts import Message, chat_tokens, read_messages
+from emulator.serve.prompts import read_messages
 from emulator.serve.service import VENDOR_MODEL, AnswerStream, Choice, Service, service_of, whole
 from emulator.serve.vendor import queue_size, works
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from emulator import __version__
-from emulator.blocks.top_k import MAX_K
+from emulator.chat.messages import ROLES, SYSTEM_ROLES
 from emulator.chat.sampler import SEED_BITS, TEMPERATURES
+from emulator.config import MAX_K
 from emulator.serve.options import MOST_CHOICES, MOST_LOGPROBS, STOP_CHARACTERS, STOPS
-from emulator.serve.prompts import MESSAGES, ROLES, SYSTEM_ROLES
+from emulator.serve.prompts import MESSAGES
 from emulator.serve.service import VENDOR_MODEL
 
 Schema = dict[str, Any]

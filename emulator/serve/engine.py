@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from emulator.chat.generate import Answer, generate
+from emulator.chat.answer import Answer
+from emulator.chat.generate import generate
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
 from emulator.errors import EmulatorError
@@ -188,8 +189,7 @@ class Engine:
     def _answer(self, job: Job) -> None:
         """Run one job. A prompt's last token always runs: its logits are needed."""
         job.started_at = time.monotonic()
-        job.cached = min(self.chip.cached(job.prompt), len(job.prompt) - 1)
-        self.chip.rewind(job.cached)
+        job.cached = self.chip.resume(job.prompt)
 
         def on_token(token: int) -> bool:
             self.last_sign_at = time.monotonic()

@@ -8,11 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from emulator.chat.messages import chat_tokens
 from emulator.fields import is_whole
 from emulator.serve.access import note
 from emulator.serve.body import BODY_BYTES, Body, RequestError, read_body
 from emulator.serve.options import Options, openai_options
-from emulator.serve.prompts import chat_tokens, read_messages, text_tokens
+from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.replies import Reply
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
 

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emulator.blocks.top_k import MAX_K
 from emulator.chat.sampler import SEED_BITS, TEMPERATURES, Picker, Sampler
+from emulator.config import MAX_K
 from emulator.serve.body import Body
 from emulator.serve.grammar import MOST_CHARACTERS, Grammars
 from emulator.serve.samplers import HostSampler

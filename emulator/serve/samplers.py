@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.blocks.top_k import MAX_K
 from emulator.blocks.wires import Int32, Int64, Wires
 from emulator.chat.sampler import Picker, Sampler
+from emulator.config import MAX_K
 from kernels.reference import FRACTION
 
 TOP_P_BITS = 16  # top_p as a fraction; times a sum of 2**17 weights of 15 bits it fits int64

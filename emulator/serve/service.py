@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from emulator.chat.generate import END, STOP
+from emulator.chat.answer import END, STOP
 from emulator.chat.template import ChatFormat
 from emulator.chat.text_stream import TextStream
 from emulator.errors import ContextError

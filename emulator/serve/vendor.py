@@ -12,10 +12,11 @@ import time
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from emulator.chat.messages import chat_tokens
 from emulator.serve.body import BODY_BYTES, read_body
 from emulator.serve.openai_api import MODEL_CHARACTERS, answer
 from emulator.serve.options import Options, vendor_options
-from emulator.serve.prompts import chat_tokens, read_messages, text_tokens
+from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.service import Service, service_of
 
 FRESH_SECONDS = 30.0  # a token made since then proves that the chip works

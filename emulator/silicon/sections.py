@@ -48,6 +48,7 @@ class Fabric:
     cell_bits: Annotated[Constant, "bits"]
     cells: Annotated[Constant, "cells/cycle"]
     owned: Annotated[Constant, "0 or 1"]  # 1: every row has adders; 0: all layers share one set
+    bank_rows: Annotated[Constant, "rows"]
 
 
 @dataclass(frozen=True, slots=True)

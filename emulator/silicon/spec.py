@@ -23,8 +23,9 @@ else:
 DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
 MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-WHOLE = ("cycles", "bits", "positions", "entries", "0 or 1")  # that count, beside all "x/cycle"
-MAY_BE_NONE = ("cycles", "0 or 1")  # of these
+# Units that count, beside everything "/cycle"; of the second tuple there may be none.
+WHOLE = ("cycles", "bits", "positions", "entries", "rows", "0 or 1")
+MAY_BE_NONE = ("cycles", "0 or 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,13 @@ def preset(name: str) -> Path:
     return path
 
 
-def load_spec(path: Path = DEFAULT_SPEC) -> ChipSpec:
+def load_spec(path: Path | str = DEFAULT_SPEC) -> ChipSpec:
     """Read and check a chip description.
 
     Raises ChipError, naming file, line and key, for a file that is not TOML, an unknown or missing
     key, a constant without grade or source, another unit, or a value outside its range.
     """
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():  # a folder, or a pipe that would never end
             raise ChipError(f"{path}: cannot be read: no such file")

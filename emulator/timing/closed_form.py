@@ -18,9 +18,9 @@ from emulator.config import LlamaConfig
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.timing.budget import At, Work
+from kernels.rom.widths import WIDTHS
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
-from weights.quantize import GROUP
 
 Wave = tuple[Any, Any]  # cycles of the first and of the last value
 Phase = tuple[Any, Any, Any]  # take, latency, parts
@@ -79,7 +79,9 @@ class ClosedForm:
         rows = {"q": width, "k": kv, "v": kv, "o": width, "gate": c.ffn, "up": c.ffn, "down": c.ffn}
         sizes = {name: c.hidden * n for name, n in rows.items()}  # o and down turned round
         layer, head = sum(sizes.values()), c.vocabulary * c.hidden
-        stored = {name: bits + 8 / GROUP[bits] for name, bits in self.bits.items()}  # and scales
+        stored = {
+            name: bits + 8 / WIDTHS[bits].group for name, bits in self.bits.items()
+        }  # and scales
         codes = c.layers * sum(n * stored[name] for name, n in sizes.items())
         position = c.kv_heads * (at("kv_sram.value_bits") * c.head_dim + SCALE_BITS)
         outputs = c.layers * (width + 2 * kv + 2 * c.hidden + 2 * c.ffn) + c.vocabulary

@@ -19,7 +19,9 @@ from emulator.timing.budget import (
     Shape,
     Work,
     area_parts,
+    dynamic_parts,
     power_parts,
+    static_parts,
     transistor_parts,
 )
 
@@ -37,11 +39,6 @@ class Bracket:
     @property
     def totals(self) -> tuple[float, float, float]:
         return sum(self.low.values()), sum(self.mid.values()), sum(self.high.values())
-
-    def times(self, factor: float) -> Bracket:
-        """Every part multiplied."""
-        ends = ({n: x * factor for n, x in e.items()} for e in (self.low, self.mid, self.high))
-        return Bracket(*ends)
 
     def to_json(self, unit: str) -> dict[str, object]:
         low, mid, high = self.totals
@@ -81,7 +78,12 @@ def card_power(spec: ChipSpec, shape: Shape, work: Cost, tokens_per_second: floa
 
 def token_energy(spec: ChipSpec, shape: Shape, work: Cost, seconds: float) -> Bracket:
     """J of one token that does `work` in `seconds`."""
-    return card_power(spec, shape, work, 1 / seconds).times(seconds)
+
+    def parts(at: At) -> Parts:
+        idle = {name: watts * seconds for name, watts in static_parts(at, shape).items()}
+        return dynamic_parts(at, shape, Work.of(work)) | idle
+
+    return _bracket(spec, parts)
 
 
 def die_area(spec: ChipSpec, shape: Shape) -> Bracket:

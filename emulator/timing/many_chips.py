@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
+from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
 from emulator.chip import Stage
 from emulator.errors import UsageError
@@ -36,11 +37,14 @@ VALUE_BITS = 32  # of the residual stream, Q15.16
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Link(Block):
     """The residual stream, or one token's id, on its way to another chip."""
 
+    name: ClassVar[str] = "link"
+    reads: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[tuple[str, ...]] = ()
+
     values: int
-    name: str = "link"
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         """The next chip sees the same bits."""

@@ -19,9 +19,9 @@ from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import PackedMatrix
+from kernels.rom.widths import WIDTHS
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
-from weights.quantize import GROUP
 from weights.rom import RomImage, expected_matrices
 
 HC1_MIX = "3,embedding=6,head=6"  # 3 and 6 bits are official, which tensor has which is not
@@ -68,7 +68,7 @@ def blank_stages(config: LlamaConfig, mix: Mix) -> list[Stage]:
         key = tuple(widths.values())
         if key not in of_widths:
             of_widths[key] = _one_layer(config, Mix(mix.text, mix.base, widths))[1]
-        layers.append(Stage(f"layer {i}", of_widths[key].blocks))
+        layers.append(replace(of_widths[key], name=f"layer {i}", layer=i))
     return [embedding, *layers, head]
 
 
@@ -115,7 +115,7 @@ def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
         rows,
         columns,
         bits,
-        GROUP[bits],
+        WIDTHS[bits].group,
         codes=np.zeros(0, np.uint8),
         group_scale=np.zeros(0, np.int8),
         row_mantissa=np.zeros(0, np.uint16),

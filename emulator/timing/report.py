@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from emulator.chip import Stage
 from emulator.config import LlamaConfig
 from emulator.silicon.spec import ChipSpec
+from emulator.terminal.bars import bar_chart
 from emulator.timing.budget import shape_of
 from emulator.timing.energy import (
     Bracket,
@@ -54,6 +57,31 @@ class Report:
     @property
     def seconds(self) -> float:
         return self.cycles / self.clock_hz
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of one user (estimate)."""
+        return 1 / self.seconds
+
+    def plot(self, path: Path | str | None = None) -> Any:
+        """Cycles by block as a bar chart: matplotlib's figure, written to `path` if there is one.
+
+        Raises UsageError without matplotlib or where the file cannot be written.
+        """
+        title = f"a token at position {self.context:,}: {self.cycles:,} cycles (estimate)"
+        return bar_chart(self.by_block, "cycles", title, path)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a table of cycles by block, and the rate."""
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td style='text-align: right'>{cycles:,}</td></tr>"
+            for name, cycles in self.by_block.items()
+        )
+        return (
+            f"<table><tr><th>block</th><th>cycles</th></tr>{rows}</table>"
+            f"<p>{self.cycles:,} cycles at context {self.context:,}, "
+            f"{self.tokens_per_second:,.0f} tok/s for one user (estimate)</p>"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {

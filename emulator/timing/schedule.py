@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
-from emulator.blocks.wires import Block
+from emulator.blocks.block import Block
 from emulator.chip import Stage
 from emulator.silicon.cost import Cost, Wave
 from emulator.silicon.spec import ChipSpec

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from emulator.chip import Chip
 from emulator.quality.evaluate import Distance, log_softmax, real
 from emulator.quality.float_model import FloatModel
+from emulator.silicon.spec import ChipSpec
 from emulator.verification.faults import Fault, faulty_chip
 from weights.rom import RomImage
 
@@ -43,11 +44,11 @@ class Point:
         return asdict(self)
 
 
-def places_of(image: RomImage, by: str) -> dict[str, set[str]]:
+def matrices_of(image: RomImage, by: str) -> dict[str, set[str]]:
     """Groups of matrices by name: all of them, by class of tensor, or by layer."""
     groups: dict[str, set[str]] = {"all": set(image.matrices)}
     if by != "none":
-        for name in image.matrices:
+        for name in image.matrices:  # such as layers.3.q, or embedding
             parts = name.split(".")
             layer = f"layer {parts[1]}" if len(parts) == 3 else name
             groups.setdefault(layer if by == "layer" else parts[-1], set()).add(name)
@@ -61,6 +62,7 @@ def sweep(
     seeds: list[int],
     groups: dict[str, set[str]],
     windows: list[list[int]],
+    spec: ChipSpec,
     with_float: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Point]:
@@ -74,7 +76,7 @@ def sweep(
         for rate in rates:
             reports, excess, hits = [], [], 0
             for seed in seeds:
-                chip, more = faulty_chip(image, Fault(kind, rate, seed), names, window)
+                chip, more = faulty_chip(image, Fault(kind, rate, seed), names, spec, window)
                 hits += more
                 broken = []
                 for ids in windows:

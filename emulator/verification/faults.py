@@ -6,7 +6,7 @@ generator whose seed says which. Only arrays that are hit are copied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from types import ModuleType
 
 import numpy as np
@@ -14,30 +14,33 @@ from numpy.typing import NDArray
 
 from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.weight_fabric import WeightFabric
-from emulator.blocks.wires import Block, Wires
+from emulator.blocks.wires import Wires
 from emulator.chip import Chip
-from emulator.silicon.cost import Cost
-from emulator.silicon.spec import ChipSpec, load_spec
-from kernels.rom.pack import FIELDS, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
+from emulator.silicon.spec import ChipSpec
+from kernels.rom.pack import BIT_PLACES, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
 from weights.rom import RomImage
 
-LANES = int(load_spec().fabric.lanes.value)  # activations a cycle
-KINDS = {
+KINDS = {  # what each means; `meaning` fills in the chip's numbers
     "flip": "one bit of a ROM cell's code reads inverted",
     "stuck": "a ROM cell reads code 0, as if nothing were selected",
     "row": "an output row of a matrix is dead and adds nothing",
-    "bank": "64 neighbouring output rows are dead",
+    "bank": "{bank_rows} neighbouring output rows are dead",
     "column": "an input column of a matrix is dead: its products are 0",
-    "lane": f"one of {LANES} input lanes of a matrix is dead: every {LANES}th column",
+    "lane": "one of {lanes} input lanes of a matrix is dead: every {lanes}th column",
     "kv": "a stored bit of a key or value in the KV SRAM is inverted",
 }
 MASKS, INPUTS, MEMORY = ("flip", "stuck", "row", "bank"), ("column", "lane"), ("kv",)
-BANK_ROWS = 64  # assumed: nothing public says how rows share a sense amplifier
+
+
+def meaning(kind: str, spec: ChipSpec) -> str:
+    """What a kind of KINDS breaks on this chip, in one line."""
+    fabric = spec.fabric
+    return KINDS[kind].format(lanes=int(fabric.lanes), bank_rows=int(fabric.bank_rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of fault, its rate (a unit's probability) and the seed of its places."""
+    """A kind of fault, its rate (a unit's probability) and the seed that says where."""
 
     kind: str  # one of KINDS
     rate: float
@@ -48,51 +51,59 @@ class Fault:
         return np.random.default_rng([self.seed, *self.kind.encode(), 0, *name.encode()])
 
 
-def faulty_image(image: RomImage, fault: Fault, places: set[str]) -> tuple[RomImage, int]:
-    """The image with faults in the masks of the matrices `places`; and how many units were hit."""
+def faulty_image(
+    image: RomImage, fault: Fault, names: set[str], spec: ChipSpec
+) -> tuple[RomImage, int]:
+    """The image with faults in the masks of the matrices `names`; and how many units were hit.
+
+    `spec` says how many rows make a bank.
+    """
     if fault.kind not in MASKS:
         return image, 0
     matrices, hits = dict(image.matrices), 0
-    for name in places:
+    for name in names:
         matrix = image.matrices[name]
-        matrices[name], more = _faulty_matrix(matrix, fault, fault.generator(name))
+        matrices[name], more = _faulty_matrix(matrix, fault, fault.generator(name), spec)
         hits += more
     return replace(image, matrices=matrices), hits
 
 
 def faulty_chip(
-    image: RomImage, fault: Fault, places: set[str], context: int | None = None
+    image: RomImage, fault: Fault, names: set[str], spec: ChipSpec, context: int | None = None
 ) -> tuple[Chip, int]:
     """A chip with the faults, and how many units of the masks or inputs were hit.
 
-    Bits of the KV SRAM are hit as they are written and are not counted. `places` are names of
-    matrices; of KV SRAMs, that of the layer's k stands for it.
+    Bits of the KV SRAM are hit as they are written and are not counted. `names` are those of
+    matrices; of KV SRAMs, that of the layer's k stands for it. `spec` says how many lanes a fabric
+    has and how many rows make a bank.
     """
-    changed, hits = faulty_image(image, fault, places)
+    changed, hits = faulty_image(image, fault, names, spec)
     chip = Chip(changed, context)
+    name_of = {id(matrix): name for name, matrix in changed.matrices.items()}
     for stage in chip.stages:
-        number = stage.name.removeprefix("layer ")
         for i, block in enumerate(stage.blocks):
             if fault.kind in INPUTS and isinstance(block, WeightFabric):
-                stem = f"layers.{number}." if stage.name.startswith("layer ") else ""
-                stage.blocks[i], more = _dead_inputs(block, fault, places, stem, image)
+                of_wire = {wire: name_of[id(m)] for wire, m in block.matrices.items()}
+                chosen = {wire: name for wire, name in of_wire.items() if name in names}
+                stage.blocks[i], more = _dead_inputs(block, fault, chosen, spec)
                 hits += more
             elif fault.kind in MEMORY and isinstance(block, KvSram):
-                name = f"layers.{number}.k"
-                if name in places and fault.rate > 0:
-                    stage.blocks[i] = WeakSram(block, fault, name)
+                name = f"layers.{stage.layer}.k"
+                if name in names and fault.rate > 0:
+                    own = {f.name: getattr(block, f.name) for f in fields(block)}
+                    stage.blocks[i] = WeakSram(**own, fault=fault, place=name)
     return chip, hits
 
 
-def units(matrix: PackedMatrix, kind: str) -> int:
+def units(matrix: PackedMatrix, kind: str, spec: ChipSpec) -> int:
     """How many units a matrix has that a fault of this kind can hit."""
     return {
         "flip": matrix.rows * matrix.columns,
         "stuck": matrix.rows * matrix.columns,
         "row": matrix.rows,
-        "bank": -(-matrix.rows // BANK_ROWS),
+        "bank": -(-matrix.rows // int(spec.fabric.bank_rows)),
         "column": matrix.columns,
-        "lane": LANES,
+        "lane": int(spec.fabric.lanes),
         "kv": 0,
     }[kind]
 
@@ -111,13 +122,13 @@ def hit_units(count: int, rate: float, rng: np.random.Generator) -> NDArray[np.i
 
 
 def _faulty_matrix(
-    matrix: PackedMatrix, fault: Fault, rng: np.random.Generator
+    matrix: PackedMatrix, fault: Fault, rng: np.random.Generator, spec: ChipSpec
 ) -> tuple[PackedMatrix, int]:
-    hit = hit_units(units(matrix, fault.kind), fault.rate, rng)
+    hit = hit_units(units(matrix, fault.kind, spec), fault.rate, rng)
     if hit.size == 0:
         return matrix, 0
     if fault.kind in ("row", "bank"):
-        size = BANK_ROWS if fault.kind == "bank" else 1
+        size = int(spec.fabric.bank_rows) if fault.kind == "bank" else 1
         rows = (hit[:, None] * size + np.arange(size)).reshape(-1)
         mantissa = matrix.row_mantissa.copy()
         mantissa[rows[rows < matrix.rows]] = 0  # an empty row
@@ -126,12 +137,12 @@ def _faulty_matrix(
     cells = np.divmod(hit, matrix.columns)
     if fault.kind == "flip":
         bits = rng.integers(0, matrix.bits, hit.size)
-        places, masks = cell_bits(matrix, *cells, bits)
-        np.bitwise_xor.at(codes.reshape(-1), places, masks)
+        bytes_, masks = cell_bits(matrix, *cells, bits)
+        np.bitwise_xor.at(codes.reshape(-1), bytes_, masks)
     else:
         for bit in range(matrix.bits):
-            places, masks = cell_bits(matrix, *cells, np.full(hit.size, bit))
-            np.bitwise_and.at(codes.reshape(-1), places, ~masks)
+            bytes_, masks = cell_bits(matrix, *cells, np.full(hit.size, bit))
+            np.bitwise_and.at(codes.reshape(-1), bytes_, ~masks)
     return replace(matrix, codes=codes), hit.size
 
 
@@ -142,83 +153,66 @@ def cell_bits(
     bits: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Where a bit of a cell's code lies: its byte among all of `codes`, and its mask there."""
-    word = np.zeros((VECTORS, matrix.bits), np.int64)
-    place = np.zeros((VECTORS, matrix.bits), np.int64)
-    for v, low, width, at_word, at_bit in FIELDS[matrix.bits]:
-        for i in range(width):
-            word[v, low + i], place[v, low + i] = at_word, at_bit + i
     tile, row = np.divmod(rows, TILE_ROWS)
     chunk, column = np.divmod(columns, TILE_COLUMNS)
     vector, lane = np.divmod(column, TILE_COLUMNS // VECTORS)
     code = TILE_COLUMNS // VECTORS * row + lane
     chunks, size = matrix.columns // TILE_COLUMNS, TILE_BYTES[matrix.bits]
-    byte = (tile * chunks + chunk) * size + TILE_COLUMNS * word[vector, bits] + code
-    return byte, np.left_shift(1, place[vector, bits]).astype(np.uint8)
+    word, place = np.moveaxis(BIT_PLACES[matrix.bits][vector, bits], -1, 0)
+    byte = (tile * chunks + chunk) * size + TILE_COLUMNS * word + code
+    return byte, np.left_shift(1, place).astype(np.uint8)
 
 
 def _dead_inputs(
-    block: WeightFabric, fault: Fault, places: set[str], stem: str, image: RomImage
-) -> tuple[Block, int]:
-    """Dead columns are those of one matrix; another that shares the input still has them."""
-    head = "embedding" if image.config.tied else "head"
+    block: WeightFabric, fault: Fault, names: dict[str, str], spec: ChipSpec
+) -> tuple[WeightFabric, int]:
+    """The fabric with dead inputs of the matrices `names`, by output wire.
+
+    Dead columns are those of one matrix; another that shares the input still has them.
+    """
     dead: dict[str, NDArray[np.int8]] = {}
     hits = 0
-    for wire, matrix in block.matrices.items():
-        name = f"{stem}{MATRIX_OF.get((block.name, wire), wire)}" if stem else head
-        if name in places:
-            hit = hit_units(units(matrix, fault.kind), fault.rate, fault.generator(name))
-            columns = np.arange(matrix.columns)
-            if hit.size:
-                kept = ~np.isin(columns % LANES if fault.kind == "lane" else columns, hit)
-                dead[wire], hits = kept.astype(np.int8), hits + hit.size
-    return (DeadInputs(block, dead), hits) if dead else (block, 0)
-
-
-MATRIX_OF = {("fabric_o", "delta"): "o", ("fabric_down", "delta"): "down"}
+    for wire, name in names.items():
+        columns = block.matrices[wire].columns
+        count = units(block.matrices[wire], fault.kind, spec)
+        hit = hit_units(count, fault.rate, fault.generator(name))
+        if hit.size:  # `count` units take the columns in turn
+            kept = ~np.isin(np.arange(columns) % count, hit)
+            dead[wire], hits = kept.astype(np.int8), hits + hit.size
+    if not dead:
+        return block, 0
+    return DeadInputs(block.name, block.matrices, block.head_dim, dead), hits
 
 
 @dataclass(frozen=True, slots=True)
-class DeadInputs:
+class DeadInputs(WeightFabric):
     """A weight fabric some of whose inputs do not reach a matrix."""
 
-    fabric: WeightFabric
-    alive: dict[str, NDArray[np.int8]]  # output wire -> [columns], 0 where dead
-
-    @property
-    def name(self) -> str:
-        return self.fabric.name
+    alive: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # wire -> [columns], 0: dead
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         """Each matrix alone, on what reaches it."""
         x = wires.x
-        for wire, matrix in self.fabric.matrices.items():
+        for wire, matrix in self.matrices.items():
             wires.x = x * self.alive[wire] if wire in self.alive else x
-            replace(self.fabric, matrices={wire: matrix}).run(ops, wires)
+            WeightFabric(self.name, {wire: matrix}, self.head_dim).run(ops, wires)
         wires.x = x
 
-    def cost(self, spec: ChipSpec, context: int) -> Cost:
-        return self.fabric.cost(spec, context)
 
-
-@dataclass(frozen=True, slots=True)
-class WeakSram:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeakSram(KvSram):
     """A KV SRAM whose stored bits flip as they are written; scales are taken to be protected."""
 
-    sram: KvSram
     fault: Fault
-    place: str
-    name: str = "kv_sram"
+    place: str  # its name, by which its faults differ from another layer's
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         """The same bits of a position fail whenever it is written, alone or among others."""
-        self.sram.run(ops, wires)
+        KvSram.run(self, ops, wires)
         for position in range(wires.start, wires.start + wires.tokens.size):
             rng = self.fault.generator(f"{self.place}.{position}")
-            for array in (self.sram.k, self.sram.v):
+            for array in (self.k, self.v):
                 stored = array[position].reshape(-1).view(np.uint8)  # a view: it is contiguous
                 hit = hit_units(8 * stored.size, self.fault.rate, rng)
                 np.bitwise_xor.at(stored, hit // 8, np.left_shift(1, hit % 8).astype(np.uint8))
                 np.maximum(array[position], -127, out=array[position])  # -128 is not used
-
-    def cost(self, spec: ChipSpec, context: int) -> Cost:
-        return self.sram.cost(spec, context)

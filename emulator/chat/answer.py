@@ -1,0 +1,71 @@
+"""One answer: what came out, and what it cost on the chip and on this computer."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Why an answer ended:
+END = "end"  # the model said so
+STOP = "stop"  # whoever listened said so
+MAX_TOKENS = "max_tokens"
+CONTEXT = "context"  # the KV SRAM is full
+INTERRUPTED = "interrupted"  # Ctrl+C, or nobody wants it any more
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came out, and what it cost. Cycles are estimates, host seconds are measured."""
+
+    prompt_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)  # the end token among them
+    reason: str = INTERRUPTED
+    cycles: Counter[str] = field(default_factory=Counter)  # by block
+    prefill_cycles: int = 0
+    clock_hz: float = 1.0
+    host_seconds: float = 0.0
+    logits_sha256: str = ""  # of the logits that each token was picked from
+    text: str = ""  # of the tokens, up to a stop text; empty where nobody decodes
+
+    @property
+    def chip_seconds(self) -> float:
+        """Time on the chip, prompt included (estimate)."""
+        return sum(self.cycles.values()) / self.clock_hz
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode rate on the chip (estimate): steps after the first token over their time."""
+        steps = len(self.token_ids) - 1
+        decode = sum(self.cycles.values()) - self.prefill_cycles
+        return steps * self.clock_hz / decode if steps > 0 else 0.0
+
+    @property
+    def cycles_by_block(self) -> dict[str, int]:
+        """Cycles of prompt and answer by block (estimate), in the order of a token's way."""
+        return dict(self.cycles)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def plot(self, path: Path | str | None = None) -> Any:
+        """Cycles by block as a bar chart: matplotlib's figure, written to `path` if there is one.
+
+        Raises UsageError without matplotlib or where the file cannot be written.
+        """
+        from emulator.terminal.bars import bar_chart
+
+        title = f"{len(self.token_ids)} tokens in {self.chip_seconds * 1e6:,.0f} us (estimate)"
+        return bar_chart(self.cycles_by_block, "cycles", title, path)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the text, and a line of figures."""
+        return (
+            f"<blockquote style='white-space: pre-wrap'>{html.escape(self.text)}</blockquote>"
+            f"<p>{self.prompt_tokens} prompt tokens, {len(self.token_ids)} answer tokens "
+            f"({html.escape(self.reason)}); chip, estimated: {self.tokens_per_second:,.0f} tok/s, "
+            f"{self.chip_seconds * 1e6:,.0f} us, {sum(self.cycles.values()):,} cycles; "
+            f"host, measured: {self.host_seconds:.2f} s</p>"
+        )
