@@ -10,13 +10,16 @@ from typing import Any, NoReturn
 
 from emulator import __version__
 from emulator.commands import (
+    area,
     chat,
+    chips,
     compare,
     compile_masks,
     cost,
     cycles,
     evaluate,
     faults,
+    infer,
     info,
     models,
     plan,
@@ -35,7 +38,7 @@ COMMANDS = {  # in the order of --help, under its headings
     "talk": (chat, run, serve),
     "masks": (compile_masks, models, info),
     "quality": (evaluate,),
-    "time": (cycles, validate, sensitivity, compare, trace),
+    "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),
     "proof": (verify, vectors, faults),
 }

@@ -50,13 +50,14 @@ class Attention(Block):
         sweep = math.ceil(context / positions)
         side_by_side = tree(spec, positions)
         pipeline = int(spec.vector.pipeline)
-        scores = tree(spec, sram.head_dim) + pipeline + side_by_side + 1
-        values = int(spec.vector.table) + pipeline + side_by_side + 1
+        read = int(spec.kv_sram.latency)
+        scores = read + tree(spec, sram.head_dim) + pipeline + side_by_side + 1
+        values = int(spec.vector.table) + pipeline + side_by_side + 1  # read in time for the table
         return Cost(
             phases=(
                 WHOLE_VECTOR,
-                Phase(sweep, scores, sram.kv_heads),
-                Phase(sweep, values, sram.kv_heads),
+                Phase(sweep, scores, sram.kv_heads, unit="keys"),
+                Phase(sweep, values, sram.kv_heads, unit="values"),
                 stream(spec, sram.heads, int(spec.vector.reciprocal)),  # of the sum of p
                 stream(spec, width),
                 *narrow(spec, width),

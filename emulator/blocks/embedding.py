@@ -39,7 +39,7 @@ class Embedding(Block):
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         bits = self.table.columns * self.table.bits
-        return Cost((Phase(1, int(spec.embedding.read)),), rom_bits=bits)
+        return Cost((Phase(1, int(spec.embedding.read), unit="embedding"),), rom_bits=bits)
 
     @property
     def matrices_by_name(self) -> dict[str, PackedMatrix]:

@@ -38,4 +38,4 @@ class TopK(Block):
             raise ChipError(f"top_k.width = {width:g}: the datapath's search hands out {MAX_K} ids")
         merges = math.ceil(math.log2(self.vocabulary))
         levels = merges * (1 + math.ceil(math.log2(width)))
-        return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value)),))
+        return Cost((Phase(1, math.ceil(levels / spec.vector.levels.value), unit="top_k"),))

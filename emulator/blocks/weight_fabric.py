@@ -40,10 +40,14 @@ class WeightFabric(Block):
         """Matrices side by side take the same inputs, so the widest codes set the time."""
         matrices = self.matrices.values()
         widest = max(matrices, key=lambda m: m.bits)
+        feed = fabric_pass(spec, widest.columns, widest.bits)
+        rows = sum(m.rows for m in matrices)
         return Cost(
-            (fabric_pass(spec, widest.columns, widest.bits),),
+            (feed,),
             macs=sum(m.rows * m.columns for m in matrices),
             rom_bits=sum(m.stored_bits for m in matrices),
+            row_cycles=rows * feed.take,
+            wire_bits=8 * widest.columns + 32 * rows,
         )
 
     @property

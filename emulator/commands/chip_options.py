@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def add_shape_options(parser: argparse.ArgumentParser) -> None:
     """--model, by its shape, and --mix."""
-    parser.add_argument("--model", default="llama-3.1-8b", help="a known shape; llama-3.1-8b")
+    parser.add_argument(
+        "--model", default="llama-3.1-8b", help="a known shape, or a config.json; llama-3.1-8b"
+    )
     add_mix_option(parser)
 
 
@@ -29,7 +32,7 @@ def add_mix_option(parser: argparse.ArgumentParser) -> None:
 def add_chip_options(parser: argparse.ArgumentParser) -> None:
     """--chip, --set and --json."""
     parser.add_argument(
-        "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml"
+        "--chip", type=Path, metavar="FILE", help="a chip description like hc1.toml, or roma"
     )
     parser.add_argument(
         "--set",
@@ -43,9 +46,11 @@ def add_chip_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_of(args: argparse.Namespace) -> ChipSpec:
     """The description that --chip and --set ask for."""
-    from emulator.silicon.spec import DEFAULT_SPEC, load_spec
+    from emulator.silicon.spec import DEFAULT_SPEC, load_spec, preset
 
-    spec = load_spec(args.chip or DEFAULT_SPEC)
+    path = args.chip or DEFAULT_SPEC
+    named = str(path).isidentifier() and not path.exists()
+    spec = load_spec(preset(str(path)) if named else path)
     for text in args.set:
         key, equals, value = text.partition("=")
         if not equals:
@@ -71,11 +76,24 @@ def _number(text: str) -> float:
 
 def model_of(args: argparse.Namespace) -> tuple[LlamaConfig, Mix, list[Stage]]:
     """Shape, mix and blocks of the model that --model and --mix ask for."""
-    from emulator.timing.models import HC1_MIX, blank_stages, known_model
+    from emulator.timing.models import HC1_MIX, blank_stages
     from weights.mix import Mix
 
-    config, mix = known_model(args.model), Mix.parse(args.mix or HC1_MIX)
+    config, mix = _shape(args.model), Mix.parse(args.mix or HC1_MIX)
     return config, mix, blank_stages(config, mix)
+
+
+def _shape(name: str) -> LlamaConfig:
+    """A known name, or the path of a config.json or of its folder; notes go to standard error."""
+    from emulator.timing.models import MODELS, known_model
+    from emulator.timing.shapes import shape_from_file
+
+    if name in MODELS or not (name.endswith(".json") or "/" in name):
+        return known_model(name)
+    config, notes = shape_from_file(Path(name))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return config
 
 
 def contexts_of(text: str, spec: ChipSpec) -> list[int]:
@@ -89,6 +107,20 @@ def contexts_of(text: str, spec: ChipSpec) -> list[int]:
         if not 1 <= context <= most:
             raise UsageError(f"--context {context}: the chip has positions 1 to {most}")
     return contexts
+
+
+def recorded_odds(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What `infer --record` kept, where the question is about the very chip that it was about."""
+    from emulator.timing.posterior import recorded
+
+    asked = (args.model, args.mix, args.chip, args.set)
+    return recorded() if asked == ("llama-3.1-8b", None, None, []) else None
+
+
+def likely(args: argparse.Namespace, context: int) -> str:
+    """ " (p5 to p95: 15,974 to 17,092)" behind a rate of the preset chip; else nothing."""
+    found = ((recorded_odds(args) or {}).get("rates") or {}).get(str(context))
+    return f" (p5 to p95: {found[0]:,.0f} to {found[2]:,.0f})" if found else ""
 
 
 def assumptions(spec: ChipSpec) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from emulator.commands.chip_options import (
     add_chip_options,
     add_shape_options,
     grades,
+    likely,
     model_of,
     spec_of,
 )
@@ -72,7 +73,7 @@ def _compare(args: argparse.Namespace) -> int:
     lines.append(
         [
             f"{spec.name}, this model (estimate)",
-            cell(1 / ours.seconds),
+            cell(1 / ours.seconds) + likely(args, CONTEXT),
             f"{power[1]:,.0f} ({power[0]:,.0f} to {power[2]:,.0f})",
             f"{mid:.4f} ({low:.4f} to {high:.4f})",
             "-",

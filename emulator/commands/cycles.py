@@ -13,8 +13,11 @@ from emulator.commands.chip_options import (
     contexts_of,
     grades,
     model_of,
+    recorded_odds,
     spec_of,
 )
+from emulator.commands.rack import many_chips
+from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.energy import Bracket
     from emulator.timing.report import Report
+
+MOST_USERS = 64
 
 
 def register(commands: Any) -> None:
@@ -38,6 +43,10 @@ def register(commands: Any) -> None:
         metavar="KEY=LOW:HIGH:COUNT",
         help="instead: the rate over values of one constant, at the first context",
     )
+    parser.add_argument("--users", type=int, metavar="N", help="instead: N users side by side")
+    parser.add_argument(
+        "--chips", metavar="N", help="instead: layers cut over N chips, or as few as fit (auto)"
+    )
     add_plot_option(parser)
     parser.set_defaults(command=_cycles)
 
@@ -50,8 +59,12 @@ def _cycles(args: argparse.Namespace) -> int:
     config, mix, stages = model_of(args)
     if args.sweep:
         return _sweep(args, spec, stages)
+    if args.chips is not None:
+        return many_chips(args, spec, config.hidden, stages)
+    if args.users is not None:
+        return _users(args, spec, stages)
     reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]
-    whole = describe(config, mix, spec)
+    whole = describe(config, mix, stages, spec, reports[-1].power_w)
     if args.plot:
         save_plot(args.plot, lambda path: cycles_by_context(path, reports, args.model))
     if args.json:
@@ -64,6 +77,7 @@ def _cycles(args: argparse.Namespace) -> int:
                     **reports[0].to_json(),
                     "contexts": [r.to_json() for r in reports],
                     **whole,
+                    "infer": (recorded_odds(args) or {}).get("rates"),
                     "assumptions": assumptions(spec),
                 }
             )
@@ -71,7 +85,7 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{spec.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
-    print(_times(reports, config.layers))
+    print(_times(reports, config.layers, (recorded_odds(args) or {}).get("rates", {})))
     print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
     return 0
 
@@ -92,11 +106,44 @@ def _sweep(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
-def _times(reports: list[Report], layers: int) -> str:
+def _users(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int:
+    from emulator.timing.users import many_users
+
+    if not 1 <= args.users <= MOST_USERS:
+        raise UsageError(f"--users {args.users}: 1 to {MOST_USERS}")
+    found = [many_users(stages, spec, c, args.users) for c in contexts_of(args.context, spec)]
+    if args.json:
+        head = {"schema": 1, "model": args.model, "chip": spec.name}
+        sharing = "owned" if spec.fabric.owned.value else "shared"
+        print(json.dumps(head | {"adders": sharing, "rows": [one.to_json() for one in found]}))
+        return 0
+    rows = [
+        [
+            f"{one.context:,}",
+            f"{one.served}",
+            f"{one.tokens_per_second:,.0f}",
+            f"{one.tokens_per_second / one.served:,.0f}",
+            f"{one.power_w:,.0f}",
+            f"{one.within_power:,.0f}",
+        ]
+        for one in found
+    ]
+    limit = f"tok/s, all, at {spec.published.power.value:,.0f} W"
+    columns = ["context", "users that fit", "tok/s, all", "each", "W", limit]
+    print(f"{args.users} users side by side on {spec.name}, by the schedule of events\n")
+    print(f"{table(columns, rows)}\n\n{grades(spec)}")
+    return 0
+
+
+def _times(reports: list[Report], layers: int, odds: dict[str, list[float]]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
     def row(name: str, *cells: str) -> list[str]:
         return [name, *cells]
+
+    def likely(report: Report) -> str:
+        p5, _, p95 = odds.get(str(report.context), (0, 0, 0))
+        return f"{p5:,.0f} to {p95:,.0f}" if p95 else "-"
 
     first = reports[0]
     blocks = [row(name, *(f"{r.by_block[name]:,}" for r in reports)) for name in first.by_block]
@@ -109,8 +156,11 @@ def _times(reports: list[Report], layers: int) -> str:
         row("cycles per token", *(f"{r.cycles:,}" for r in reports)),
         row("us per token", *(f"{r.seconds * 1e6:,.2f}" for r in reports)),
         row("tok/s, one user [1]", *(f"{1 / r.seconds:,.0f}" for r in reports)),
+        *([row("  p5 to p95 (infer)", *map(likely, reports))] if odds else []),
         row("tok/s, pipelined [2]", *(f"{r.aggregate.tokens_per_second:,.0f}" for r in reports)),
         row("  of so many users", *(f"{r.aggregate.users}" for r in reports)),
+        row("  on so many mm2", *(f"{r.aggregate_mm2:,.0f}" for r in reports)),
+        row("  with so many W", *(f"{r.aggregate_w:,.0f}" for r in reports)),
         *(
             row(
                 f"TTFT ms, {name}", *(f"{1e3 * r.prefill[name] / r.clock_hz:,.2f}" for r in reports)
@@ -143,4 +193,7 @@ def _whole_chip(whole: dict[str, Any], last: Report) -> str:
         total("transistors, billion", whole["transistors"]),
     ]
     bits = f"ROM {whole['rom_bits'] / 1e9:.2f} Gbit, KV SRAM {whole['kv_sram_bits'] / 1e9:.2f} Gbit"
-    return f"{table(['estimate', 'low', 'mid', 'high', 'published'], rows)}\n{bits}"
+    head = ["estimate", "low", "mid", "high", "published"]
+    return "\n".join(
+        [table(head, rows), bits, *(f"over the published: {one}" for one in whole["too_much"])]
+    )

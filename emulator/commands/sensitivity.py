@@ -11,12 +11,15 @@ from emulator.commands.chip_options import (
     add_shape_options,
     contexts_of,
     grades,
+    likely,
     model_of,
     spec_of,
 )
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
+
+MARKS = "D, T, P: die, transistors, power over the published (middle estimate)"
 
 
 def register(commands: Any) -> None:
@@ -54,7 +57,8 @@ def _sensitivity(args: argparse.Namespace) -> int:
         print(json.dumps(report | {"swings": [swing.to_json() for swing in swings]}))
         return 0
     print(
-        f"{args.model} on {spec.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s, one user\n"
+        f"{args.model} on {spec.name} at {contexts[0]:,} positions: {rate:,.0f} tok/s"
+        f"{likely(args, contexts[0])}, one user\n"
     )
     rows = [
         [
@@ -62,8 +66,8 @@ def _sensitivity(args: argparse.Namespace) -> int:
             f"{s.constant.value:,.12g}",
             f"{s.constant.range[0]:,.12g} to {s.constant.range[1]:,.12g} {s.constant.unit}",
             s.constant.grade,
-            f"{s.rate_low:,.0f}",
-            f"{s.rate_high:,.0f}",
+            f"{s.rate_low:,.0f}{_marks(s.too_much_low)}",
+            f"{s.rate_high:,.0f}{_marks(s.too_much_high)}",
             f"{s.nearest:,.6g}" if s.reached else f"{s.nearest:,.6g} gives {s.nearest_rate:,.0f}",
         ]
         for s in swings
@@ -77,5 +81,10 @@ def _sensitivity(args: argparse.Namespace) -> int:
         "at high",
         f"alone for {wanted:,.0f}",
     ]
-    print(f"{table(head, rows)}\n\n{grades(spec)}")
+    print(f"{table(head, rows)}\n{MARKS}\n\n{grades(spec)}")
     return 0
+
+
+def _marks(too_much: list[str]) -> str:
+    """ " DTP" for a die, transistors and power that are all over the published."""
+    return "".join([" ", *(one[0].upper() for one in too_much)]) if too_much else ""

@@ -12,15 +12,22 @@ from emulator.commands.chip_options import (
     add_shape_options,
     grades,
     model_of,
+    recorded_odds,
     spec_of,
 )
+from emulator.commands.infer import left_out_table
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.timing.left_out import LeftOut
     from emulator.timing.telemetry import Record
     from emulator.timing.validate import Compared, Row
 
+LEFT_OUT = (
+    "left out: one constant a deployment, fitted to its other records; alone (null model) and with "
+    "the chip's structure. A serial prefill has nothing to fit."
+)
 WHY_N_MINUS_1 = (
     "A reported rate is N tokens over the time of N - 1 steps, since the first token belongs to "
     "ttft; the decode step here is that time over N - 1, and the predicted rate is N / (N - 1) "
@@ -39,6 +46,7 @@ def register(commands: Any) -> None:
 
 
 def _validate(args: argparse.Namespace) -> int:
+    from emulator.timing.left_out import leave_one_out, mean_errors
     from emulator.timing.pictures import predicted_against_measured
     from emulator.timing.telemetry import RECORDS, read_records
     from emulator.timing.validate import compare, headline, reasons_against, summary
@@ -50,6 +58,7 @@ def _validate(args: argparse.Namespace) -> int:
     believed = [r for r, why in zip(records, reasons, strict=True) if not why]
     rows = {id(record): compare(record, stages, spec) for record in believed}
     published = headline(figures, stages, spec)
+    left = leave_one_out(list(rows.values()), spec)
     if args.plot:
         save_plot(args.plot, lambda path: predicted_against_measured(path, list(rows.values())))
     if args.json:
@@ -63,11 +72,23 @@ def _validate(args: argparse.Namespace) -> int:
             ],
             "headline": {name: compared.to_json() for name, compared in published.items()},
             "summary": summary(list(rows.values())),
+            "leave_one_out": {
+                "rows": [one.to_json() for one in left],
+                "mean_absolute_error": mean_errors(left),
+            },
+            "infer": recorded_odds(args),
             "reported_rate_means": WHY_N_MINUS_1,
         }
         print(json.dumps(report))
         return 0
     print(_text(list(rows.values()), published, summary(list(rows.values()))))
+    if left:
+        print(f"\n{_left_out(left, mean_errors(left))}")
+    odds = recorded_odds(args)
+    if odds:
+        p5, _, p95 = odds["rates"]["1536"]
+        print(f"\n{left_out_table(odds['left_out'])}")
+        print(f"infer: at 1k in, 1k out {p5:,.0f} to {p95:,.0f} tok/s (p5 to p95)")
     refused = [(r.id, "; ".join(why)) for r, why in zip(records, reasons, strict=True) if why]
     if refused:
         print(f"\n{table(['not believed', 'why'], refused)}")
@@ -125,3 +146,23 @@ def _errors(errors: dict[str, Any]) -> str:
     named |= {f"TTFT, {name} prefill": error for name, error in errors["ttft"].items()}
     rows = [[name, f"{e['mean']:.1%}", f"{e['max']:.1%}"] for name, e in named.items()]
     return table(["absolute error", "mean", "largest"], rows)
+
+
+def _left_out(left: list[LeftOut], means: dict[str, dict[str, float]]) -> str:
+    rows = [
+        [
+            f"{one.id}, {one.quantity}",
+            f"{one.model.measured:,.1f}",
+            f"{one.model.predicted:,.1f}",
+            f"{one.model.error:+.1%}",
+            f"{one.null.predicted:,.1f}",
+            f"{one.null.error:+.1%}",
+        ]
+        for one in left
+    ]
+    mean = [
+        [f"mean, {quantity}", "", "", f"{e['model']:.1%}", "", f"{e['null']:.1%}"]
+        for quantity, e in means.items()
+    ]
+    head = ["left out, us", "measured", "structure", "error", "null", "error"]
+    return f"{table(head, [*rows, *mean])}\n{LEFT_OUT}"

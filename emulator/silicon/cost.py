@@ -30,6 +30,7 @@ class Phase:
     take: int  # cycles to take the vector in, at least 1
     latency: int  # from a value in to its result out
     parts: int = 1  # pieces of the vector that do not wait for each other
+    unit: str = "vector"  # what is busy meanwhile; tokens of several users compete for it
 
     def after(self, wave: Wave) -> Wave:
         """The wave that leaves, of a wave that comes in no faster than `take` allows."""
@@ -46,6 +47,8 @@ class Cost:
     macs: int = 0  # multiply-accumulates of weights, or of attention
     rom_bits: int = 0  # read from the masks
     sram_bits: int = 0  # read from or written to the KV SRAM
+    row_cycles: int = 0  # cycles in which a row's accumulator adds, over all rows
+    wire_bits: int = 0  # across the die: inputs to the fabric, results back
 
     def after(self, wave: Wave) -> Wave:
         """The wave that leaves the block's last phase."""
@@ -60,7 +63,7 @@ class Cost:
 
 
 NOTHING = Cost()
-WHOLE_VECTOR = Phase(1, 0)  # holds the vector back until its last value is in
+WHOLE_VECTOR = Phase(1, 0, unit="")  # holds the vector back until its last value is in
 
 
 def passes(spec: ChipSpec, values: int) -> int:
@@ -123,5 +126,7 @@ def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
         latency=int(spec.fabric.alphabet_setup)
         + tree(spec, lanes * cells)
         + 1  # the accumulator
-        + int(spec.fabric.scale_drain),
+        + int(spec.fabric.scale_drain)
+        + int(spec.fabric.wire),
+        unit="fabric",
     )

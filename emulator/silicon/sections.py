@@ -30,7 +30,11 @@ def units(section: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
+    """Voltage and frequency go together: V = voltage + voltage_slope * (frequency - 1 GHz)."""
+
     frequency: Annotated[Constant, "Hz"]
+    voltage: Annotated[Constant, "V"]
+    voltage_slope: Annotated[Constant, "V/GHz"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class Fabric:
     lanes: Annotated[Constant, "activations/cycle"]
     alphabet_setup: Annotated[Constant, "cycles"]
     scale_drain: Annotated[Constant, "cycles"]
+    wire: Annotated[Constant, "cycles"]  # of a pass: inputs to all rows and results back
     cell_bits: Annotated[Constant, "bits"]
     cells: Annotated[Constant, "cells/cycle"]
+    owned: Annotated[Constant, "0 or 1"]  # 1: every row has adders; 0: all layers share one set
     bank_rows: Annotated[Constant, "rows"]
 
 
@@ -66,6 +72,10 @@ class KvSram:
     positions: Annotated[Constant, "positions"]
     value_bits: Annotated[Constant, "bits"]
     bandwidth: Annotated[Constant, "bytes/cycle"]
+    latency: Annotated[Constant, "cycles"]  # from an address to its bytes
+    port: Annotated[
+        Constant, "bytes/cycle"
+    ]  # of one bank; K and V together need 2 bandwidth / port
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +89,48 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Between two chips of one model."""
+
+    latency: Annotated[Constant, "us"]
+    bandwidth: Annotated[Constant, "GB/s"]
+    energy: Annotated[Constant, "pJ/bit"]
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
+    """Of one event or transistor at `clock.voltage`; events go with V squared, leakage with V^3."""
+
     mac: Annotated[Constant, "pJ/MAC"]
+    accumulate: Annotated[Constant, "pJ/row/cycle"]
     rom: Annotated[Constant, "pJ/bit"]
     sram: Annotated[Constant, "pJ/bit"]
-    leakage: Annotated[Constant, "W"]
+    wire: Annotated[Constant, "pJ/bit/mm"]
+    leakage_logic: Annotated[Constant, "W/billion transistors"]
+    leakage_memory: Annotated[Constant, "W/billion transistors"]
     card: Annotated[Constant, "W"]
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    rom: Annotated[Constant, "mm2/Gbit"]
+    cell: Annotated[Constant, "um2/cell"]
+    logic: Annotated[Constant, "mm2/billion transistors"]
     sram: Annotated[Constant, "mm2/Gbit"]
-    attention: Annotated[Constant, "um2/MAC"]
-    vector: Annotated[Constant, "um2/lane"]
+    sram_bank: Annotated[Constant, "um2/bank"]
+    sram_port: Annotated[Constant, "um2/bit"]
     rest: Annotated[Constant, "mm2"]
 
 
 @dataclass(frozen=True, slots=True)
 class Transistors:
-    rom: Annotated[Constant, "transistors/bit"]
+    cell: Annotated[Constant, "transistors/cell"]
+    row: Annotated[Constant, "transistors/row"]
+    row_lane: Annotated[Constant, "transistors/row/lane"]
+    switch: Annotated[Constant, "transistors/row/lane"]
     sram: Annotated[Constant, "transistors/bit"]
-    logic: Annotated[Constant, "billion transistors"]
+    attention: Annotated[Constant, "transistors/MAC"]
+    vector: Annotated[Constant, "transistors/lane"]
+    rest: Annotated[Constant, "billion transistors"]
 
 
 @dataclass(frozen=True, slots=True)

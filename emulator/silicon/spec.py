@@ -23,8 +23,9 @@ else:
 DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
 MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
-# Units that count, beside everything "/cycle".
-WHOLE = ("cycles", "bits", "positions", "entries", "rows")
+# Units that count, beside everything "/cycle"; of the second tuple there may be none.
+WHOLE = ("cycles", "bits", "positions", "entries", "rows", "0 or 1")
+MAY_BE_NONE = ("cycles", "0 or 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ChipSpec:
     kv_sram: sections.KvSram
     attention: sections.Attention
     top_k: sections.TopK
+    link: sections.Link
     energy: sections.Energy
     area: sections.Area
     transistors: sections.Transistors
@@ -88,6 +90,15 @@ class ChipSpec:
 def _constants_of(name: str, section: Any) -> Iterator[tuple[str, Constant]]:
     for key in fields(section):
         yield f"{name}.{key.name}", getattr(section, key.name)
+
+
+def preset(name: str) -> Path:
+    """The file of a chip that the package describes. Raises ChipError with the known names."""
+    path = DEFAULT_SPEC.with_name(f"{name}.toml")
+    if not name.isidentifier() or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in DEFAULT_SPEC.parent.glob("*.toml")))
+        raise ChipError(f"{name}: no such file, and the described chips are {known}")
+    return path
 
 
 def load_spec(path: Path | str = DEFAULT_SPEC) -> ChipSpec:
@@ -185,12 +196,12 @@ def _constant(key: str, entry: Any, unit: str) -> Constant:
 
 def whole(unit: str) -> bool:
     """Whether a constant of this unit counts things."""
-    return unit.endswith("/cycle") or unit in WHOLE
+    return (unit.endswith("/cycle") and not unit.startswith("pJ")) or unit in WHOLE
 
 
 def _least(unit: str) -> int:
     """A latency may be nothing, and so may a cost; what is divided by may not."""
-    return 1 if unit == "Hz" or (whole(unit) and unit != "cycles") else 0
+    return 1 if unit in ("Hz", "GB/s") or (whole(unit) and unit not in MAY_BE_NONE) else 0
 
 
 def _check_value(key: str, value: float, unit: str, bounds: tuple[float, float]) -> None:

@@ -1,7 +1,8 @@
-"""Energy of a token and area of a die: estimates, each as low, middle and high.
+"""Energy of a token, area and transistors of a die: estimates, each as low, middle and high.
 
-Low and high take every constant at the same end of its range, so they bracket wider than chance
-would; the published figures stand beside them.
+The architecture (clock, lanes, memories) stays as described; low and high take every constant of
+[energy], [area] and [transistors] at the same end of its range, so they bracket wider than chance
+would. The published figures stand beside them.
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emulator.config import LlamaConfig
 from emulator.silicon.cost import Cost
 from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.models import kv_sram_bits, rom_bits
-from weights.mix import Mix
+from emulator.timing.budget import (
+    At,
+    Parts,
+    Shape,
+    Work,
+    area_parts,
+    dynamic_parts,
+    power_parts,
+    static_parts,
+    transistor_parts,
+)
 
-PICO, GIGA, MICRO2 = 1e-12, 1e9, 1e-6  # MICRO2: um2 in mm2
+PHYSICS = ("energy", "area", "transistors")  # sections whose ranges make the bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,69 +53,61 @@ class Bracket:
         }
 
 
-Pick = Callable[[Constant], float]
+def values_at(spec: ChipSpec, pick: Callable[[Constant], float] = lambda c: c.value) -> At:
+    """The lookup that `budget` reads: `pick` chooses within the ranges of the physics."""
+    known = {
+        key: pick(c) if key.split(".")[0] in PHYSICS else c.value for key, c in spec.constants()
+    }
+    return known.__getitem__
 
 
-def _bracket(parts: Callable[[Pick], dict[str, float]]) -> Bracket:
-    return Bracket(
-        parts(lambda c: c.range[0]), parts(lambda c: c.value), parts(lambda c: c.range[1])
+def _bracket(spec: ChipSpec, parts: Callable[[At], Parts]) -> Bracket:
+    picks: tuple[Callable[[Constant], float], ...] = (
+        lambda c: c.range[0],
+        lambda c: c.value,
+        lambda c: c.range[1],
     )
+    ends = (parts(values_at(spec, pick)) for pick in picks)
+    return Bracket(*({name: float(x) for name, x in end.items()} for end in ends))
 
 
-def token_energy(spec: ChipSpec, work: Cost, seconds: float) -> Bracket:
+def card_power(spec: ChipSpec, shape: Shape, work: Cost, tokens_per_second: float) -> Bracket:
+    """W of a card that makes so many tokens, each of which does `work`."""
+    return _bracket(spec, lambda at: power_parts(at, shape, Work.of(work), tokens_per_second))
+
+
+def token_energy(spec: ChipSpec, shape: Shape, work: Cost, seconds: float) -> Bracket:
     """J of one token that does `work` in `seconds`."""
-    e = spec.energy
-    return _bracket(
-        lambda pick: {
-            "multiply-accumulate": work.macs * pick(e.mac) * PICO,
-            "ROM": work.rom_bits * pick(e.rom) * PICO,
-            "KV SRAM": work.sram_bits * pick(e.sram) * PICO,
-            "leakage": seconds * pick(e.leakage),
-            "card": seconds * pick(e.card),
-        }
-    )
+
+    def parts(at: At) -> Parts:
+        idle = {name: watts * seconds for name, watts in static_parts(at, shape).items()}
+        return dynamic_parts(at, shape, Work.of(work)) | idle
+
+    return _bracket(spec, parts)
 
 
-def card_power(spec: ChipSpec, work: Cost, seconds: float) -> Bracket:
-    """W of a card that makes such a token every `seconds`."""
-    energy = token_energy(spec, work, seconds)
-    return Bracket(
-        *(
-            {n: j / seconds for n, j in part.items()}
-            for part in (energy.low, energy.mid, energy.high)
-        )
-    )
-
-
-def die_area(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
+def die_area(spec: ChipSpec, shape: Shape) -> Bracket:
     """mm2 by part, for the whole model in one die."""
-    a = spec.area
-    rom, sram = _gigabits(spec, config, mix)
-    return _bracket(
-        lambda pick: {
-            "ROM with its adders": rom * pick(a.rom),
-            "KV SRAM": sram * pick(a.sram),
-            "attention": 2 * spec.attention.macs.value * pick(a.attention) * MICRO2,
-            "vector unit": spec.vector.lanes.value * pick(a.vector) * MICRO2,
-            "rest": pick(a.rest),
-        }
-    )
+    return _bracket(spec, lambda at: area_parts(at, shape))
 
 
-def transistors(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> Bracket:
+def transistors(spec: ChipSpec, shape: Shape) -> Bracket:
     """Billions of transistors by part."""
-    t = spec.transistors
-    rom, sram = _gigabits(spec, config, mix)
-    return _bracket(
-        lambda pick: {
-            "ROM": rom * pick(t.rom),
-            "KV SRAM": sram * pick(t.sram),
-            "logic": pick(t.logic),
-        }
+    return _bracket(spec, lambda at: transistor_parts(at, shape))
+
+
+def too_much(spec: ChipSpec, area: Bracket, count: Bracket, power: Bracket) -> list[str]:
+    """Each published figure that the middle estimate exceeds, and whether even the low one does."""
+    published = spec.published
+    limits = (
+        ("die", "mm2", area, published.die.value),
+        ("transistors", "billion", count, published.transistors.value),
+        ("power", "W", power, published.power.value),
     )
-
-
-def _gigabits(spec: ChipSpec, config: LlamaConfig, mix: Mix) -> tuple[float, float]:
-    """Gbit of the ROM and of the KV SRAM."""
-    rom = rom_bits(config, mix, int(spec.kv_sram.positions))
-    return rom / GIGA, kv_sram_bits(config, spec) / GIGA
+    found = []
+    for name, unit, bracket, limit in limits:
+        low, mid, high = bracket.totals
+        if mid > limit:
+            text = f"{name}, {mid:,.0f} of {limit:,.0f} {unit} ({low:,.0f} to {high:,.0f})"
+            found.append(text + (": too large even at its low end" if low > limit else ""))
+    return found

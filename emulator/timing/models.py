@@ -41,6 +41,7 @@ MODELS = {
     "llama-3.1-8b": _llama(4096, 32, 32, 8, 128, 14336, tied=False),
     "llama-3.2-1b": _llama(2048, 16, 32, 8, 64, 8192, tied=True),
     "llama-3.2-3b": _llama(3072, 28, 24, 8, 128, 8192, tied=True),
+    "llama-3.3-70b": _llama(8192, 80, 64, 8, 128, 28672, tied=False),
     "smollm2-135m": LlamaConfig(
         576, 30, 9, 3, 64, 1536, 49152, 8192, 1e-5, 100000.0, None, True, 1, (2,)
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emulator.timing.infer import Posterior
     from emulator.timing.report import Report
     from emulator.timing.sensitivity import Swing
     from emulator.timing.validate import Row
@@ -68,6 +69,23 @@ def tornado(path: Path, swings: list[Swing], rate: float, published: float) -> N
     axes.set(
         xlabel="tok/s, one user (blue: low end of the range, orange: high end; dashed: published)"
     )
+    figure.savefig(path, bbox_inches="tight")
+
+
+def surviving_chips(path: Path, found: Posterior) -> None:
+    """Lanes against clock, and the rate at two contexts, of chips drawn by their weights."""
+    import numpy as np
+
+    figure, (left, right) = _figure(9, 4.2, columns=2)
+    chips = found.chips
+    picked = np.random.default_rng(chips.at.seed).choice(chips.at.chips, 2000, p=found.weights)
+    lanes = chips.at("fabric.lanes")[picked]
+    left.plot(lanes, chips.at("clock.frequency")[picked] / 1e9, ".", alpha=0.3, markersize=4)
+    left.set(xlabel="lanes", ylabel="clock, GHz", title="chips that agree with what is published")
+    for context, rate in chips.rates.items():
+        right.hist(rate[picked], bins=60, histtype="step", label=f"{context:,} positions")
+    right.set(xlabel="tok/s, one user", ylabel="chips of 2,000", title="what they would show")
+    right.legend(frameon=False)
     figure.savefig(path, bbox_inches="tight")
 
 

@@ -1,7 +1,8 @@
 """Time to the first token under the two hypotheses about prefill, and the pipelined aggregate.
 
 serial      a prompt token starts when the one before it has left the last layer, as in decode
-pipelined   every layer holds a token of its own; one enters as soon as the first layer is free
+pipelined   every layer holds a token of its own; one enters as soon as the first layer is free;
+            with adders that all layers share it is no different from serial
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def prefill_cycles(stages: list[Stage], spec: ChipSpec, tokens: int) -> dict[str
                 if name != "head" or left == 0:
                     end = free[name] = max(end, free[name]) + own
     serial = sum(prompt_cycles(stages, spec, 0, tokens).values())
-    return {"serial": serial, "pipelined": end}
+    return {"serial": serial, "pipelined": end if spec.fabric.owned.value else serial}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,19 @@ from emulator.chip import Stage
 from emulator.config import LlamaConfig
 from emulator.silicon.spec import ChipSpec
 from emulator.terminal.bars import bar_chart
-from emulator.timing.energy import Bracket, card_power, die_area, token_energy, transistors
+from emulator.timing.budget import shape_of
+from emulator.timing.energy import (
+    Bracket,
+    card_power,
+    die_area,
+    token_energy,
+    too_much,
+    transistors,
+)
 from emulator.timing.models import kv_sram_bits, rom_bits
 from emulator.timing.prefill import Aggregate, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import stage_cycles, token_cycles, token_work
+from emulator.timing.users import needs
 from weights.mix import Mix
 
 ONE_USER = "one user, one token in flight: a token starts when the one before it has left the chip"
@@ -33,6 +42,8 @@ class Report:
     by_block: dict[str, int]  # cycles
     by_layer: dict[str, int]  # cycles; embedding and head are layers here
     aggregate: Aggregate
+    aggregate_mm2: float  # of the chip that the aggregate needs, and its card's W
+    aggregate_w: float
     prefill: dict[str, int]  # cycles to the first token by hypothesis
     energy_j: Bracket  # of a token
     power_w: Bracket  # of the card
@@ -86,6 +97,8 @@ class Report:
                 "tokens_per_second": self.aggregate.tokens_per_second,
                 "users": self.aggregate.users,
                 "cycles_per_token": self.aggregate.cycles_per_token,
+                "needs_mm2": self.aggregate_mm2,
+                "needs_w": self.aggregate_w,
             },
             "prefill": {
                 hypothesis: {"cycles": cycles, "seconds": cycles / self.clock_hz}
@@ -100,27 +113,35 @@ def report(stages: list[Stage], spec: ChipSpec, context: int) -> Report:
     """Everything about one context."""
     by_block = dict(token_cycles(stages, spec, context, True))
     work, seconds = token_work(stages, spec, context), sum(by_block.values()) / spec.clock_hz
+    shape, aggregate = shape_of(stages), pipelined_aggregate(stages, spec, context)
     return Report(
         context,
         spec.clock_hz,
         by_block,
         stage_cycles(stages, spec, context),
-        pipelined_aggregate(stages, spec, context),
+        aggregate,
+        *needs(stages, spec, context, aggregate),
         prefill_cycles(stages, spec, context),
-        token_energy(spec, work, seconds),
-        card_power(spec, work, seconds),
+        token_energy(spec, shape, work, seconds),
+        card_power(spec, shape, work, 1 / seconds),
         spec.published.power.value / spec.published.rate.value,
         spec.published.power.value,
     )
 
 
-def describe(config: LlamaConfig, mix: Mix, spec: ChipSpec) -> dict[str, Any]:
-    """Die and memory of the whole model: estimates beside what is published."""
+def describe(
+    config: LlamaConfig, mix: Mix, stages: list[Stage], spec: ChipSpec, power: Bracket
+) -> dict[str, Any]:
+    """Die and memory of the whole model: estimates beside what is published.
+
+    `power` in W is that of one user, for the list of what is too much.
+    """
+    shape = shape_of(stages)
+    area, count = die_area(spec, shape), transistors(spec, shape)
     return {
         "rom_bits": rom_bits(config, mix, int(spec.kv_sram.positions)),
         "kv_sram_bits": kv_sram_bits(config, spec),
-        "die_area": die_area(spec, config, mix).to_json("mm2")
-        | {"published": spec.published.die.value},
-        "transistors": transistors(spec, config, mix).to_json("billion")
-        | {"published": spec.published.transistors.value},
+        "die_area": area.to_json("mm2") | {"published": spec.published.die.value},
+        "transistors": count.to_json("billion") | {"published": spec.published.transistors.value},
+        "too_much": too_much(spec, area, count, power),
     }

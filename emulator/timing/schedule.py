@@ -129,4 +129,6 @@ def token_work(stages: list[Stage], spec: ChipSpec, context: int, with_head: boo
         macs=sum(cost.macs for cost in costs),
         rom_bits=sum(cost.rom_bits for cost in costs),
         sram_bits=sum(cost.sram_bits for cost in costs),
+        row_cycles=sum(cost.row_cycles for cost in costs),
+        wire_bits=sum(cost.wire_bits for cost in costs),
     )

@@ -11,6 +11,7 @@ from emulator.chip import Stage
 from emulator.errors import UsageError
 from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec, whole
+from emulator.timing.die import too_much_of
 from emulator.timing.schedule import stage_cycles
 
 MOST = 100_000  # values of one sweep
@@ -29,6 +30,8 @@ class Swing:
     nearest: float  # the value in the range whose rate comes nearest to the wanted one
     nearest_rate: float
     reached: bool
+    too_much_low: list[str]  # what of die, transistors and power exceeds the published at that end
+    too_much_high: list[str]
 
     @property
     def size(self) -> float:
@@ -43,6 +46,7 @@ class Swing:
             "range": list(c.range),
             "grade": c.grade,
             "tokens_per_second": {"low": self.rate_low, "high": self.rate_high},
+            "too_much": {"low": self.too_much_low, "high": self.too_much_high},
             "alone": {
                 "value": self.nearest,
                 "tokens_per_second": self.nearest_rate,
@@ -92,7 +96,8 @@ def tornado(stages: list[Stage], spec: ChipSpec, context: int, wanted: float) ->
         if ends[0][1] != ends[1][1]:
             value, rate = _nearest(stages, spec, key, constant, context, wanted)
             reached = abs(rate / wanted - 1) < REACHED
-            swings.append(Swing(key, constant, ends[0][1], ends[1][1], value, rate, reached))
+            over = [too_much_of(stages, spec.with_value(key, end), context) for end in (low, high)]
+            swings.append(Swing(key, constant, ends[0][1], ends[1][1], value, rate, reached, *over))
     return sorted(swings, key=lambda swing: -swing.size)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from emulator.chip import Stage
 from emulator.silicon.cost import Cost
 from emulator.silicon.spec import ChipSpec
+from emulator.timing.budget import shape_of
 from emulator.timing.energy import token_energy
 from emulator.timing.schedule import token_work
 from emulator.traffic.requests import NS
@@ -56,7 +57,7 @@ def server_energy(
         (Work.of(stages, spec, False).total(prompt_tokens, prompt_positions), 1),
         (Work.of(stages, spec, True).total(int(output.sum()), head_positions), 1),
     )
-    bracket = token_energy(spec, work, seconds * served.cards)
+    bracket = token_energy(spec, shape_of(stages), work, seconds * served.cards)
     parts = dict(bracket.mid) | {"host": host_w * seconds}
     total, outputs = sum(parts.values()), int(output.sum())
     return {
@@ -76,4 +77,6 @@ def _sum(*terms: tuple[Cost, int]) -> Cost:
         macs=sum(times * cost.macs for cost, times in terms),
         rom_bits=sum(times * cost.rom_bits for cost, times in terms),
         sram_bits=sum(times * cost.sram_bits for cost, times in terms),
+        row_cycles=sum(times * cost.row_cycles for cost, times in terms),
+        wire_bits=sum(times * cost.wire_bits for cost, times in terms),
     )

@@ -11,10 +11,13 @@ import pytest
 from emulator.cli import main
 from emulator.silicon.cost import Cost
 from emulator.silicon.spec import DEFAULT_SPEC, load_spec
+from emulator.timing.budget import shape_of
 from emulator.timing.energy import die_area, token_energy
-from emulator.timing.models import HC1_MIX, MODELS, kv_sram_bits, rom_bits
+from emulator.timing.models import HC1_MIX, MODELS, blank_stages, kv_sram_bits, rom_bits
 from emulator.timing.peers import peers
 from weights.mix import Mix
+
+LLAMA = blank_stages(MODELS["llama-3.1-8b"], Mix.parse(HC1_MIX))
 
 
 @pytest.fixture
@@ -99,10 +102,13 @@ def test_energy_and_area_are_brackets_around_the_published(report):
 
 
 def test_energy_by_hand():
-    """10^9 MACs of 0.5 pJ, 10^9 bits of ROM at 0.05 and of SRAM at 0.13, 50 W for 1 ms."""
-    work = Cost(macs=10**9, rom_bits=10**9, sram_bits=10**9)
-    _, mid, _ = token_energy(load_spec(), work, 1e-3).totals
-    assert mid == pytest.approx(0.5e-3 + 0.05e-3 + 0.13e-3 + 50e-3)
+    """10^9 MACs of 0.45 pJ, row-cycles of 0.8, bits of ROM at 0.05 and of SRAM at 0.13; 1 ms."""
+    chip, shape = load_spec(), shape_of(LLAMA)
+    work = Cost(macs=10**9, rom_bits=10**9, sram_bits=10**9, row_cycles=10**9)
+    idle = token_energy(chip, shape, Cost(), 1e-3).totals[1]
+    assert idle == pytest.approx(1e-3 * (20 + 0.6 * 34.35 + 0.15 * 29.37), rel=1e-3)
+    _, mid, _ = token_energy(chip, shape, work, 1e-3).totals
+    assert mid - idle == pytest.approx(0.45e-3 + 0.8e-3 + 0.05e-3 + 0.13e-3)
 
 
 def test_memories_by_hand():
@@ -112,8 +118,8 @@ def test_memories_by_hand():
     codes = 32 * 218_103_808 * 3 + 2 * 128256 * 4096 * 6
     scales = (32 * 218_103_808 + 2 * 128256 * 4096) // 32 * 8
     assert 0 < rom_bits(config, mix, 6144) / (codes + scales) - 1 < 0.005
-    small = die_area(chip, config, Mix.parse("3")).totals
-    assert small < die_area(chip, config, Mix.parse("6")).totals
+    small, large = (shape_of(blank_stages(config, Mix.parse(bits))) for bits in "36")
+    assert die_area(chip, small).totals < die_area(chip, large).totals
 
 
 def test_compare(report):

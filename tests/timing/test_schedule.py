@@ -220,5 +220,6 @@ def test_the_shapes_are_those_of_the_checkpoints():
         "llama-3.1-8b": 8_030_261_248,
         "llama-3.2-1b": 1_235_814_400,
         "llama-3.2-3b": 3_212_749_824,
+        "llama-3.3-70b": 70_553_706_496,
         "smollm2-135m": 134_515_008,
     }

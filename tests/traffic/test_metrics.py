@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from emulator.errors import UsageError
-from emulator.timing.energy import token_energy
+from emulator.timing.budget import shape_of, static_parts, total
+from emulator.timing.energy import token_energy, values_at
 from emulator.timing.schedule import stage_cycles, token_work
 from emulator.traffic.energy import server_energy
 from emulator.traffic.limits import Limits
@@ -83,8 +84,8 @@ def test_energy_token_by_token(times, stages, spec):
     for prompt, output in ((40, 5), (3, 1)):
         for context in range(1, prompt + output):
             work = token_work(stages, spec, context, context >= prompt)
-            joules += sum(token_energy(spec, work, 0.0).mid.values())
-    idle = 2 * seconds * (spec.energy.leakage.value + spec.energy.card.value)
+            joules += sum(token_energy(spec, shape_of(stages), work, 0.0).mid.values())
+    idle = 2 * seconds * total(static_parts(values_at(spec), shape_of(stages)))
     found = server_energy(served, stages, spec, 500.0)
     assert found["joules"] == pytest.approx(joules + idle + 500 * seconds, rel=1e-9)
     assert found["watts"] == pytest.approx(sum(found["watts_by_part"].values()))

@@ -46,9 +46,9 @@ def test_a_deployment_adds_its_costs(stages, spec, times):
     later = service_times(stages, spec, ("serial", "pipelined"), "2026-09")
     prompt, output = np.int64(20), np.int64(101)
     added = later["serial"].decode_ns(prompt, output) - times["serial"].decode_ns(prompt, output)
-    assert added == 100 * 11_300
+    assert added == 100 * 10_800
     more = later["pipelined"].prefill_ns(prompt) - times["pipelined"].prefill_ns(prompt)
-    assert more == 1_050_000
+    assert more == 1_025_000
 
 
 def test_an_unknown_deployment_is_named(stages, spec):
