@@ -11,12 +11,15 @@ PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 FUZZ_SECONDS ?= 600
-FUZZ_READERS := safetensors gguf config tokenizer manifest chip records
+FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
 
-.PHONY: chat test test-slow test-8b check fuzz clean
+.PHONY: chat serve test test-slow test-8b check fuzz clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
+
+serve: $(VENV)/ready
+	$(BIN)/python -m emulator serve
 
 test: $(VENV)/ready-test
 	$(PYTEST)
@@ -53,4 +56,4 @@ test-8b: $(VENV)/ready-test
 	$(BIN)/python -m benchmarks.full_size
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.rom.pack import LARGEST_LEVEL
-from weights.quantize import GROUP
+from kernels.rom.widths import WIDTHS
 
 GROUPS, ROUNDS = 20_000, 60
 REACHES = np.arange(1.1, 0.5, -0.02)  # candidate scales: largest level over largest weight
@@ -21,7 +21,7 @@ Float64 = NDArray[np.float64]
 
 
 def main() -> None:
-    weights = np.random.default_rng(0).standard_normal((GROUPS, GROUP[3]))
+    weights = np.random.default_rng(0).standard_normal((GROUPS, WIDTHS[3].group))
     for bits in (3, 4):
         even = np.arange(-(2 ** (bits - 1)) + 0.5, 2 ** (bits - 1))
         levels = even + 0.1  # off the middle, which is a saddle point

@@ -58,7 +58,11 @@ def __getattr__(name: str) -> Any:
     """PEP 562: load an exported name from its module."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    from emulator.installation import check
+
+    check()  # another package's `kernels` would fail in a way that nobody understands
+    value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -27,11 +27,11 @@ class Stage:
 
     name: str
     blocks: list[Block]
-    layer: int | None = None  # its number, of a layer
+    layer: int | None = None  # number of a layer
 
 
 def build_stages(image: RomImage, context: int) -> list[Stage]:
-    """The whole chip in the order in which a token meets it. Run and timing both walk this list."""
+    """The stages of the chip in the order of the datapath. Run and timing both walk this list."""
     config = image.config
     rope = image.vectors["rope_cosine"], image.vectors["rope_sine"]
     layers = []
@@ -45,7 +45,7 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
 
 
 class Chip:
-    """An image at work, with the KV SRAM of one sequence."""
+    """A running image, with the KV SRAM of one sequence."""
 
     def __init__(
         self, image: RomImage, context: int | None = None, ops: ModuleType | None = None
@@ -56,19 +56,19 @@ class Chip:
         self.context = min(context or image.context, image.context)
         self.ops = ops or kernels.load()
         self.stages = build_stages(image, self.context)
-        self.tokens: list[int] = []  # those whose keys and values are in the KV SRAM, in order
+        self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
 
     @property
     def position(self) -> int:
-        """How many tokens the KV SRAM holds: the position of the next one."""
+        """Number of tokens in the KV SRAM, and position of the next one."""
         return len(self.tokens)
 
     def forward(self, tokens: list[int], all_logits: bool = False) -> Wires:
-        """Run tokens at the next positions; many at once give the bits of one after another.
+        """Run tokens at the next positions. All at once or one by one, the bits are the same.
 
         Returns the wires: `logits` int32[T or 1, vocabulary] Q15.16 and `top` int64[8].
-        Raises ContextError when they do not fit and UsageError for no tokens or an id outside the
-        vocabulary, leaving the KV SRAM as it was.
+        Raises ContextError if they do not fit, and UsageError for no tokens or an id outside the
+        vocabulary; the KV SRAM then stays as it was.
         """
         ids = self._ids(tokens)
         end = self.position + len(tokens)
@@ -82,10 +82,10 @@ class Chip:
         return wires
 
     def resume(self, prompt: list[int], rest: int = 1) -> int:
-        """Rewind to what the KV SRAM holds of the prompt; how many of its tokens that is.
+        """Keep what the KV SRAM holds of the prompt, forget the rest; return the number kept.
 
-        At least the last `rest` tokens are left to run, since their logits are wanted. What
-        follows has the bits of a run from position 0.
+        At least the last `rest` tokens are left to run, since the caller needs their logits.
+        Running them gives the same bits as a run from position 0.
         """
         kept = 0
         for held, token in zip(self.tokens, prompt[: max(len(prompt) - rest, 0)], strict=False):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from emulator import __version__
 from emulator.commands import (
     chat,
     compare,
     compile_masks,
+    cost,
     cycles,
     evaluate,
     faults,
     info,
     models,
+    plan,
     run,
     sensitivity,
     serve,
@@ -25,13 +28,17 @@ from emulator.commands import (
     vectors,
     verify,
 )
+from emulator.commands.completion import SCRIPT, SHELLS, PrintCompletion
 from emulator.errors import EmulatorError
 
-COMMANDS = (  # in the order of --help
-    *(chat, run, serve, compile_masks, models, info, evaluate),
-    *(cycles, validate, sensitivity, compare, trace),
-    *(verify, vectors, faults),
-)
+COMMANDS = {  # in the order of --help, under its headings
+    "talk": (chat, run, serve),
+    "masks": (compile_masks, models, info),
+    "quality": (evaluate,),
+    "time": (cycles, validate, sensitivity, compare, trace),
+    "traffic and cost": (plan, cost),
+    "proof": (verify, vectors, faults),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,9 +48,38 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
+class FrontParser(Parser):
+    """The parser in front of the commands, whose --help lists them under headings."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.listing = ""
+        self.commands = self.add_subparsers(
+            required=True, metavar="COMMAND", parser_class=Parser, prog=self.prog
+        )
+
+    def add_heading(self, heading: str) -> None:
+        self.listing += f"\n{heading}:\n"
+
+    def add_parser(self, name: str, *, help: str, **options: Any) -> Parser:
+        """A command, listed under the last heading by its name and `help`."""
+        self.listing += f"    {name:<11}  {help}\n"
+        return self.commands.add_parser(name, help=help, **options)
+
+    def format_help(self) -> str:
+        options = self._get_formatter()
+        options.start_section("options")
+        options.add_arguments(a for a in self._actions if a.option_strings)
+        options.end_section()
+        return f"{self.format_usage()}\n{self.description}\n{self.listing}\n{options.format_help()}"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 2 for the user's mistakes, with one line on standard error."""
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    _check_command(parser, words)
+    args = parser.parse_args(words)
     try:
         return int(args.command(args))
     except EmulatorError as error:
@@ -56,12 +92,35 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m emulator", description="A Llama hardwired in silicon, emulated."
-    )
+def _parser() -> FrontParser:
+    parser = FrontParser(prog=_name(), description="A Llama hardwired in silicon, emulated.")
     parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.register(subparsers)
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        metavar="SHELL",
+        help="for bash, zsh or tcsh: a script that completes commands, options and files",
+    )
+    for heading, modules in COMMANDS.items():
+        parser.add_heading(heading)
+        for module in modules:
+            module.register(parser)
     return parser
+
+
+def _name() -> str:
+    """What the user typed: the console script or the module."""
+    typed = Path(sys.argv[0]).name.startswith(SCRIPT)
+    return SCRIPT if typed else "python -m emulator"
+
+
+def _check_command(parser: FrontParser, words: list[str]) -> None:
+    """Refuse a command that does not exist, and name the one that is written most like it."""
+    names = parser.commands.choices
+    if words and not words[0].startswith("-") and words[0] not in names:
+        from difflib import get_close_matches
+
+        close = get_close_matches(words[0], names, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        parser.error(f"no command {words[0]!r}{hint}")

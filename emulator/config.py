@@ -1,4 +1,4 @@
-"""The shape of a dense Llama: what a checkpoint says about itself, checked."""
+"""The shape of a dense Llama, read from a checkpoint and checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_BLOCK = 1 << 15  # a Hadamard transform of 16-bit mantissas then fits int32
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """Llama 3.1's stretching of the rotary frequencies (`rope_type` "llama3")."""
+    """How Llama 3.1 stretches the rotary frequencies (`rope_type` "llama3")."""
 
     factor: float
     low_frequency_factor: float
@@ -57,7 +57,7 @@ class LlamaConfig:
 
     @property
     def parameters(self) -> int:
-        """Weights of the model, a shared table counted once."""
+        """Number of weights; a shared table counts once."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
         layer = attention + 3 * self.hidden * self.ffn + 2 * self.hidden
         tables = (1 if self.tied else 2) * self.vocabulary * self.hidden
@@ -88,9 +88,9 @@ class LlamaConfig:
         ).checked()
 
     def checked(self) -> LlamaConfig:
-        """The same object, or the first rule between its values that it breaks.
+        """Return the same object after checking the rules between its values.
 
-        Raises CheckpointError or UnsupportedError.
+        Raises CheckpointError or UnsupportedError for the first broken rule.
         """
         if self.heads % self.kv_heads:
             raise CheckpointError(f"{self.heads} heads cannot share {self.kv_heads} KV heads")
@@ -109,7 +109,7 @@ class LlamaConfig:
 
 
 def size(source: Fields, name: str, key: str, default: int | None = None) -> int:
-    """One of SIZES, which the file calls `key`; the default where the file is silent."""
+    """Read one of SIZES under the file's `key`; the default if the file lacks it."""
     if default is not None and not source.has(key):
         return default
     return source.whole(key, *SIZES[name])
@@ -137,7 +137,7 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
         "use_qk_norm": (False, None),
         "attn_logit_softcapping": (None,),
         "final_logit_softcapping": (None,),
-        "quantization_config": (None,),  # weights that are no plain floats
+        "quantization_config": (None,),  # weights that are not plain floats
     }
     for name, allowed in refused.items():
         if config.get(name) not in allowed:
@@ -185,7 +185,7 @@ def _hub_scaling(rope: Fields) -> RopeScaling | None:
 
 
 def _scaling(rope: Fields, low: str, high: str, original_context: str) -> RopeScaling:
-    """From an object that names three of the four values as given."""
+    """Read the four values; the arguments are the keys of three."""
     scaling = RopeScaling(
         factor=rope.real("factor", 1, 1e6),
         low_frequency_factor=rope.real(low, 1e-3, 1e6),

@@ -1,12 +1,12 @@
-"""Everything that can go wrong because of what a user gave us: one line each, exit status 2."""
+"""Errors that a user's input causes: one line each, exit status 2."""
 
 from __future__ import annotations
 
 
 class EmulatorError(Exception):
-    """Base of all errors that a user can cause and mend; the message says what to do.
+    """Base of all errors that a user can cause and fix; the message says what to do.
 
-    Foreign names in it may hold line breaks: the message is made one line here, for all.
+    Names from a file may hold line breaks, so the message is joined to one line here.
     """
 
     def __init__(self, message: str) -> None:
@@ -35,3 +35,7 @@ class UnsupportedError(EmulatorError):
 
 class UsageError(EmulatorError):
     """An option outside its range."""
+
+
+class InstallationError(EmulatorError):
+    """One of our packages is foreign or damaged."""

@@ -1,6 +1,6 @@
-"""Values of a parsed JSON object, each read through one check of its type and range.
+"""Read the values of a parsed JSON object, each with a check of its type and range.
 
-A complaint names the place (file and object), the key, and what was expected there.
+An error names the file and object, the key, and the expected value.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
 
 
 def shown(value: Any) -> str:
-    """A foreign value for a message: its repr, cut to a readable length."""
+    """The repr of an untrusted value, cut to a readable length for a message."""
     return _SHORT.repr(value)
 
 
 def is_whole(value: Any) -> bool:
-    """An int; True and 3.0 are none."""
+    """Whether the value is an int; True and 3.0 are not."""
     return type(value) is int
 
 
 def is_real(value: Any) -> bool:
-    """A number that a float can hold; NaN, infinity and truth values are none."""
+    """Whether a float can hold the number; not for NaN, infinity, True or False."""
     try:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:  # an int beyond the largest float
@@ -41,14 +41,14 @@ def is_real(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """One object of a file. Every getter raises `error` for a missing, foreign or far value."""
+    """One object of a file. Getters raise `error` for a value that is missing or does not fit."""
 
     where: str  # "folder/rom.json", "folder/rom.json: model"
     values: Mapping[str, Any]
     error: type[EmulatorError]
 
     def has(self, key: str) -> bool:
-        """The key is there and not null."""
+        """Whether the key is present and not null."""
         return self.values.get(key) is not None
 
     def whole(self, key: str, least: int, most: int) -> int:
@@ -57,7 +57,7 @@ class Fields:
         return int(self._get(key, expected, lambda v: is_whole(v) and least <= v <= most))
 
     def wholes(self, key: str, least: int, most: int) -> tuple[int, ...]:
-        """A list of whole numbers, or one alone, from `least` to `most`."""
+        """A list of whole numbers from `least` to `most`; one number alone counts as a list."""
         if isinstance(self.values.get(key), (list, tuple)):
             expected = f"whole numbers from {least} to {most}"
             return tuple(
@@ -112,14 +112,14 @@ class Fields:
         return [Fields(f"{self.where}: {key}[{i}]", v, self.error) for i, v in enumerate(values)]
 
     def exactly(self, keys: set[str]) -> None:
-        """These keys and no others."""
+        """Raise `error` unless the object has these keys and no others."""
         for key in sorted(keys - set(self.values)):
             raise self.error(f"{self.where} lacks {key!r}")
         for key in sorted(set(self.values) - keys):
             raise self.error(f"{self.where} has an unknown key {shown(key)}")
 
     def refuse(self, key: str, expected: str) -> NoReturn:
-        """`key` must be something else than it is."""
+        """Raise `error`: `key` must be `expected`."""
         value = shown(self.values.get(key))
         raise self.error(f"{self.where}: {key} must be {expected}, not {value}")
 
@@ -133,7 +133,7 @@ class Fields:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON whose objects name no key twice: two readers could believe different ones.
+    """Parse JSON, but refuse an object with a duplicate key: two readers could disagree on it.
 
     Raises ValueError or RecursionError.
     """
@@ -150,12 +150,12 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_object(path: Path, most_bytes: int, error: type[EmulatorError]) -> Fields:
-    """The JSON object that a UTF-8 file of at most `most_bytes` holds. Raises `error`."""
+    """Read the JSON object in a UTF-8 file of at most `most_bytes`. Raises `error`."""
     return object_in(path, read_bytes(path, most_bytes, error), error)
 
 
 def read_bytes(path: Path, most_bytes: int, error: type[EmulatorError]) -> bytes:
-    """A plain file of at most `most_bytes`. Raises `error`."""
+    """Read a plain file of at most `most_bytes`. Raises `error`."""
     try:
         if not path.is_file():  # a folder, or a pipe that would never end
             raise error(f"{path}: cannot be read: no such file")
@@ -167,7 +167,7 @@ def read_bytes(path: Path, most_bytes: int, error: type[EmulatorError]) -> bytes
 
 
 def object_in(path: Path, data: bytes, error: type[EmulatorError]) -> Fields:
-    """The JSON object that `data`, UTF-8 and read from `path`, holds. Raises `error`."""
+    """Parse the JSON object in `data`, UTF-8 bytes read from `path`. Raises `error`."""
     try:
         values = parse_json(data.decode("utf-8"))
     except (ValueError, RecursionError) as problem:

@@ -1,4 +1,4 @@
-"""Number formats: how a real constant becomes the chip's mantissa and exponent.
+"""Number formats: convert real constants to and from the chip's mantissa and exponent.
 
 The arithmetic on these formats is in `kernels.reference`, which defines every bit.
 """
@@ -23,7 +23,7 @@ def scale_of(value: float) -> NDArray[np.int32]:
 
 
 def scale_value(scale: NDArray[np.int32]) -> NDArray[np.float64]:
-    """int32[..., 2] -> the real numbers they stand for."""
+    """Scales int32[..., 2] -> their real values."""
     return np.ldexp(scale[..., 0].astype(np.float64), -scale[..., 1])
 
 

@@ -1,4 +1,4 @@
-"""A text to measure with: read from a file, and its tokens cut into windows."""
+"""Read a text to measure with, and cut its tokens into windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from emulator.errors import UsageError
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8 text. Raises UsageError, naming the file."""
+    """Read a file of UTF-8 text. Raises UsageError, naming the file."""
     try:
         return path.read_text("utf-8")
     except OSError as error:
@@ -18,9 +18,9 @@ def read_text(path: Path) -> str:
 
 
 def windows_of(tokens: list[int], window: int, path: Path) -> list[list[int]]:
-    """As many whole windows of `window` tokens as there are, one after another.
+    """Cut tokens into windows of `window` tokens and drop the rest.
 
-    Raises UsageError, naming the file that the tokens are of, when they hold none.
+    Raises UsageError, naming the tokens' file, if there is not one whole window.
     """
     count = len(tokens) // window
     if count == 0:

@@ -11,10 +11,8 @@ from numba import njit
 from kernels.host.simd import add, bit_length, hadamard8, load_i32x8, store, subtract
 from kernels.reference import INT8_MAX, RECIPROCAL_BITS, ZERO_EXPONENT
 
-inline = njit(nogil=True)
 
-
-@inline
+@njit(nogil=True)
 def round_shift(x, shift):
     shift = min(shift, 63)
     if shift > 0:
@@ -22,12 +20,12 @@ def round_shift(x, shift):
     return x << -shift
 
 
-@inline
+@njit(nogil=True)
 def saturate_int32(x):
     return np.int32(min(max(x, -2147483648), 2147483647))
 
 
-@inline
+@njit(nogil=True)
 def normalise(value, exponent):
     """(mantissa, exponent) of value * 2**-exponent, value >= 0."""
     if value == 0:
@@ -38,7 +36,7 @@ def normalise(value, exponent):
     return mantissa >> carry, exponent - shift - carry
 
 
-@inline
+@njit(nogil=True)
 def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
     """Without a branch, so that a loop over it becomes vectors."""
     multiplier = np.int32((mantissa_a * mantissa_b + (1 << 14)) >> 15)
@@ -52,7 +50,7 @@ def requantise(acc, mantissa_a, exponent_a, mantissa_b, exponent_b, fraction):
     return saturate_int32(((product + half) >> right) << left)
 
 
-@inline
+@njit(nogil=True)
 def requantise_rows(acc, mantissas, exponents, mantissa, exponent, out):
     """Sums int64[n] by the rows' scales and a token's; the usual exponents are the fast ones."""
     least, most = exponents[0], exponents[0]
@@ -71,7 +69,7 @@ def requantise_rows(acc, mantissas, exponents, mantissa, exponent, out):
         out[r] = saturate_int32((acc[r] * np.int64(multiplier) + half) >> shift)
 
 
-@inline
+@njit(nogil=True)
 def integer_sqrt(x):
     root = np.int64(0)
     bit = np.int64(1) << 30
@@ -83,7 +81,7 @@ def integer_sqrt(x):
     return root
 
 
-@inline
+@njit(nogil=True)
 def absolute_maximum(v):
     largest, least = v[0], v[0]
     for i in range(v.size):
@@ -92,7 +90,7 @@ def absolute_maximum(v):
     return max(np.int64(largest), -np.int64(least))
 
 
-@inline
+@njit(nogil=True)
 def to_int16(v, h):
     """Write the mantissas of v[n], at most 62 bits, to h int32[n]; return the shift.
 
@@ -108,7 +106,7 @@ def to_int16(v, h):
     return shift
 
 
-@inline
+@njit(nogil=True)
 def to_int8(v, exponent, x):
     """Write int8 values of v int32[n] to x; return (peak, exponent).
 
@@ -129,7 +127,7 @@ def to_int8(v, exponent, x):
     return peak, exponent - shift
 
 
-@inline
+@njit(nogil=True)
 def store_scale(scale, mantissa, exponent, constant):
     """int32[2] at address `scale` = (mantissa, exponent) * constant, normalised."""
     m, e = normalise(mantissa * np.int64(constant[0]), exponent + np.int64(constant[1]))
@@ -137,7 +135,7 @@ def store_scale(scale, mantissa, exponent, constant):
     store(scale + 4, np.int32(e))
 
 
-@inline
+@njit(nogil=True)
 def hadamard(h, block):
     """In-place unnormalised Walsh-Hadamard transform of each run of `block` values, int32."""
     if block < 8:

@@ -102,7 +102,7 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
         shared[place + wired.WORDS] = address
         address += 4 * tokens * wiring[wired.ROWS]
         tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-        tile_bytes = max(tile_bytes, columns * wiring[wired.KIND])
+        tile_bytes = max(tile_bytes, columns * (wiring[wired.KIND] % wired.EVEN))
     least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
     size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
     if tokens > 1:

@@ -23,6 +23,7 @@ from kernels.tables import (
 )
 
 FRACTION = 16  # fractional bits of every int32 signal
+Q1_14 = 14  # fractional bits of the rotary tables and of the residual mixer
 SCORE_FRACTION = 8  # fractional bits of an attention score, in log2 units
 INT8_MAX = 127
 RECIPROCAL_BITS = 22  # of 127 / absmax
@@ -220,7 +221,7 @@ def rotate_residual(h: Int64, mixer: Int16) -> Int64:
     if m == 1:
         return blocks.reshape(h.shape)
     mixed = np.einsum("ij,...jk->...ik", mixer.astype(np.int64), blocks)
-    return round_shift(mixed, 14).reshape(h.shape)
+    return round_shift(mixed, Q1_14).reshape(h.shape)
 
 
 def gain_norm(
@@ -248,7 +249,7 @@ def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
     a, b = v[..., :half].astype(np.int64), v[..., half:].astype(np.int64)
     c = cosine[now].astype(np.int64)[:, None, :]
     s = sine[now].astype(np.int64)[:, None, :]
-    turned = [round_shift(a * c - b * s, 14), round_shift(b * c + a * s, 14)]
+    turned = [round_shift(a * c - b * s, Q1_14), round_shift(b * c + a * s, Q1_14)]
     return saturate_int32(np.concatenate(turned, axis=-1))
 
 

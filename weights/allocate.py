@@ -17,15 +17,14 @@ import numpy as np
 from emulator.config import LlamaConfig
 from emulator.errors import UsageError
 from kernels.rom.pack import matrix_bits
+from kernels.rom.widths import CODE_BITS, WIDTHS
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
-from weights.quantize import GROUP
 
-FAMILIES = {"hc1": (3, 6), "free": (3, 4, 6)}  # 3 and 6 bits are the vendor's
+FAMILIES = {"hc1": (3, 6), "free": CODE_BITS}  # 3 and 6 bits are the vendor's
 SMALL_PARAMETERS = 10**9  # above, running text through the model takes hours
 LARGE_BITS = 3.7  # a weight, in the default mix of a large model
 SMALL_BITS = 5.95  # of a small one, which loses more by each; docs/quality.md says why so many
-LEFT = {3: 1.0, 4: 0.23, 6: 0.017}  # of a tensor's error at 3 bits; see docs/quality.md
 # Figures of `eval --attribute --depths 30` for an all-3 image:
 SENSITIVITY = Path(__file__).parent / "sensitivity.json"
 
@@ -33,7 +32,7 @@ SENSITIVITY = Path(__file__).parent / "sensitivity.json"
 def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -> Mix:
     """The mix of least predicted KL with at most `bits_per_weight`, scales included.
 
-    Raises UsageError for a family that does not exist or a target below what 3 bits need.
+    Raises UsageError for a family that does not exist or a target below what its least width needs.
     """
     if family not in FAMILIES:
         raise UsageError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
@@ -74,14 +73,14 @@ def predicted_kl(config: LlamaConfig, name: str, bits: int) -> float:
     Measured on SmolLM2-135M-Instruct by class and depth; other models are read at the same
     relative depth, which is an estimate.
     """
-    table = _sensitivity()
+    table, left = _sensitivity(), WIDTHS[bits].error_left
     if "." not in name:
-        return table["embedding"][0] * LEFT[bits]
+        return table["embedding"][0] * left
     _, layer, matrix = name.split(".")
     runs = table[matrix]  # KL of runs of layers, first to last
     place = (int(layer) + 0.5) / config.layers * len(runs) - 0.5
     layers_a_run = config.layers / len(runs)
-    return float(np.interp(place, np.arange(len(runs)), runs)) / layers_a_run * LEFT[bits]
+    return float(np.interp(place, np.arange(len(runs)), runs)) / layers_a_run * left
 
 
 @lru_cache(1)
@@ -97,7 +96,7 @@ def _tensors(config: LlamaConfig) -> list[str]:
 def _stored_bits(config: LlamaConfig, name: str, bits: int) -> int:
     """Of a tensor at a code width."""
     rows, columns = tensor_shape(config, name.rsplit(".", 1)[-1])
-    return matrix_bits(rows, columns, bits, GROUP[bits])
+    return matrix_bits(rows, columns, bits, WIDTHS[bits].group)
 
 
 def _extra(config: LlamaConfig, name: str, now: int, wider: int) -> int:

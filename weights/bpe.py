@@ -1,4 +1,4 @@
-"""A `tokenizer.json` from the vocabulary and merges that a GGUF file carries."""
+"""Make a `tokenizer.json` from the vocabulary and merges in a GGUF file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from emulator.errors import CheckpointError, UnsupportedError
 
-CONTROL = 3  # GGUF's token type for special tokens
+CONTROL = 3  # GGUF's token type of special tokens
 
 
 def byte_level_tokenizer(
@@ -14,7 +14,7 @@ def byte_level_tokenizer(
 ) -> str:
     """Byte-level BPE with the pre-tokenizer that GGUF calls `flavour`, as JSON text.
 
-    Raises UnsupportedError for another flavour, CheckpointError for lists that do not fit.
+    Raises UnsupportedError for another flavour, CheckpointError if the lists do not match.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 

@@ -1,7 +1,7 @@
-"""What the quantiser must know of a matrix's inputs: their second moments, in exact arithmetic.
+"""Second moments of a matrix's inputs, which the quantiser needs, in exact arithmetic.
 
-The inputs are the integers that the chip's own fabric reads (int8 with a scale per token), so a
-sum of products stays below 2**53 and a float64 matrix product is exact in whatever order a BLAS
+The inputs are the integers that the chip's own fabric reads (int8 with a scale per token). Sums of
+their products stay below 2**53, so a float64 matrix product is exact in whatever order a BLAS
 library adds. The same checkpoint and text therefore give the same moments on every host.
 """
 
@@ -21,7 +21,7 @@ INPUT_OF = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up", "up
 INPUT_OF |= {"down": "down", "head": "head"}  # matrix -> the fabric pass whose input it reads
 
 WEIGHT_BITS = 12  # of a token's integer weight: 127**2 * 2**24 * 2**15 tokens stay below 2**53
-MAX_TOKENS = 1 << 15  # of one `add`
+MAX_TOKENS = 1 << 15  # in one `add`
 LOUDNESS = 64.0  # tokens within this factor of the loudest are summed together
 
 
@@ -38,8 +38,8 @@ class Moments:
     def add(self, x: NDArray[np.int8], scale: NDArray[np.int32]) -> None:
         """Tokens int8[T, columns] with scales int32[T, 2] (mantissa, exponent).
 
-        A scale is rounded to 12 bits of the loudest token's. Tokens far below it are summed
-        apart, so that a massive first token does not drown the rest.
+        Scales are rounded to 12 bits relative to the loudest token. Much quieter tokens are summed
+        separately, so that a massive first token does not drown them.
         """
         if len(x) > MAX_TOKENS:
             raise ValueError(f"{len(x)} tokens at once could leave 2**53; add at most {MAX_TOKENS}")
@@ -49,7 +49,7 @@ class Moments:
             unit = loud / (1 << WEIGHT_BITS)
             weighted = x[chosen] * np.rint(loudness[chosen, None] / unit)
             sums = weighted.T @ weighted
-            sums *= unit**2  # in place: of 14,336 columns, another copy were 1.6 GB
+            sums *= unit**2  # in place: a copy of 14,336 columns would take 1.6 GB
             self.value += sums
             loudness[chosen] = 0
 
@@ -58,15 +58,15 @@ class Calibrator(Protocol):
     """Runs calibration text through a chip that is being compiled, one layer at a time."""
 
     def embed(self, table: PackedMatrix) -> None:
-        """The text enters the residual stream."""
+        """Start the residual streams with the text's embeddings."""
 
     def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
-        """The next layer, with these masks: second moments of each fabric input (INPUT_OF)."""
+        """Run the next layer with these masks; second moments of each fabric input (INPUT_OF)."""
 
     def head(
         self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None
     ) -> NDArray[np.float64]:
-        """Second moments of the head's input; gain and mixer as a tied model's image has them."""
+        """Second moments of the head's input; gain and mixer as in a tied model's image."""
 
     def provenance(self) -> dict[str, object]:
         """What the moments depend on, for the image's manifest."""

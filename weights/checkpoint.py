@@ -1,4 +1,4 @@
-"""What every source of weights offers: one float32 tensor at a time, under the hub's names."""
+"""The interface of every source of weights: one float32 tensor at a time, by its hub name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emulator.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a checkpoint came from; goes into the image."""
+    """Where a checkpoint came from, as the image records it."""
 
     name: str
     license: str
@@ -28,16 +28,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A commit of a hub repository, and what the hub states of it."""
+    """A commit of a hub repository, and what the hub states about it."""
 
     repository: str  # "owner/repo"
     commit: str
     license: str  # as the model card names it, or ""
-    sha256: Mapping[str, str]  # of its large files, by name
+    sha256: Mapping[str, str]  # of the large files, by name
 
 
 class Checkpoint(Protocol):
-    """A readable checkpoint. `tensor` reads, dequantises and returns one tensor."""
+    """A readable checkpoint. `tensor` reads and dequantises one tensor."""
 
     @property
     def config(self) -> LlamaConfig: ...
@@ -50,19 +50,19 @@ class Checkpoint(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it; part of a file name."""
+        """Its usual name, also part of the image's folder name."""
 
     def provenance(self) -> Provenance:
-        """Reads every byte for its hash, once. Raises CheckpointError where one is another."""
+        """Hash all files, once. Raises CheckpointError if a hash is not the stated one."""
 
     @property
     def digest(self) -> str:
-        """`files_digest` of all files; by stated hashes, where there are any, without reading."""
+        """`files_digest` of all files; stated hashes save reading them."""
 
     def tensor(self, name: str) -> NDArray[np.float32]: ...
 
 
-LARGEST_WEIGHT = 1 << 15  # the reach of Q15.16
+LARGEST_WEIGHT = 1 << 15  # the range of Q15.16
 LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
@@ -86,7 +86,7 @@ def hub_name(name: str, layer: int | None = None) -> str:
 
 
 def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
-    """Shape that the model's configuration demands of the tensor with our short name."""
+    """Shape of the tensor with our short name, by the model's configuration."""
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     return {
         "embedding": (config.vocabulary, config.hidden),
@@ -105,17 +105,17 @@ def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
 
 
 def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDArray[np.float32]:
-    """The tensor with our short name, its shape and values checked against the configuration.
+    """Read the tensor with our short name; check its shape and values.
 
-    Raises CheckpointError for a wrong shape, a value that is not finite, or one that no signal
-    of the chip could carry (so that gains and rotations cannot carry it beyond float32 either).
+    Raises CheckpointError for a wrong shape, a value that is not finite, or one beyond
+    LARGEST_WEIGHT (so that gains and rotations cannot overflow float32 either).
     """
     hub = hub_name(name, layer)
     tensor = source.tensor(hub)
     expected = tensor_shape(source.config, name)
     if tensor.shape != expected:
         raise CheckpointError(f"tensor {hub} has shape {tensor.shape}, not {expected}")
-    least, most = tensor.min(), tensor.max()  # NaN, if one is among the values
+    least, most = tensor.min(), tensor.max()  # NaN if any value is NaN
     if not (np.isfinite(least) and np.isfinite(most)):
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
     if max(-least, most) > LARGEST_WEIGHT:
@@ -124,7 +124,7 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
 
 
 def files_digest(sha256: Mapping[str, str]) -> str:
-    """One SHA-256 for files with these hashes: of the lines "SHA-256  NAME", sorted by name."""
+    """One SHA-256 for many files: the hash of lines "SHA-256  NAME", sorted by name."""
     text = "".join(f"{sha256[name]}  {name}\n" for name in sorted(sha256))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -139,7 +139,7 @@ def sha256_file(path: Path) -> str:
 
 
 def file_record(path: Path) -> tuple[str, int, str]:
-    """(name, bytes, SHA-256) of a file of a checkpoint. Raises CheckpointError."""
+    """(name, bytes, SHA-256) of a checkpoint's file. Raises CheckpointError."""
     try:
         return path.name, path.stat().st_size, sha256_file(path)
     except OSError as error:

@@ -29,19 +29,19 @@ from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
 
-DEFAULT_CONTEXT = 8192  # positions, where the checkpoint has more
+DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
-RECIPE = 4  # up by one with every change after which the same input gives other bytes
-GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and their exponent
+RECIPE = 4  # goes up with every change that gives other bytes for the same input
+GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and a shared exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """What decides the bits of an image, beside the checkpoint."""
+    """The options that, with the checkpoint, determine the bits of an image."""
 
     mix: Mix
     context: int  # positions of the rotary tables and the KV SRAM
@@ -49,7 +49,7 @@ class CompileOptions:
 
 
 def recipe_tag(options: CompileOptions) -> str:
-    """Part of a cached image's name: with it changes what this program makes of a checkpoint."""
+    """The part of a cached image's name that tells how this program compiled it."""
     return f"{options.mix.tag}-{options.quantiser}-v{FORMAT_VERSION}.{RECIPE}"
 
 
@@ -63,9 +63,9 @@ def compile_image(
     """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
     The level `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
-    and quantise every matrix that reads a signal with error feedback (`weights.ldlq`).
-    A compile that was killed or interrupted goes on after its last finished shard. The checkpoint
-    is hashed in a thread meanwhile.
+    and quantise with error feedback every matrix that reads a signal (`weights.ldlq`).
+    A killed or interrupted compile resumes after its last finished shard. A thread hashes the
+    checkpoint meanwhile.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
     config = source.config
@@ -86,10 +86,10 @@ def compile_image(
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
         for layer in range(config.layers):
             if provenance.done():
-                provenance.result()  # raises where the checkpoint is not what the hub states
+                provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
             if writer.reuse(file):
-                if calibrator is not None:  # the text has to pass all the same
+                if calibrator is not None:  # the text must still pass through the layer
                     calibrator.layer(_probe(folder_of.layer(layer)))
                 steps.advance(len(LAYER_MATRICES))
                 continue
@@ -101,7 +101,7 @@ def compile_image(
                 masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
             writer.add_shard(file, masks)
-            del weights, costs, w, masks  # of an 8B 1 GB, which the tables then have for themselves
+            del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
             _tables(folder_of, writer, options, steps, calibrator, gain)
@@ -112,7 +112,7 @@ def compile_image(
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:
-    """16 hex digits that stand for all that decides an image."""
+    """16 hex digits: a hash of all that determines the image."""
     text = calibrator.provenance() if calibrator is not None else None
     values = (__version__, recipe_tag(options), options.mix.text, options.context, source.digest)
     return hashlib.sha256(json.dumps([*values, text]).encode()).hexdigest()[:16]
@@ -126,7 +126,7 @@ def _probe(weights: dict[str, np.ndarray]) -> dict[str, PackedMatrix]:
 def _layer_costs(
     weights: dict[str, np.ndarray], calibrator: Calibrator | None
 ) -> dict[str, Curvature]:
-    """What errors cost in each fabric pass of a layer, by the pass's name."""
+    """The cost of errors in each fabric pass of a layer, by the pass's name."""
     if calibrator is None:
         return {}
     moments = calibrator.layer(_probe(weights))

@@ -1,7 +1,7 @@
-"""The matrices of the chip: norm gains folded in, rotations applied, still in float32.
+"""Fold norm gains and rotations into the chip's matrices, in float32.
 
-Basis of each signal afterwards: the residual stream in R1, value heads in R2 (a Hadamard
-transform of head_dim), the input of the down projection in R4. See `weights.rotate`.
+Afterwards the residual stream is in the basis R1, value heads in R2 (a Hadamard transform of
+head_dim), and the input of the down projection in R4. See `weights.rotate`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Fold:
         return rotate_outputs(w, self._signs())
 
     def embedding(self) -> Float32:
-        """The table whose rows enter the residual stream, [vocabulary, hidden]."""
+        """The embedding table, [vocabulary, hidden]; its rows enter the residual stream."""
         return self._read_residual(read_tensor(self.source, "embedding"))
 
     def head(self) -> Float32:
-        """The output matrix of an untied model, final gain folded in."""
+        """The output matrix of an untied model, with the final gain folded in."""
         return self._read_residual(
             read_tensor(self.source, "head"), read_tensor(self.source, "norm")
         )

@@ -1,7 +1,7 @@
-"""The header of a GGUF file, walked before a reader believes it.
+"""Check the header of a GGUF file before the `gguf` package reads it.
 
-The `gguf` package makes an object of each element that an array claims to have, and stops at the
-end of the file only where that raises. So every count is held against the bytes that are there.
+The package makes an object for each element that an array claims to have, and stops at the end of
+the file only if that raises. So every count is checked here against the bytes present.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ ARRAY, STRING = 9, 8
 BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by value type
 ALIGNMENT = "general.alignment"
 MAX_KEYS, MAX_TENSORS = 1 << 16, 1 << 16
-MAX_ELEMENTS = 1 << 21  # of an array: the longest known, of merges, has some 300,000
+MAX_ELEMENTS = 1 << 21  # of an array; the longest known, of merges, has some 300,000
 MAX_NAME = 1 << 16  # bytes of a key or a tensor's name
 MAX_DIMENSIONS = 4
 
 
 class GgufHeader:
-    """A cursor in the header. `check` raises CheckpointError in one line for what cannot be."""
+    """A cursor in the header. `check` raises CheckpointError for an impossible value."""
 
     def __init__(self, path: Path, data: bytes | memoryview) -> None:
         self._path, self._data, self._at = path, data, 0
 
     def check(self) -> None:
-        """Walk over metadata and tensor entries to the first tensor's byte."""
+        """Walk through metadata and tensor entries, up to the first tensor's data."""
         if bytes(self._data[:4]) != MAGIC:
             raise CheckpointError(f"{self._path}: not a GGUF file")
         self._at = 4
@@ -51,7 +51,7 @@ class GgufHeader:
         self._check_spans(spans, -(-self._at // alignment) * alignment)
 
     def _metadata(self, keys: int) -> int:
-        """Over all keys; the alignment of tensors."""
+        """Walk through all keys; return the alignment of tensors."""
         seen: set[bytes] = set()
         alignment = 32
         for _ in range(keys):
@@ -83,7 +83,7 @@ class GgufHeader:
             self._damaged(f"{_shown(key)} has a value of type {kind}")
 
     def _tensors(self, count: int) -> list[tuple[int, int, str]]:
-        """(first byte, bytes, name) of each tensor, from the first tensor's byte on."""
+        """(offset, bytes, name) of each tensor; offsets count from the first tensor's data."""
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
         known = {int(kind): GGML_QUANT_SIZES[kind] for kind in GGMLQuantizationType}
@@ -135,7 +135,7 @@ class GgufHeader:
         self._at += count
 
     def _most(self, what: str, count: int, most: int) -> None:
-        if count > min(most, len(self._data)):  # each takes a byte at least
+        if count > min(most, len(self._data)):  # each takes at least a byte
             self._damaged(f"{count} {what} claimed")
 
     def _damaged(self, reason: str) -> None:

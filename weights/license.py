@@ -1,4 +1,4 @@
-"""What a model's licence asks an image to carry."""
+"""The notice that a model's licence requires in an image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LLAMA = re.compile(r"llama-?3(?:\.(\d))?", re.IGNORECASE)  # llama3.1, Llama-3.2
 
 
 def notice(provenance: Provenance, chat_style: str) -> str:
-    """Text of the image's NOTICE file, or "" where none is known to be needed.
+    """Text of the image's NOTICE file, or "" if none is known to be needed.
 
-    A Llama 3 is told by its licence's or repository's name, else by its vocabulary's chat format.
-    The Llama licences ask for the attribution line and for "Built with Llama" in what is made of
-    the weights, and an image is.
+    We recognise a Llama 3 by the name of its licence or repository, else by its chat format.
+    The Llama licences require the attribution line and "Built with Llama" in anything made from
+    the weights, as an image is.
     """
     told = (provenance.license, provenance.repository, provenance.name)
     match = next(filter(None, map(LLAMA.search, told)), None)

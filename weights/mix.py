@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from emulator.errors import UsageError
-from kernels.rom.pack import CODE_BITS
+from kernels.rom.widths import CODE_BITS, CODE_BITS_TEXT
 from weights.checkpoint import LAYER_MATRICES
 
 CLASSES = (*LAYER_MATRICES, "embedding", "head")
@@ -42,7 +42,7 @@ class Mix:
 
     @classmethod
     def parse(cls, text: str) -> Mix:
-        """Raises UsageError, naming the part, for anything but widths of 3, 4 or 6."""
+        """Raises UsageError, naming the part, for a width that is none of CODE_BITS."""
         base, *rest = text.replace(" ", "").split(",")
         exceptions: dict[str, int] = {}
         for part in rest:
@@ -59,5 +59,5 @@ class Mix:
 
 def _width(text: str, width: str) -> int:
     if width not in {str(bits) for bits in CODE_BITS}:
-        raise UsageError(f"mix {text!r}: a code has 3, 4 or 6 bits, not {width!r}")
+        raise UsageError(f"mix {text!r}: a code has {CODE_BITS_TEXT} bits, not {width!r}")
     return int(width)

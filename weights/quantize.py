@@ -8,43 +8,50 @@ without fastmath, so the result does not depend on the host or on the number of 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from kernels.rom.pack import PackedMatrix, pack_codes, tile_rows
-
-GROUP = {3: 32, 4: 32, 6: 32}  # columns a group, by code bits
+from kernels.rom.pack import PackedMatrix, even_step, pack_codes, tile_rows
+from kernels.rom.widths import WIDTHS
 
 GROUP_SCALE_MAX = 127  # int8; its sign turns the alphabet round
 
-# Rotated weights are close to Gaussian. Levels of least squared error for Gaussian groups that
-# choose their scale and its sign, as `python -m benchmarks.alphabet` finds them:
-GAUSSIAN = {
-    3: (-52, -32, -17, -3, 9, 23, 39, 64),
-    4: (-60, -46, -36, -28, -21, -14, -8, -2, 4, 11, 17, 23, 31, 39, 49, 64),
-}
 FIRST_CANDIDATE, CANDIDATES, CANDIDATE_STEP = 1.08, 20, 0.03  # of absmax / largest level
 
 
+class Levels(NamedTuple):
+    """What codes stand for, as the compiled loops are given it."""
+
+    value: NDArray[np.float32]  # [2**bits], rising
+    density: np.float32  # levels a unit where they rise evenly, else 0
+
+
 def alphabet(bits: int) -> NDArray[np.int8]:
-    """Sorted levels: int8[2**bits]. 3 and 4 bits are Gaussian, 6 bits uniform from -32 to 31."""
-    if bits == 6:
-        return np.arange(-32, 32, dtype=np.int8)
-    return np.array(GAUSSIAN[bits], np.int8)
+    """The compiler's levels at a code width, rising: int8[2**bits]."""
+    return np.array(WIDTHS[bits].levels, np.int8)
+
+
+def levels_of(bits: int) -> Levels:
+    """The same, for the compiled loops."""
+    levels = alphabet(bits)
+    step = even_step(levels)
+    return Levels(levels.astype(np.float32), np.float32(1 / step if step else 0))
 
 
 def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> PackedMatrix:
     """[rows, columns] -> the packed matrix whose weights are nearest to it."""
     rows, columns = w.shape
-    group = group or GROUP[bits]
-    levels = alphabet(bits)
+    group = group or WIDTHS[bits].group
+    levels = levels_of(bits)
     codes = np.empty((rows, columns), np.uint8)
     group_scale = np.empty((rows, columns // group), np.int8)
     mantissa = np.empty(rows, np.uint16)
     exponent = np.empty(rows, np.int8)
     w = np.ascontiguousarray(w, np.float32)
-    _quantise_rows(w, levels.astype(np.float32), group, codes, group_scale, mantissa, exponent)
+    _quantise_rows(w, levels, group, codes, group_scale, mantissa, exponent)
     return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
 
 
@@ -73,11 +80,13 @@ def pack_rows(
 @njit(cache=True, nogil=True)
 def nearest(value, levels):
     """Index of the level nearest to `value`; levels are sorted, a tie goes up."""
-    if levels.size == 64:  # uniform
-        return int(min(max(np.floor(value + np.float32(0.5)) + 32, 0), 63))
+    values = levels.value
+    if levels.density > 0:
+        place = np.floor(value * levels.density + np.float32(0.5)) - values[0] * levels.density
+        return int(min(max(place, 0), values.size - 1))
     code = 0
-    for i in range(levels.size - 1):
-        code += value + value >= levels[i] + levels[i + 1]
+    for i in range(values.size - 1):
+        code += value + value >= values[i] + values[i + 1]
     return code
 
 
@@ -87,7 +96,7 @@ def _error(w, scale, levels):
     inverse = np.float32(1) / scale
     total = np.float32(0)
     for i in range(w.size):
-        miss = w[i] - scale * levels[nearest(w[i] * inverse, levels)]
+        miss = w[i] - scale * levels.value[nearest(w[i] * inverse, levels)]
         total += miss * miss
     return total
 
@@ -101,9 +110,10 @@ def best_scale(w, levels):
     largest = np.float32(0)
     for i in range(w.size):
         largest = max(largest, abs(w[i]))
-    reach = max(abs(levels[0]), abs(levels[levels.size - 1]))
+    values = levels.value
+    reach = max(abs(values[0]), abs(values[values.size - 1]))
     best, least = np.float32(0), np.float32(np.inf)
-    signs = 1 if levels.size == 64 else 2  # uniform levels gain nothing from a sign
+    signs = 1 if levels.density > 0 else 2  # even levels gain nothing from a sign
     for c in range(CANDIDATES):
         scale = np.float32(largest * np.float32(FIRST_CANDIDATE - CANDIDATE_STEP * c) / reach)
         if scale < np.float32(1e-30):

@@ -24,7 +24,9 @@ from emulator.config import LlamaConfig
 from emulator.errors import EmulatorError, ImageError
 from emulator.fields import Fields
 from emulator.fixedpoint import power_of_two_block
-from kernels.rom.pack import CODE_BITS, MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
+from kernels.reference import Q1_14
+from kernels.rom.pack import MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
+from kernels.rom.widths import CODE_BITS
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.rom_files import (
     AGAIN,
@@ -125,7 +127,7 @@ def _matrix(
     rows, columns = shape
     if (file := entry.text("shard")) not in shards:
         entry.refuse("shard", "one of the image's files")
-    if (bits := entry.whole("bits", CODE_BITS[0], CODE_BITS[-1])) not in CODE_BITS:
+    if (bits := entry.whole("bits", min(CODE_BITS), max(CODE_BITS))) not in CODE_BITS:
         entry.refuse("bits", f"one of {', '.join(map(str, CODE_BITS))}")
     group = entry.whole("group", 32, min(columns, MAX_GROUP))
     if group % 32 or columns % group:
@@ -168,7 +170,7 @@ def _vectors(shard: SafetensorsFile, config: LlamaConfig) -> dict[str, NDArray[A
         # Rows of length 1, to within the rounding of m <= 2047 entries: two rotations with one
         # Hadamard transform each then stay within sqrt(hidden * block) * 2**15 <= 2**30.
         squares = np.square(mixer.astype(np.int64)).sum(axis=1)
-        if (np.abs(squares - (1 << 28)) > 1 << 20).any():
+        if (np.abs(squares - (1 << 2 * Q1_14)) > 1 << 20).any():
             raise ImageError(f"{shard.path}: residual_mixer is no rotation; {AGAIN}")
     return vectors
 

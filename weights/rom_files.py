@@ -1,4 +1,4 @@
-"""The files of a ROM image: the manifest, and the plain, listed, hashed files beside it."""
+"""The files of a ROM image: the manifest, and the plain files that it lists and hashes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CHANGED = "its content has changed (SHA-256 differs)"
 
 
 def sealed(values: Mapping[str, Any]) -> bytes:
-    """The text of a manifest, which carries under SEAL the SHA-256 of itself.
+    """The text of a manifest, which holds its own SHA-256 under SEAL.
 
-    The hash is over the file's bytes without the hash's own 64 digits, so it covers spaces and
-    order too and a reader need not write JSON as we do. It stands for the whole image: the manifest
-    holds the hash of every other file.
+    The hash covers the file's bytes except its own 64 digits, so spaces and order count, and a
+    reader need not write JSON as we do. It covers the whole image, since the manifest holds the
+    hash of every other file.
     """
 
     def text(seal: str) -> bytes:
@@ -42,7 +42,7 @@ def sealed(values: Mapping[str, Any]) -> bytes:
 
 
 def read_manifest(folder: Path) -> Fields:
-    """`rom.json`, of this format and version, each byte as written. Raises ImageError."""
+    """Read `rom.json`; check format, version and its own hash. Raises ImageError."""
     path = folder / MANIFEST
     try:
         plain = stat.S_ISREG(path.lstat().st_mode)
@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> Fields:
     seal = manifest.text(SEAL)
     if not re.fullmatch("[0-9a-f]{64}", seal):
         manifest.refuse(SEAL, "64 hexadecimal digits")
-    # Once: the same digits put in at a second place would be a change.
+    # Remove them once: the same digits inserted elsewhere would be a change.
     if hashlib.sha256(data.replace(seal.encode(), b"", 1)).hexdigest() != seal:
         raise ImageError(f"{path}: {CHANGED}; {AGAIN}")
     for key in ("tool", "mix", "chat_style"):
@@ -84,9 +84,9 @@ def read_manifest(folder: Path) -> Fields:
 
 
 def checked_files(folder: Path, manifest: Fields, check_hashes: bool) -> list[str]:
-    """Names of the listed files, each a plain file of the folder itself.
+    """Names of the listed files, after a check that each is a plain file in the folder itself.
 
-    With `check_hashes` lengths and contents are compared too, two files at a time.
+    With `check_hashes`, lengths and contents are compared too, two files at a time.
     Raises ImageError.
     """
     entries = manifest.objects("files")

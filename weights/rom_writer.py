@@ -1,4 +1,4 @@
-"""Writing a ROM image so that a folder under its final name is always whole."""
+"""Write a ROM image so that a folder under its final name is always complete."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from weights.rom import ARRAYS
 from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER, sealed
 from weights.whole_folder import whole_folder
 
-JOURNAL = "journal.jsonl"  # of a folder that is not finished
+JOURNAL = "journal.jsonl"  # in an unfinished folder
 
 
 @dataclass(slots=True)
 class ImageWriter:
     """Collects the files of one image in a temporary folder; see `new_image`.
 
-    A journal in that folder has a line for every finished shard. What an interrupted writer
-    finished, the next one finds there.
+    A journal in that folder has a line for every finished shard, so that the next writer finds
+    what an interrupted one finished.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class ImageWriter:
                 path.unlink()
 
     def reuse(self, file: str) -> bool:
-        """Whether the shard is there already, whole; it then counts as added."""
+        """Whether the complete shard exists already; if so, it counts as added."""
         if (line := self._found.get(file)) is None:
             return False
         self.files.append(line["entry"])
@@ -78,7 +78,7 @@ class ImageWriter:
             journal.write(line + "\n")  # not flushed to disk: a lost line costs a shard's time
 
     def finish(self, tokenizer_json: str, manifest: dict[str, Any], notice: str = "") -> None:
-        """Write the texts, then rom.json: a folder without the latter is not an image."""
+        """Write the texts, then rom.json, without which a folder is not an image."""
         self._add_file(TOKENIZER, tokenizer_json.encode())
         if notice:
             self._add_file(NOTICE, notice.encode())
@@ -99,7 +99,7 @@ class ImageWriter:
 
 
 def _whole_shards(folder: Path) -> dict[str, dict[str, Any]]:
-    """Lines of the folder's journal, by file, whose file is there with the length and SHA-256."""
+    """Journal lines by file, for the files that exist with the noted length and SHA-256."""
     found = {}
     try:
         lines = (folder / JOURNAL).read_text("utf-8").splitlines()
@@ -116,12 +116,12 @@ def _whole_shards(folder: Path) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def new_image(folder: Path, key: str | None = None) -> Iterator[ImageWriter]:
-    """A writer of the image `folder`, which appears as a whole when all went well.
+    """A writer of the image `folder`, which appears only when it is complete.
 
-    `key`, of 16 hex digits, stands for all that decides the image: with it, an interrupted writer
-    leaves its finished shards, under a hidden name, to the next one. Otherwise nothing stays.
-    When another process finished the same image first, its result is kept.
-    Raises ImageError when the disk is full or cannot be written.
+    `key`, 16 hex digits, is a hash of all that determines the image. With a key, an interrupted
+    writer leaves its finished shards under a hidden name to the next one; without, nothing stays.
+    If another process finished the same image first, its result is kept.
+    Raises ImageError if the disk is full or cannot be written.
     """
     with ExitStack() as stack:
         with _writing(folder):
@@ -136,7 +136,7 @@ def new_image(folder: Path, key: str | None = None) -> Iterator[ImageWriter]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """An OSError inside is a disk that cannot be written, and said so."""
+    """Turn an OSError inside into an ImageError that says what cannot be written."""
     try:
         yield
     except OSError as error:

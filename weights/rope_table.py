@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig
+from kernels.reference import Q1_14
 
 
 def frequencies(config: LlamaConfig) -> list[float]:
@@ -42,10 +43,11 @@ def frequencies(config: LlamaConfig) -> list[float]:
 
 def rope_tables(config: LlamaConfig, context: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """(cosine, sine), int16[context, head_dim / 2] each, Q1.14."""
+    one = 1 << Q1_14
     table = np.empty((2, context, config.head_dim // 2), np.int16)
     for i, frequency in enumerate(frequencies(config)):
         for position in range(context):
             angle = position * frequency
-            table[0, position, i] = round(math.cos(angle) * 16384)
-            table[1, position, i] = round(math.sin(angle) * 16384)
+            table[0, position, i] = round(math.cos(angle) * one)
+            table[1, position, i] = round(math.sin(angle) * one)
     return table[0], table[1]

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import power_of_two_block
+from kernels.reference import Q1_14
 
 Float32 = NDArray[np.float32]
 PIECE = 1 << 18  # values of a piece that a core works on: 1 MiB stays in its cache
-MIXER_FRACTION = 14  # the mixer's entries are Q1.14 integers on the chip, and so here
 
 
 def hadamard_rows(w: Float32, block: int) -> Float32:
@@ -62,7 +62,7 @@ def mixer(width: int) -> NDArray[np.int16]:
     cas(2 pi i j / m) / sqrt(m), its own inverse to within rounding.
     """
     m = width // power_of_two_block(width)
-    one = (1 << MIXER_FRACTION) / math.sqrt(m)
+    one = (1 << Q1_14) / math.sqrt(m)
     turns = [[2 * math.pi * (i * j % m) / m for j in range(m)] for i in range(m)]
     cas = [[round(one * (math.cos(a) + math.sin(a))) for a in row] for row in turns]
     return np.array(cas, np.int16)
@@ -70,7 +70,8 @@ def mixer(width: int) -> NDArray[np.int16]:
 
 def mix_rows(w: Float32) -> Float32:
     """[rows, n] -> each row's blocks mixed by the Hartley matrix of width n."""
-    weights = np.ldexp(mixer(w.shape[1]).astype(np.float32), -MIXER_FRACTION)
+    # The chip's integers, so that the float transform is the same.
+    weights = np.ldexp(mixer(w.shape[1]).astype(np.float32), -Q1_14)
     m = len(weights)
     if m == 1:
         return w

@@ -1,6 +1,6 @@
-"""One safetensors file as memory-mapped views, every claim of its header checked first.
+"""Memory-mapped views of a safetensors file, after a check of everything its header claims.
 
-The library's own NumPy reader copies; the ROM image has to stay mapped.
+The library's own NumPy reader copies, but a ROM image must stay mapped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from emulator.errors import CheckpointError
 from emulator.fields import is_whole, parse_json, shown
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-MAX_DIMENSIONS = 8  # NumPy's are 32 or 64, by its version; no weight has more than 4
+MAX_DIMENSIONS = 8  # NumPy allows 32 or 64, by version; no weight has more than 4
 DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -34,7 +34,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class SafetensorsFile:
-    """Views into one file. Raises `error` (CheckpointError by default) for a damaged one."""
+    """Views of one file. Raises `error` (CheckpointError by default) if it is damaged."""
 
     def __init__(self, path: Path, error: type[Exception] = CheckpointError) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class SafetensorsFile:
         return self._raw[begin:end].view(DTYPES[kind]).reshape(shape)
 
     def float32(self, name: str) -> NDArray[np.float32]:
-        """A floating-point tensor as a new float32 array; what was mapped for it is let go."""
+        """Copy a floating-point tensor to a new float32 array; release its mapped pages."""
         kind, shape, begin, end = self._entries[name]
         if kind not in FLOATS:
             raise self._error(f"{self.path}: tensor {name} has type {kind}, not a float")
@@ -74,7 +74,7 @@ class SafetensorsFile:
         return result.reshape(shape)
 
     def _let_go(self, begin: int, end: int) -> None:
-        """Mapped pages count as this process' memory; the system keeps them where it has room."""
+        """Release mapped pages, which count as our memory; the system may still cache them."""
         mapped = getattr(self._raw, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             begin -= begin % mmap.PAGESIZE

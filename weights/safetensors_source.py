@@ -23,9 +23,9 @@ INDEX = "model.safetensors.index.json"
 
 
 class SafetensorsCheckpoint:
-    """A folder with one or more safetensors shards. Raises CheckpointError when it is not.
+    """A folder with one or more safetensors shards. Raises CheckpointError for any other.
 
-    `origin` is the hub's repository that the folder was downloaded from.
+    `origin` is the hub commit that the folder was downloaded from, if any.
     """
 
     def __init__(self, folder: Path, origin: Origin | None = None) -> None:
@@ -35,7 +35,7 @@ class SafetensorsCheckpoint:
 
     @cached_property
     def config(self) -> LlamaConfig:
-        """Shapes from config.json; end tokens from generation_config.json too, where it is."""
+        """Shapes from config.json; end tokens also from generation_config.json, if present."""
         config = from_hub_config(self._json("config.json").values, str(self.folder / "config.json"))
         key = "eos_token_id"
         more: tuple[int, ...] = ()
@@ -47,7 +47,7 @@ class SafetensorsCheckpoint:
 
     @cached_property
     def tokenizer_json(self) -> str:
-        """The folder's tokenizer.json, in ASCII: a lone surrogate has no UTF-8."""
+        """The folder's tokenizer.json, in ASCII, since UTF-8 cannot encode a lone surrogate."""
         return json.dumps(self._json("tokenizer.json").values)
 
     @property
@@ -62,11 +62,11 @@ class SafetensorsCheckpoint:
 
     @property
     def size_bytes(self) -> int:
-        """Of all shards."""
+        """Size of all shards."""
         return sum((self.folder / name).stat().st_size for name in self._files)
 
     def provenance(self) -> Provenance:
-        """Name and every shard with its hash, which is computed once.
+        """Name and all files with their hashes, which are computed once.
 
         Raises CheckpointError for a file that is not what the hub states.
         """
@@ -74,7 +74,7 @@ class SafetensorsCheckpoint:
 
     @cached_property
     def digest(self) -> str:
-        """One SHA-256 for all files; by what the hub states, where it states all."""
+        """One SHA-256 for all files, from the hub's stated hashes if it states all."""
         names, stated = self._hashed_files(), self._stated()
         if all(name in stated for name in names):
             return files_digest({name: stated[name] for name in names})
@@ -97,7 +97,7 @@ class SafetensorsCheckpoint:
         return Provenance(self.name, license, files, origin.repository, origin.commit)
 
     def _hashed_files(self) -> list[str]:
-        """Shards, and whatever else has a stated hash."""
+        """Shards, and other files with a stated hash."""
         return sorted(set(self._files) | set(self._stated()))
 
     def _stated(self) -> Mapping[str, str]:

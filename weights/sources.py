@@ -1,4 +1,4 @@
-"""A checkpoint of any kind, told by its path or by its name on the hub."""
+"""Open a checkpoint of any kind by its path or its name on the hub."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from weights.safetensors_source import SafetensorsCheckpoint
 
 
 def open_checkpoint(where: Path | str) -> Checkpoint:
-    """A GGUF file, a folder with safetensors, or a repository of the hub, which is downloaded.
+    """Open a GGUF file, a folder with safetensors, or a hub repository, which is downloaded.
 
-    Raises CheckpointError: for what is none of them, with the names that are known.
+    Raises CheckpointError; for anything else, its message lists the known names.
     """
     path = Path(where)
     try:

@@ -1,9 +1,9 @@
-"""A folder that is there under its name as a whole, or not at all.
+"""Write a folder that exists under its name only when it is complete.
 
-Files are written to a hidden neighbour, `.NAME.<16 hex digits>.tmp`, which is renamed when all is
-on disk. Its writer holds a lock (flock) on it, which the kernel drops when the process dies: a
-neighbour that can be locked was left behind, and the next writer of NAME takes it away, or goes
-on with it where it was to become the same.
+Files are written to a hidden folder beside it, `.NAME.<16 hex digits>.tmp`, which is renamed when
+all is on disk. The writer holds a lock (flock) on it, which the operating system drops when the
+process dies. So a hidden folder that can be locked was abandoned: the next writer of NAME continues
+it if the digits match, and removes it otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not POSIX: without locks nothing can be called stale, so nothing is removed
+except ImportError:  # not POSIX: without locks no folder is known to be stale, so none is removed
     fcntl = None  # type: ignore[assignment]
 
 
@@ -27,11 +27,11 @@ except ImportError:  # not POSIX: without locks nothing can be called stale, so 
 def whole_folder(
     folder: Path, finished: Callable[[Path], bool], key: str | None = None
 ) -> Iterator[Path]:
-    """A folder to write to; renamed to `folder` at the end, or removed after an error.
+    """Yield a folder to write to; rename it to `folder` at the end, or remove it after an error.
 
-    `key`, of 16 hex digits, stands for all that decides its content. Work that was killed or
-    interrupted from the keyboard stays, and the next writer with the same key gets its folder.
-    When another process was first and `folder` is `finished`, its result is kept.
+    `key`, 16 hex digits, is a hash of all that determines the content. After a kill or a keyboard
+    interrupt the folder stays, and the next writer with the same key gets it.
+    If another process was first and `folder` is `finished`, its result is kept.
     Raises OSError.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def whole_folder(
             raise
         sync_folder(temporary)
         try:
-            os.rename(temporary, folder)  # onto a folder that is not empty: refused by the system
+            os.rename(temporary, folder)  # the system refuses if `folder` exists and is not empty
         except OSError:
             if not finished(folder):
                 raise
@@ -61,7 +61,7 @@ def whole_folder(
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk; elsewhere than on POSIX folders cannot be opened."""
+    """Flush a folder's entries to disk. Only POSIX can open folders; others skip this."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -71,26 +71,26 @@ def sync_folder(folder: Path) -> None:
 
 
 def _locked_neighbour(folder: Path, key: str | None) -> tuple[Path, int | None]:
-    """A neighbour, and the descriptor that holds its lock (None without locks).
+    """A hidden folder beside `folder`, and the descriptor that holds its lock, if locks exist.
 
-    It is new and empty, or the one with the key, which somebody left.
+    It is new and empty, or the abandoned one with this key.
     """
     while True:
         path = folder.parent / f".{folder.name}.{key or secrets.token_hex(8)}.tmp"
         path.mkdir(exist_ok=key is not None and fcntl is not None)  # as open as the umask says
-        key = None  # a second try, if it is somebody's at work, is a new one
+        key = None  # if a running writer holds it, the second try makes a new one
         if fcntl is None:
             return path, None
         lock = _lock(path)
         if lock is None:
-            continue  # between the two lines above another process took it for a stale one
+            continue  # another process locked it: its writer, or one that removes stale folders
         if path.exists():
             return path, lock
         os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock, or None when it is held or cannot be had."""
+    """A descriptor that holds the folder's lock, or None if it cannot be locked."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -104,7 +104,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Take away what killed writers of `folder` left: neighbours whose lock nobody holds."""
+    """Remove what killed writers of `folder` left: hidden folders that can be locked."""
     if fcntl is None:
         return
     name = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{16}}\.tmp")

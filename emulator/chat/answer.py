@@ -10,10 +10,10 @@ from typing import Any
 
 # Why an answer ended:
 END = "end"  # the model said so
-STOP = "stop"  # whoever listened said so
+STOP = "stop"  # `on_token` said so
 MAX_TOKENS = "max_tokens"
 CONTEXT = "context"  # the KV SRAM is full
-INTERRUPTED = "interrupted"  # Ctrl+C, or nobody wants it any more
+INTERRUPTED = "interrupted"  # by Ctrl+C or `should_continue`
 
 
 @dataclass(slots=True)
@@ -21,14 +21,14 @@ class Answer:
     """What came out, and what it cost. Cycles are estimates, host seconds are measured."""
 
     prompt_tokens: int = 0
-    token_ids: list[int] = field(default_factory=list)  # the end token among them
+    token_ids: list[int] = field(default_factory=list)  # the end token included
     reason: str = INTERRUPTED
     cycles: Counter[str] = field(default_factory=Counter)  # by block
     prefill_cycles: int = 0
     clock_hz: float = 1.0
     host_seconds: float = 0.0
     logits_sha256: str = ""  # of the logits that each token was picked from
-    text: str = ""  # of the tokens, up to a stop text; empty where nobody decodes
+    text: str = ""  # up to a stop text; empty if nothing decodes the tokens
 
     @property
     def chip_seconds(self) -> float:
@@ -44,16 +44,16 @@ class Answer:
 
     @property
     def cycles_by_block(self) -> dict[str, int]:
-        """Cycles of prompt and answer by block (estimate), in the order of a token's way."""
+        """Cycles of prompt and answer by block (estimate), in the order of the datapath."""
         return dict(self.cycles)
 
     def __str__(self) -> str:
         return self.text
 
     def plot(self, path: Path | str | None = None) -> Any:
-        """Cycles by block as a bar chart: matplotlib's figure, written to `path` if there is one.
+        """Draw cycles by block as a bar chart; return matplotlib's figure, saved to a given `path`.
 
-        Raises UsageError without matplotlib or where the file cannot be written.
+        Raises UsageError without matplotlib, or if the file cannot be written.
         """
         from emulator.terminal.bars import bar_chart
 
@@ -61,7 +61,7 @@ class Answer:
         return bar_chart(self.cycles_by_block, "cycles", title, path)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the text, and a line of figures."""
+        """The text and a line of figures, for notebooks."""
         return (
             f"<blockquote style='white-space: pre-wrap'>{html.escape(self.text)}</blockquote>"
             f"<p>{self.prompt_tokens} prompt tokens, {len(self.token_ids)} answer tokens "

@@ -1,4 +1,4 @@
-"""A conversation: turns that share the KV SRAM, and what is still to be fed between them."""
+"""A conversation: its turns share the KV SRAM, so each question feeds only what is new."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emulator.silicon.spec import ChipSpec
 
 
 class Conversation:
-    """Questions and answers on one chip, which it has to itself."""
+    """Questions and answers on one chip that nothing else uses."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Conversation:
         return self.chip.position > 0
 
     def ask(self, text: str, on_token: Callable[[int], bool] | None = None) -> Answer:
-        """The answer to one question; `on_token` as in `generate`.
+        """Answer one question; `on_token` as in `generate`.
 
-        However the answer ended, its turn is closed before the next one. A question that was
-        interrupted before the chip took it in is forgotten. When the KV SRAM ran full the
-        conversation starts again. Raises ContextError, changing nothing, when the question does
-        not fit beside what was said.
+        However the answer ends, its turn is closed before the next one. A question interrupted
+        before its first pass is forgotten. When the KV SRAM is full, the conversation starts
+        again. Raises ContextError, and changes nothing, if the question does not fit beside the
+        earlier turns.
         """
         start = self.chip.position
         prompt = [*self._said[start:], *self.chat.question(text)]

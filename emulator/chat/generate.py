@@ -1,4 +1,4 @@
-"""Tokens of an answer: prompt through the chip, then one after another, with the cycles of each."""
+"""Generate an answer: run the prompt, then token after token, and count the cycles of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.schedule import prompt_cycles, token_cycles
 
-PASS = 512  # prompt tokens at once: between passes an answer can be given up
+PASS = 512  # prompt tokens at once; an answer can be cancelled between passes
 
 
 def generate(
@@ -29,10 +29,10 @@ def generate(
     should_continue: Callable[[], bool] | None = None,
     answer: Answer | None = None,
 ) -> Answer:
-    """Answer to `prompt` at the chip's position, greedy without a sampler; see `tokens`.
+    """Answer `prompt` at the chip's position, greedily without a sampler; see `tokens`.
 
-    `on_token` gets each token but the end token as it is picked, and ends the answer by returning
-    true. A KeyboardInterrupt ends the answer and keeps what was said. Raises ContextError.
+    `on_token` gets each token as it is picked, except the end token; it ends the answer by
+    returning true. A KeyboardInterrupt ends the answer and keeps its tokens. Raises ContextError.
     """
     answer = answer or Answer()
     picked = tokens(
@@ -68,12 +68,12 @@ def tokens(
     should_continue: Callable[[], bool] | None = None,
     answer: Answer,
 ) -> Generator[int, None, None]:
-    """The tokens of an answer as they are picked, without the end token; `answer` is filled in.
+    """Yield the tokens of an answer as they are picked, without the end token; fill in `answer`.
 
     The last token picked is not in the KV SRAM. The first `cached` tokens of the prompt, fewer
-    than all, are in the KV SRAM already: that spares the host their passes, not the chip its time.
-    `should_continue`, asked before each pass, ends the answer by returning false. Raises
-    ContextError when the prompt leaves no room for an answer.
+    than all, are in the KV SRAM already: the host skips them, the chip's time counts them.
+    `should_continue` is asked before each pass and ends the answer by returning false. Raises
+    ContextError if the prompt leaves no room for an answer.
     """
     start = chip.position - cached
     if start + len(prompt) >= chip.context:
@@ -95,7 +95,7 @@ def _picked(
     should_continue: Callable[[], bool] | None,
     answer: Answer,
 ) -> Generator[int, None, None]:
-    """The prompt goes to position `start`; what the KV SRAM holds above that is its beginning."""
+    """The prompt starts at position `start`; the KV SRAM holds its tokens up to `chip.position`."""
     begin, digest = time.perf_counter(), hashlib.sha256()
     answer.prompt_tokens, answer.clock_hz = len(prompt), spec.clock_hz
     try:

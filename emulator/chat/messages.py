@@ -1,4 +1,4 @@
-"""Messages of a conversation as the prompt of the next answer."""
+"""Turn the messages of a conversation into the prompt of the next answer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Message:
 
 
 def chat_tokens(chat: ChatFormat, messages: list[Message]) -> list[int]:
-    """Messages, at least one of them no system message -> the prompt of the next answer.
+    """Messages -> tokens of the prompt; at least one message is not a system message.
 
-    All system messages go before the first turn; neighbours of one role become one turn. An answer
-    without a question follows an empty one.
+    All system messages go before the first turn. Consecutive messages of one role become one turn.
+    If the first turn is an answer, an empty question goes before it.
     """
     system = [m.text for m in messages if m.role in SYSTEM_ROLES]
     turns: list[Message] = []

@@ -1,14 +1,14 @@
 """Philox 4x32-10, a counter-based random generator (Salmon et al., SC'11).
 
-A draw is a function of counter and key alone, so position p of a sequence gets the same bits
-on every host, in whatever order positions are computed.
+A draw depends on counter and key alone, so position p of a sequence gets the same bits on every
+host, in whatever order positions are computed.
 """
 
 from __future__ import annotations
 
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1: what the key gains each round
+WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1, added to the key each round
 MASK = 0xFFFFFFFF
 
 Counter = tuple[int, int, int, int]  # four words of 32 bits

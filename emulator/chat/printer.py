@@ -1,4 +1,4 @@
-"""How an answer is shown while it is made, and the lines under it."""
+"""Show an answer while it is generated, and the lines under it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PACES = ("host", "chip", "readable")
-READABLE_SECONDS = 0.1  # a token: a little faster than people read
+READABLE_SECONDS = 0.1  # per token: a little faster than people read
 BAR_WIDTH = 30  # characters of the longest bar
 CUT = {MAX_TOKENS: "cut at --max-tokens", CONTEXT: "context full", INTERRUPTED: "interrupted"}
 
 
 class Printer:
-    """Says an answer as fast as the host computes it, as the chip would, or as people read."""
+    """Writes an answer at the pace of the host, of the chip, or of a reader."""
 
     def __init__(self, stream: TextStream, pace: str, write: Callable[[str], object]) -> None:
         self.stream, self._pace, self._write = stream, pace, write
-        self._pieces: list[str] = []  # what the chip's pace keeps until the answer is whole
+        self._pieces: list[str] = []  # kept until the answer is complete, at the chip's pace
         self._waited = 0.0  # seconds
 
     def on_token(self, token: int) -> bool:
-        """Take one token; true when a stop text was met."""
+        """Take one token; return true at a stop text."""
         piece = self.stream.feed(token)
         if self._pace == "chip":
             self._pieces.append(piece)
@@ -38,7 +38,7 @@ class Printer:
         return self.stream.stopped
 
     def finish(self, answer: Answer) -> None:
-        """Say the rest. Waiting is no work, so the host's time is told without it."""
+        """Write the rest, and subtract the waiting from the host's time."""
         answer.host_seconds -= self._waited
         for piece in self._pieces:
             self._write(piece)
@@ -53,7 +53,7 @@ class Printer:
 
 
 def summary(answer: Answer) -> str:
-    """One line: the chip's time, estimated, and this computer's, measured."""
+    """One line with the chip's time, estimated, and this computer's, measured."""
     rate = f"{answer.tokens_per_second:,.0f} tok/s, " if answer.tokens_per_second else ""
     cut = f" | {CUT[answer.reason]}" if answer.reason in CUT else ""
     return (

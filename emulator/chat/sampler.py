@@ -1,7 +1,8 @@
-"""The sampler: one of the chip's eight best tokens, by integers alone.
+"""The sampler: picks one of the chip's eight best tokens, with integers alone.
 
-Fed with ids and Q15.16 logits of the top-k block; weights come from the softmax's own table of
-powers of two, chance from Philox with the position as counter. docs/datapath.md is the contract.
+It reads ids and Q15.16 logits from the top-k block. Weights come from the softmax's own table of
+powers of two, random bits from Philox with the position as counter. docs/datapath.md is the
+contract.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from emulator.fixedpoint import LOG2_E, scale_of
 from kernels.reference import FRACTION, SCORE_FRACTION, exp2_negative, round_shift
 
 TEMPERATURES = (0.01, 2.0)  # above 0; the vendor's API ends at 2
-SEED_BITS = 64  # Philox' key
+SEED_BITS = 64  # of Philox's key
 
 
 class Picker(Protocol):
-    """Whoever picks the next token: the chip's sampler, or one of the host's."""
+    """Picks the next token: the chip's sampler, or one of the host's."""
 
     def pick(self, wires: Wires) -> int:
         """The id that follows the last token of a pass."""
@@ -31,7 +32,7 @@ class Picker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How a token is picked. The default is greedy; then temperature and seed do not matter.
+    """Picks a token. The default is greedy, and ignores temperature and seed.
 
     Raises UsageError for top_k outside 1 to 8, a temperature outside 0.01 to 2, or a seed
     outside 0 to 2**64 - 1.
@@ -65,7 +66,7 @@ class Sampler:
         return exp2_negative(round_shift(below, exponent + FRACTION - SCORE_FRACTION))
 
     def draw(self, weights: Int64, position: int) -> int:
-        """Index i with probability weights[i] / their sum, as the seed has it at `position`."""
+        """Draw index i with probability weights[i] / sum, by the seed and `position`."""
         word, *_ = philox((position, 0, 0, 0), (self.seed & MASK, self.seed >> 32))
         ends = np.cumsum(weights)
         return int(np.searchsorted(ends, word * int(ends[-1]) >> 32, side="right"))

@@ -1,4 +1,4 @@
-"""Tokens of a conversation, a class a chat format. What a user types is text, never control tokens.
+"""Chat formats, one class each: a conversation as tokens. User input never becomes control tokens.
 
 `chat_format` chooses the class by the style that an image's manifest names.
 """
@@ -14,17 +14,17 @@ from emulator.errors import UnsupportedError
 from weights.chat_style import CHATML, LLAMA3, PLAIN, SMOLLM2
 
 SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-LLAMA3_KNOWLEDGE = "December 2023"  # where the training data of Llama 3.1 and 3.2 end
+LLAMA3_KNOWLEDGE = "December 2023"  # the training data of Llama 3.1 and 3.2 end here
 LLAMA3_DATE = date(2024, 7, 26)  # "today" in Llama 3.1's own template
-MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"  # strftime's are the locale's
+MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"  # strftime's depend on the locale
 LLAMA3_ROLES = {"tool": "ipython"}  # roles that the model knows under another name
 
 
 def chat_format(tokenizer_json: str, style: str, today: date = LLAMA3_DATE) -> ChatFormat:
-    """The chat format called `style`, over a `tokenizer.json`.
+    """The chat format called `style`, with the tokenizer of a `tokenizer.json`.
 
     `today` is the date that Llama 3's system header tells the model. Raises UnsupportedError for
-    a style that is not known and a tokenizer that the library does not take.
+    an unknown style, or a tokenizer that the library rejects.
     """
     formats: dict[str, type[ChatFormat]] = {PLAIN: Plain, CHATML: ChatMl, SMOLLM2: SmolLm2}
     if style == LLAMA3:
@@ -36,7 +36,7 @@ def chat_format(tokenizer_json: str, style: str, today: date = LLAMA3_DATE) -> C
 
 
 def read_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """Raises UnsupportedError for a `tokenizer.json` that the library does not take."""
+    """Load a `tokenizer.json`. Raises UnsupportedError if the library rejects it."""
     try:
         return Tokenizer.from_str(tokenizer_json)
     except Exception as error:  # the Rust library raises plain Exception
@@ -44,7 +44,7 @@ def read_tokenizer(tokenizer_json: str) -> Tokenizer:
 
 
 class ChatFormat(ABC):
-    """How one family of models is told who said what."""
+    """How a family of models marks who said what."""
 
     def __init__(self, tokenizer_json: str) -> None:
         self.tokenizer = read_tokenizer(tokenizer_json)
@@ -52,18 +52,18 @@ class ChatFormat(ABC):
 
     @abstractmethod
     def opening(self, system: str | None) -> list[int]:
-        """Tokens before the first turn; without a system prompt, the model's default one."""
+        """Tokens before the first turn; None means the model's default system prompt, if any."""
 
     @abstractmethod
     def question(self, text: str, role: str = "user") -> list[int]:
-        """A turn of the user, or of a tool, and the head of the answer to it."""
+        """The user's or a tool's turn, then the head of the answer."""
 
     @abstractmethod
     def closing(self) -> list[int]:
         """Tokens that end an answer and come before the next question."""
 
     def begin(self) -> list[int]:
-        """Tokens before the very first turn."""
+        """Tokens with which every sequence starts."""
         return []
 
     def encode(self, text: str) -> list[int]:
@@ -83,10 +83,10 @@ class ChatFormat(ABC):
 
 
 class Plain(ChatFormat):
-    """No chat format: a question is a text that the model goes on with."""
+    """No chat format: the model continues the question's text."""
 
     def opening(self, system: str | None) -> list[int]:
-        return list(self.tokenizer.encode("").ids)  # what every text begins with, if anything
+        return list(self.tokenizer.encode("").ids)  # the tokens that start every text, if any
 
     def question(self, text: str, role: str = "user") -> list[int]:
         return self.encode(text)
@@ -96,7 +96,7 @@ class Plain(ChatFormat):
 
 
 class Turns(ChatFormat):
-    """A format in which each turn has a head that names its role."""
+    """A format whose turns each have a head that names the role."""
 
     def question(self, text: str, role: str = "user") -> list[int]:
         return [*self.turn(role, text), *self.head("assistant")]
@@ -107,7 +107,7 @@ class Turns(ChatFormat):
 
     @abstractmethod
     def head(self, role: str) -> list[int]:
-        """What comes before the text of a turn."""
+        """Tokens before the text of a turn."""
 
 
 class ChatMl(Turns):
@@ -120,7 +120,7 @@ class ChatMl(Turns):
         return [] if text is None else self.turn("system", text)
 
     def turn(self, role: str, text: str) -> list[int]:
-        """Role and text are one text to the tokenizer, which may join their border."""
+        """Encode role and text together: the tokenizer may merge across their border."""
         return [self._special("<|im_start|>"), *self.encode(f"{role}\n{text}"), *self.closing()]
 
     def head(self, role: str) -> list[int]:
@@ -137,7 +137,7 @@ class SmolLm2(ChatMl):
 
 
 class Llama3(Turns):
-    """Llama 3.1's and 3.2's format, whose system header tells two dates."""
+    """The format of Llama 3.1 and 3.2, whose system header gives two dates."""
 
     def __init__(self, tokenizer_json: str, today: date = LLAMA3_DATE) -> None:
         super().__init__(tokenizer_json)

@@ -1,4 +1,4 @@
-"""Tokens to text as it is said: whole characters only, and nothing of a stop text."""
+"""Turn tokens into text as they come: whole characters only, and no part of a stop text."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ UNFINISHED = "\ufffd"  # what a decoder makes of the first bytes of a character
 
 
 class TextStream:
-    """The text of an answer, token by token; what was handed out is never taken back."""
+    """The text of an answer, token by token. Text once returned is never changed."""
 
     def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str] = ()) -> None:
-        self.text = ""  # all that was handed out
-        self.stopped = False  # a stop text came; it and what follows are left out
+        self.text = ""  # all text returned so far
+        self.stopped = False  # at a stop text, which is left out with all that follows
         self._decode = decode
         self._stops = tuple(stops)
         self._ids: list[int] = []  # tokens that end inside a character
-        self._held = ""  # the beginning of a stop text, perhaps
+        self._held = ""  # perhaps the beginning of a stop text
 
     @property
     def holding(self) -> bool:
-        """Whether something was fed that is not handed out yet."""
+        """Whether some text is still held back."""
         return bool(self._ids or self._held)
 
     def feed(self, token: int) -> str:
-        """What can be shown now that `token` came; often nothing yet."""
+        """Take one token; return the text that can be shown now, often none."""
         self._ids.append(token)
         fresh = self._decode(self._ids)
         if fresh.endswith(UNFINISHED):
@@ -33,7 +33,7 @@ class TextStream:
         return self._hand_out(fresh)
 
     def finish(self) -> str:
-        """What is left when no token follows."""
+        """Return the remaining text after the last token."""
         shown = self._hand_out(self._decode(self._ids))
         held = "" if self.stopped else self._held
         self._ids, self._held = [], ""
@@ -41,9 +41,9 @@ class TextStream:
         return shown + held
 
     def _hand_out(self, fresh: str) -> str:
-        """The part of held and fresh text that no stop text can claim any more.
+        """Return the held and fresh text that can no longer belong to a stop text.
 
-        Character by character, so that the split of a text into tokens does not matter.
+        It goes character by character, so that the split into tokens does not matter.
         """
         shown = ""
         for character in fresh:
@@ -62,7 +62,7 @@ class TextStream:
         return shown
 
     def _claimed(self) -> int:
-        """Length of the longest end of the held text that begins a stop text."""
+        """Length of the longest suffix of the held text that begins a stop text."""
         return max(
             (
                 n

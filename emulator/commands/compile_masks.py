@@ -11,6 +11,7 @@ from typing import Any
 from emulator.errors import UsageError
 from emulator.host import peak_rss_bytes
 from emulator.images.folder import home, is_image
+from kernels.rom.widths import CODE_BITS
 
 
 def register(commands: Any) -> None:
@@ -25,12 +26,13 @@ def register(commands: Any) -> None:
     what.add_argument("--model", help="the same")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
     which = parser.add_mutually_exclusive_group()
+    free = ", ".join(map(str, CODE_BITS))
     which.add_argument("--mix", help='bits by tensor class, layer or tensor: "3,v=6,0=6,29.down=4"')
     which.add_argument(
         "--bits", type=float, metavar="B", help="bits a weight, scales included; finds the mix"
     )
     parser.add_argument(
-        "--family", default="hc1", metavar="F", help="for --bits: hc1 (3, 6) or free (3, 4, 6)"
+        "--family", default="hc1", metavar="F", help=f"for --bits: hc1 (3, 6) or free ({free})"
     )
     parser.add_argument(
         "--quantiser",

@@ -26,7 +26,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "eval",
-        help="perplexity, KL divergence and agreement of the best tokens on a text",
+        help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
         "float32; total: the chip against the original. KL by position shows the first half too.",
@@ -87,10 +87,10 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:
     """The checkpoint whose hashes the image bears: the given one, or the embedded one."""
-    from weights.gguf_source import embedded_checkpoint
+    from emulator.images.embedded import small_checkpoint
     from weights.sources import open_checkpoint
 
-    source = open_checkpoint(path or embedded_checkpoint())
+    source = open_checkpoint(path or small_checkpoint())
     have = sorted(digest for _, _, digest in source.provenance().files)
     made_from = image.manifest["checkpoint"]
     if have != sorted(file[2] for file in made_from["files"]):

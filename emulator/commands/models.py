@@ -38,11 +38,11 @@ def _models(args: argparse.Namespace) -> int:
 
 def _embedded() -> dict[str, Any]:
     """The small model that needs no download."""
-    from weights.gguf_source import embedded_checkpoint
+    from emulator.images.embedded import present_checkpoint
 
     entry: dict[str, Any] = {"name": EMBEDDED, "compiled": is_image(embedded_folder())}
     try:
-        path = embedded_checkpoint()
+        path = present_checkpoint()
     except CheckpointError as error:
         return {**entry, "installed": False, "note": str(error)}
     return {**entry, "installed": True, "checkpoint_bytes": path.stat().st_size}

@@ -62,9 +62,7 @@ def _serve(args: argparse.Namespace) -> int:
         from emulator.serve.hosts import Hosts
         from emulator.serve.server import listen, run
     except ImportError as error:
-        raise UsageError(
-            f"serve needs {error.name}: pip install 'hardwired-llama[serve]'"
-        ) from None
+        raise UsageError(f"serve needs {error.name}: pip install {error.name}") from None
     listener = listen(args.host, args.port)
     host, port = listener.getsockname()[:2]
     hosts = Hosts(host, args.host, args.allow_host)

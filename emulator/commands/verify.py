@@ -16,7 +16,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "verify",
-        help="hashes, golden logits, threads, splits, kernels: on this machine",
+        help="hashes, golden logits, threads, kernels: on this machine",
         description="One line a check; the whole output can be pasted into an issue. Status 1 "
         "when a check fails. A first run compiles kernels for each set of instructions.",
     )

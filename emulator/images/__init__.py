@@ -1,1 +1,1 @@
-"""ROM images on this computer: where they lie, how one is made, and which one a name means."""
+"""ROM images on this computer: where they are, how one is made, which one a name means."""

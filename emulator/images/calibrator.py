@@ -1,4 +1,4 @@
-"""Calibration text through the chip, a layer at a time, while its masks are still being made."""
+"""Run calibration text through the chip, layer by layer, while its masks are being made."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from weights.calibrate import DEFAULT_TEXT, Moments
 from weights.checkpoint import Checkpoint
 from weights.rope_table import rope_tables
 
-WINDOW = 512  # tokens that see each other
+WINDOW = 512  # tokens that attend to each other
 WINDOWS = 32
 
 
 def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrator:
     """A calibrator over windows of a UTF-8 text, by default the one that ships.
 
-    Every second window is a conversation, where the checkpoint has a chat format.
-    Raises UsageError when the text cannot be read or is too short for one window.
+    If the checkpoint has a chat format, every second window is a conversation.
+    Raises UsageError if the text cannot be read or is shorter than one window.
     """
     path = text or DEFAULT_TEXT
     words = read_text(path)
@@ -46,7 +46,7 @@ def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrato
 
 
 def _conversation(chat: ChatFormat, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first half of a window asked as a question, the second given as its answer."""
+    """Make the first half of a window a question and the second its answer."""
     half = ids.size // 2
     question = chat.question(chat.decode(ids[:half].tolist()))
     return np.array([*chat.opening(None), *question, *ids[half:], *ids])[: ids.size]
@@ -54,22 +54,22 @@ def _conversation(chat: ChatFormat, ids: NDArray[np.int64]) -> NDArray[np.int64]
 
 @dataclass(slots=True)
 class ChipCalibrator:
-    """A `weights.calibrate.Calibrator`: windows of text, held as residual streams."""
+    """A `weights.calibrate.Calibrator` that holds each window of text as a residual stream."""
 
     config: LlamaConfig
     windows: NDArray[np.int64]  # [windows, tokens]
     ops: ModuleType = field(default_factory=kernels.load)
-    residual: list[Int32] = field(default_factory=list)  # a window each, [tokens, hidden] Q15.16
+    residual: list[Int32] = field(default_factory=list)  # one per window, [tokens, hidden] Q15.16
 
     def embed(self, table: PackedMatrix) -> None:
-        """The text enters the residual stream."""
+        """Start each residual stream with the text's embeddings."""
         for ids in self.windows:
             wires = Wires(ids, 0, all_logits=True)
             Embedding(table).run(self.ops, wires)
             self.residual.append(wires.residual)
 
     def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
-        """Run the next layer; second moments of each fabric pass's input, by its name."""
+        """Run the next layer; return the second moments of each fabric pass's input, by name."""
         length = self.windows.shape[1]
         sram = KvSram.of(self.config, length)
         rope = rope_tables(self.config, length)

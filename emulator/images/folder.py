@@ -1,4 +1,4 @@
-"""Where images lie: the cache folder, and what is in it."""
+"""The cache folder of images, and what is in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOME_VARIABLE = "HARDWIRED_HOME"
 def home() -> Path:
     """The cache folder: HARDWIRED_HOME, or the platform's.
 
-    Raises UsageError when the computer names no home folder for this user.
+    Raises UsageError if this user has no home folder.
     """
     try:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -27,7 +27,7 @@ def home() -> Path:
 
 
 def is_image(folder: Path) -> bool:
-    """Whether the folder holds an image. Raises ImageError when one may not look."""
+    """Whether the folder holds an image. Raises ImageError if access is denied."""
     from weights.rom_files import MANIFEST
 
     try:
@@ -37,19 +37,19 @@ def is_image(folder: Path) -> bool:
 
 
 def unreadable(path: Path, error: OSError) -> ImageError:
-    """The cache folder's error, with the way out."""
+    """The error for a cache folder that cannot be read, with what to do."""
     hint = f"set {HOME_VARIABLE} to a folder of your own"
     return ImageError(f"{path}: cannot be read: {error.strerror}; {hint}")
 
 
 def listed_image(name: str) -> Path | None:
-    """Folder of the image of that name in the cache folder, if there is one."""
+    """Folder of the image called `name` in the cache folder, or None."""
     folder = home() / name
     return folder if Path(name).name == name and is_image(folder) else None
 
 
 def images_of(repository: Repository) -> list[Path]:
-    """Images made from a hub repository, the latest first; of its commit, where one is named."""
+    """Images made from a hub repository, latest first; only from its commit if one is named."""
     from weights.rom_files import MANIFEST, read_manifest
 
     found = []

@@ -1,4 +1,4 @@
-"""From a model's name to its image: resolve the name, choose a recipe, make sure it is there."""
+"""From a model's name to its image: resolve the name, choose a recipe, compile if needed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def open_named(model: str = EMBEDDED) -> RomImage:
-    """The image of a model, which is downloaded and compiled on first use, with a progress bar.
+    """Open a model's image; on first use download and compile it, with a progress bar.
 
     `model` is a name that `models` lists, a hub repository (owner/repo[@revision]), a checkpoint's
-    path, or an image's folder. Raises CheckpointError or ImageError when there is none, or the
-    cache folder cannot be used.
+    path, or an image's folder. Raises CheckpointError or ImageError if there is no such model or
+    the cache folder cannot be used.
     """
     from weights.rom import open_image
 
@@ -29,24 +29,25 @@ def open_named(model: str = EMBEDDED) -> RomImage:
 
 
 def image_folder(model: str) -> Path:
-    """Folder of a model's image, made if it is not there yet."""
+    """Folder of a model's image, which is compiled if it does not exist yet."""
     found = resolve(model)
     return found if isinstance(found, Path) else ensure(recipe_of(found, model))
 
 
 def resolve(model: str) -> Path | Checkpoint:
-    """What a name means: the folder of an image that is there, or the checkpoint to make one of.
+    """Resolve a name: the folder of an existing image, or the checkpoint to compile.
 
-    Images by name come first, then checkpoints, then the hub, which is not asked again for a
-    repository that an image was made of. Raises ImageError for a name that means nothing.
+    Image names come first, then checkpoints, then the hub, which is not asked again if an image of
+    the repository exists. Raises ImageError for an unknown name.
     """
-    from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
+    from emulator.images.embedded import small_checkpoint
+    from weights.gguf_source import GgufCheckpoint
     from weights.hub import Repository
     from weights.sources import open_checkpoint
 
     if model == EMBEDDED:
         folder = embedded_folder()
-        return folder if is_image(folder) else GgufCheckpoint(embedded_checkpoint())
+        return folder if is_image(folder) else GgufCheckpoint(small_checkpoint())
     if model and (listed := listed_image(model)):
         return listed
     repository = Repository.named(model)
@@ -60,7 +61,7 @@ def resolve(model: str) -> Path | Checkpoint:
 
 
 def ensure(recipe: Recipe) -> Path:
-    """The recipe's folder, its image compiled if it is not there yet."""
+    """Return the recipe's folder; compile its image if it does not exist yet."""
     source, options = recipe.source, recipe.options
     if not is_image(recipe.folder):
         make_image(source, recipe.folder, options, calibrator_for(source, options.quantiser))
@@ -70,7 +71,7 @@ def ensure(recipe: Recipe) -> Path:
 def calibrator_for(
     source: Checkpoint, quantiser: str, text: Path | None = None
 ) -> ChipCalibrator | None:
-    """What a quantiser level needs beside the weights; see `calibrator_of`."""
+    """The calibrator that a quantiser level needs, None for `fast`; see `calibrator_of`."""
     from emulator.images.calibrator import calibrator_of
 
     return None if quantiser == "fast" else calibrator_of(source, text)

@@ -1,4 +1,4 @@
-"""The recipe of an image: how a checkpoint is compiled when nobody says otherwise, and its name."""
+"""The recipe of an image: how a checkpoint is compiled by default, and the image's name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from weights.compile import CompileOptions
 
 EMBEDDED = "smollm2-135m"  # the model of `weights.gguf_source.embedded_checkpoint`
-HC1_MODEL = "llama-3.1-8b"  # the model in HC1's masks, whose KV SRAM the chip description sizes
+HC1_MODEL = "llama-3.1-8b"  # the model in HC1's masks; HC1's description sizes its KV SRAM
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is compiled, how, and the folder that its image has."""
+    """What to compile, how, and the folder of the image."""
 
     source: Checkpoint
     options: CompileOptions
@@ -27,7 +27,7 @@ class Recipe:
 
 
 def recipe_of(source: Checkpoint, model: str) -> Recipe:
-    """The recipe of a checkpoint that was named `model`: all by default."""
+    """The default recipe of a checkpoint that was named `model`."""
     options = default_options(source.config)
     embedded = model == EMBEDDED
     return Recipe(
@@ -36,7 +36,7 @@ def recipe_of(source: Checkpoint, model: str) -> Recipe:
 
 
 def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> str:
-    """Name of the image in the cache folder; `text` tells the calibration text, if not usual."""
+    """Name of the image in the cache folder; `text` identifies a calibration text of yours."""
     from weights.compile import recipe_tag
 
     return (
@@ -46,7 +46,7 @@ def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> s
 
 
 def embedded_folder() -> Path:
-    """Where the embedded model's image is, or would be."""
+    """Folder of the embedded model's image, existing or not."""
     from emulator.timing.models import known_model
     from weights.compile import recipe_tag
 
@@ -54,7 +54,7 @@ def embedded_folder() -> Path:
 
 
 def default_context(config: LlamaConfig) -> int:
-    """Positions of an image: of HC1 for the model that it holds, else at most DEFAULT_CONTEXT."""
+    """Positions of an image: HC1's for the model in its masks, else at most DEFAULT_CONTEXT."""
     from emulator.silicon.spec import load_spec
     from emulator.timing.models import MODELS
     from weights.compile import DEFAULT_CONTEXT
@@ -73,7 +73,7 @@ def default_quantiser(config: LlamaConfig) -> str:
 
 
 def default_options(config: LlamaConfig) -> CompileOptions:
-    """How a checkpoint is compiled that a chat asks for."""
+    """How `chat` and the like compile a checkpoint."""
     from weights.allocate import default_mix
     from weights.compile import CompileOptions
 

@@ -1,4 +1,4 @@
-"""Which block costs how much, and by which cause: the KL divergence when it alone is the chip's.
+"""What each block and each cause costs: the KL divergence when it alone is as on the chip.
 
 KL adds up over tensors to a good approximation, so the weights' figures also say where bits are
 worth most (`weights.allocate`). Windows are scored on their second half, as `evaluate` does.
@@ -20,7 +20,7 @@ from emulator.quality.tap_points import PLACES, AsChip
 from weights.checkpoint import LAYER_MATRICES
 
 Progress = Callable[[int, int], None]  # (figures done, figures in all)
-DEPTHS = 6  # runs of layers, of nearly equal length
+DEPTHS = 6  # runs of layers of nearly equal length
 
 
 def kl_by_group(
@@ -60,9 +60,10 @@ def kl_by_place(
     depths: int = DEPTHS,
     progress: Progress | None = None,
 ) -> dict[str, list[float]]:
-    """Mean KL in nats of each of PLACES, by depth; "head_input" has one figure.
+    """Mean KL in nats of each tap point (PLACES), by depth; "head_input" has one figure.
 
-    The model with the masks' weights against itself with that place as the chip makes it.
+    It compares the model with the masks' weights, exact, and with that point rounded as on the
+    chip.
     """
     changed = {name: replace(masks, places=AsChip(frozenset({name}))) for name in PLACES}
     head = changed.pop("head_input")
@@ -75,10 +76,10 @@ def kl_by_place(
 
 
 def kl_together(masks: FloatModel, chip: Chip, windows: list[list[int]]) -> dict[str, float]:
-    """Mean KL in nats of all PLACES at once in float32, and of the chip itself.
+    """Mean KL in nats of all tap points rounded at once in float32, and of the chip itself.
 
-    Where the two are near each other, the places explain the chip. Raises UsageError when a
-    window is longer than the chip's positions.
+    If the two are close, the tap points explain the chip. Raises UsageError if a window is longer
+    than the chip's context.
     """
     check_window(chip, len(windows[0]))
     simulated = replace(masks, places=AsChip(frozenset(PLACES)))
@@ -96,7 +97,7 @@ def kl_together(masks: FloatModel, chip: Chip, windows: list[list[int]]) -> dict
 
 
 class _Runs:
-    """A model's layers cut into runs, and its own answers to windows of tokens."""
+    """A model's layers cut into runs, and its own outputs for windows of tokens."""
 
     def __init__(self, model: FloatModel, windows: list[list[int]], depths: int) -> None:
         layers = len(model.layers)
@@ -113,7 +114,7 @@ class _Runs:
     def by_depth(
         self, changed: dict[str, FloatModel], figures: Iterator[None]
     ) -> dict[str, list[float]]:
-        """Mean KL of each changed model when one run of layers is its own, run by run."""
+        """Mean KL of each changed model, which replaces one run of layers at a time."""
         result: dict[str, list[float]] = {name: [] for name in changed}
         residuals = self.first
         for start, end in pairwise(self.cuts):
@@ -125,7 +126,7 @@ class _Runs:
         return result
 
     def mean_kl(self, model: FloatModel, residuals: list[Float32], start: int) -> float:
-        """Of the model's answers to residual streams that enter layer `start`."""
+        """Mean KL of the model's outputs for residual streams that enter layer `start`."""
         ends = (_run(model, r, start, len(model.layers)) for r in residuals)
         pairs = zip(self.log_p, ends, strict=True)
         return float(
@@ -134,7 +135,7 @@ class _Runs:
 
 
 def _counted(progress: Progress | None, total: int) -> Iterator[None]:
-    """Each `next` tells of one more figure."""
+    """Each `next` reports one more figure to `progress`."""
     for done in range(1, total + 1):
         if progress is not None:
             progress(done, total)

@@ -1,8 +1,8 @@
 """Distances between models over a text: perplexity, KL divergence, agreement of the best tokens.
 
-The protocol is that of llama.cpp's perplexity tool: windows cut one after another from the
-start of the token stream, each scored on its second half. How KL goes with the position in the
-window is told of the first half too.
+The protocol is that of llama.cpp's perplexity tool: windows are cut one after another from the
+start of the token stream, and each is scored on its second half. KL by position covers the first
+half too.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from emulator.quality.float_model import FloatModel
 from kernels.reference import FRACTION
 
 Float64 = NDArray[np.float64]
-ROWS = 64  # positions compared at a time, which bounds the memory of it
+ROWS = 64  # positions compared at a time, to bound memory
 Progress = Callable[[int, int], None]  # (windows done, windows in all)
 
 
 @dataclass(slots=True)
 class Distance:
-    """KL divergence in nats of one model against another, and how many best tokens they share."""
+    """KL divergence in nats between two models, and how many best tokens they share."""
 
     kl: list[Float64] = field(default_factory=list)
     same: list[NDArray[np.bool_]] = field(default_factory=list)
     shared5: list[Float64] = field(default_factory=list)  # of the five best tokens, 0 to 1
 
     def add(self, log_p: Float64, log_q: Float64) -> None:
-        """Log-probabilities [positions, vocabulary] of the reference and of the other model."""
+        """Add log-probabilities [positions, vocabulary] of the reference and of the other model."""
         for at in range(0, len(log_p), ROWS):
             p, q = log_p[at : at + ROWS], log_q[at : at + ROWS]
             self.kl.append(divergence(p, q))
@@ -43,7 +43,7 @@ class Distance:
             self.shared5.append(both.mean(axis=-1))
 
     def report(self) -> dict[str, float]:
-        """Mean and 99th percentile of KL; shares of equal best tokens, and of equal five best."""
+        """Mean and 99th percentile of KL; shares of equal best tokens and of shared five best."""
         kl = np.concatenate(self.kl)
         return {
             "kl_mean": float(kl.mean()),
@@ -55,14 +55,14 @@ class Distance:
 
 @dataclass(slots=True)
 class WindowDistance:
-    """Distances over windows of equal length: the second half counts, the first is shown."""
+    """Distances over windows of equal length: only the second half is scored."""
 
     window: int
     first: Distance = field(default_factory=Distance)
     second: Distance = field(default_factory=Distance)
 
     def add(self, log_p: Float64, log_q: Float64) -> None:
-        """Log-probabilities [window - 1, vocabulary]: all positions of a window but the last."""
+        """Add log-probabilities [window - 1, vocabulary] of all positions but the last."""
         half = self.window // 2
         self.first.add(log_p[:half], log_q[:half])
         self.second.add(log_p[half:], log_q[half:])
@@ -110,8 +110,8 @@ def evaluate(
     quantiser: original weights against the masks' weights, both in float32.
     datapath: the masks' weights in float32 against the chip.
     total: original weights against the chip.
-    The windows, at least one, are of equal length. Raises UsageError when that is more than the
-    chip's positions.
+    There is at least one window, and all have equal length. Raises UsageError if they are longer
+    than the chip's context.
     """
     window = len(windows[0])
     check_window(chip, window)
@@ -150,13 +150,13 @@ def divergence(log_p: Float64, log_q: Float64) -> Float64:
 
 
 def check_window(chip: Chip, window: int) -> None:
-    """Raise UsageError when `window` tokens are more than the chip's positions."""
+    """Raise UsageError if a window of `window` tokens is longer than the chip's context."""
     if window > chip.context:
         raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")
 
 
 def scored_losses(log_p: Float64, ids: list[int]) -> Float64:
-    """-ln p of the tokens of a window's second half: the row at position p speaks of token p + 1.
+    """-ln p of the tokens of a window's second half; the row at position p predicts token p + 1.
 
     `log_p` [window - 1, vocabulary].
     """

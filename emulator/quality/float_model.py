@@ -1,9 +1,8 @@
 """The float32 reference: one Llama forward pass in NumPy, for judging the chip.
 
-It runs with the checkpoint's own weights (`of_checkpoint`) or with the weights that an image
-holds, dequantised (`of_image`), so that the quantiser's error and the datapath's can be told
-apart. `places` can make single places of it as the chip makes them (`emulator.quality.tap_points`).
-Nothing here takes part in the datapath.
+It runs with the checkpoint's own weights (`of_checkpoint`) or with an image's weights, dequantised
+(`of_image`), which separates the quantiser's error from the datapath's. `places` can round single
+tap points as the chip does (`emulator.quality.tap_points`). The datapath uses nothing from here.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ QUERIES = 512  # positions whose scores are held at a time
 
 @dataclass(frozen=True, slots=True)
 class FloatModel:
-    """A Llama in float32. Gains are 1 and the down input is rotated where the weights say so."""
+    """A Llama in float32. In the chip's basis gains are 1 and the down input is rotated."""
 
     config: LlamaConfig
     layers: list[dict[str, Float32]]  # q, k, v, o, gate, up, down, attn_norm, ffn_norm
     embedding: Float32  # [vocabulary, hidden]
     head: Float32  # [vocabulary, hidden]
     final_gain: Float32  # [hidden]
-    rotated_gain: bool  # the final gain applies in the original basis, the stream is in R1
+    rotated_gain: bool  # the stream is in R1, but the final gain applies in the original basis
     down_block: int  # Hadamard block of the down projection's input; 1 for none
     places: Exact = EXACT
 
@@ -82,7 +81,7 @@ class FloatModel:
 
     @classmethod
     def folded(cls, source: Checkpoint, seed: int) -> FloatModel:
-        """The original weights in the chip's basis, so that one of them can be exchanged."""
+        """The original weights in the chip's basis, so that single ones can be replaced."""
         config, folder = source.config, Fold(source, seed)
         return cls._in_chip_basis(
             config,
@@ -101,7 +100,7 @@ class FloatModel:
         head: Float32 | None,
         final_gain: Float32 | None,
     ) -> FloatModel:
-        """Gains are folded in; a tied model has no head of its own, but a final gain."""
+        """Build from folded weights; a tied model has a final gain instead of a head."""
         ones = np.ones(config.hidden, np.float32)
         return cls(
             config=config,
@@ -116,7 +115,7 @@ class FloatModel:
     def forward(self, tokens: list[int], at: list[int] | None = None) -> Float32:
         """Logits float32[T, vocabulary] of a sequence that starts at position 0.
 
-        With `at`, of these positions alone, in that order.
+        With `at`, only those of these positions, in that order.
         """
         r = self.embedding[tokens]  # [T, hidden]
         for w in self.layers:
@@ -124,7 +123,7 @@ class FloatModel:
         return self.logits(r if at is None else r[at])
 
     def layer(self, w: dict[str, Float32], r: Float32) -> Float32:
-        """The residual stream [T, hidden] after a layer with weights `w`."""
+        """Run a layer with weights `w` on the residual stream [T, hidden]."""
         c, wire = self.config, self.places.wire
         cosine, sine = (self.places.rope(table) for table in _rope_tables(c, len(r)))
         x = wire("qkv_input", _rms_norm(r, c.rms_epsilon) * w["attn_norm"])
@@ -138,10 +137,10 @@ class FloatModel:
         return r + wire("down_input", hadamard_rows(h, self.down_block)) @ w["down"].T
 
     def logits(self, r: Float32) -> Float32:
-        """[T, hidden] -> [T, vocabulary]"""
+        """Final norm and head: [T, hidden] -> [T, vocabulary]."""
         c = self.config
         x = _rms_norm(r, c.rms_epsilon)
-        if self.rotated_gain:  # out of R1 (but for its signs, which cancel) and into it again
+        if self.rotated_gain:  # undo R1 (except its signs, which cancel), then apply it again
             block = power_of_two_block(c.hidden)
             x = hadamard_rows(mix_rows(x), block) * self.final_gain
             x = mix_rows(hadamard_rows(x, block))
@@ -182,7 +181,7 @@ def _turn(x: Float32, cosine: Float32, sine: Float32) -> Float32:
 def _attention(q: Float32, k: Float32, v: Float32, exp: Callable[[Float32], Float32]) -> Float32:
     """Causal attention; q [heads, T, head_dim], k and v [kv_heads, T, head_dim].
 
-    A head and QUERIES of its positions at a time, so that memory grows with T alone.
+    It takes QUERIES positions of one head at a time, so that memory grows only linearly with T.
     """
     heads, length, head_dim = q.shape
     out = np.empty((length, heads, head_dim), np.float32)

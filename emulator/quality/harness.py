@@ -2,9 +2,9 @@
 
     python -m emulator.quality.harness run --model hardwired --model_args image=DIR --tasks ...
 
-registers the model and hands all words to the harness's own command line; `model_args` may also be
-`model=NAME`, as --model of the other commands. The harness is installed by its user; it is imported
-here only where it is needed.
+registers the model and passes all arguments to the harness's own command line. `model_args` may
+also be `model=NAME`, like --model of the other commands. Users install the harness themselves, so
+it is imported only where it is needed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from emulator.errors import ContextError, EmulatorError, UsageError
 from emulator.quality.evaluate import chip_logits, log_softmax
 from weights.rom import RomImage
 
-MOST_TOKENS = 256  # of a generated answer, where the task names no number
+MOST_TOKENS = 256  # of a generated answer, if the task gives no number
 
 
 class Scorer:
     """Log-likelihoods and greedy answers of a chip, as the harness defines them.
 
-    A request is anything with `args`. A text without context is scored after the tokenizer's BOS
-    token, or the first end token where a model has none.
+    A request is any object with `args`. A text without context is scored after the BOS token, or
+    after the first end token if the model has no BOS token.
     """
 
     def __init__(self, image: RomImage) -> None:
@@ -42,30 +42,30 @@ class Scorer:
         self.end_ids = set(config.end_ids)
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        """(ln p of the continuation, whether each of its tokens is the likeliest) of each pair.
+        """For each pair: (ln p of the continuation, whether all its tokens are the likeliest).
 
-        A context that does not fit loses its first tokens. Raises ContextError when the
-        continuation alone does not.
+        A context that does not fit loses its first tokens. Raises ContextError if the continuation
+        alone does not fit.
         """
         return [self._pair(*self.split(*request.args)) for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-        """ln p of whole texts, each token predicted once, by windows of all the chip's positions.
+        """ln p of whole texts, by windows as long as the chip's context; each token counts once.
 
-        The first window begins with the prefix token; the last one is a full one too, so that its
-        tokens have as much context as there is.
+        The first window begins with the prefix token. The last window is a full one too, so that
+        its tokens have as much context as possible.
         """
         return [self._rolling(self.chat.encode(request.args[0])) for request in requests]
 
     def generate_until(self, requests: list[Any]) -> list[str]:
-        """Greedy answers, up to an end token, the first of the texts in `until`, or `max_gen_toks`.
+        """Greedy answers, up to an end token, a text in `until`, or `max_gen_toks` tokens.
 
-        Raises UsageError for sampling, which the harness's seeds do not govern.
+        Raises UsageError for sampling, which the harness's seeds do not control.
         """
         return [self._answer(*request.args) for request in requests]
 
     def split(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Tokens of the context and of the rest. Spaces at their border belong to the rest."""
+        """Tokens of the context and of the continuation, which gets the spaces between them."""
         whole = self.chat.encode(context + continuation)
         before = self.chat.encode(context.rstrip())
         if self.chip.image.config.bos_id is not None or not before:
@@ -117,7 +117,7 @@ class Scorer:
         return text
 
     def _likeliest(self, tokens: list[int], most: int) -> Iterator[int]:
-        """Token after token, each the chip's first choice."""
+        """Yield `most` tokens, each the chip's first choice."""
         fed = self._rest(tokens, 1)
         for _ in range(most):
             token = int(self.chip.forward(fed).top[0])
@@ -131,21 +131,21 @@ class Scorer:
         return log_softmax(logits[-last:])
 
     def _rest(self, tokens: list[int], last: int) -> list[int]:
-        """What is still to be fed: at least the `last` ones, less what the KV SRAM holds already.
+        """The tokens still to run, at least the `last` ones; the KV SRAM holds those before.
 
-        The choices of one question share its tokens, and the bits are the same either way.
+        So the choices of a question share its tokens. The bits are the same either way.
         """
         return tokens[self.chip.resume(tokens, last) :]
 
 
 @cache
 def model_class() -> type[Any]:
-    """The harness's model over `Scorer`; registered under "hardwired". Needs lm_eval."""
+    """The harness's model over `Scorer`, registered as "hardwired". Needs lm_eval."""
     from lm_eval.api.model import LM
     from lm_eval.api.registry import register_model
 
     class HardwiredLM(LM):  # type: ignore[misc]
-        """Takes `image=DIR` or `model=NAME`; what else the harness adds says nothing here."""
+        """Takes `image=DIR` or `model=NAME`; ignores what else the harness passes."""
 
         def __init__(self, image: str | None = None, model: str | None = None, **_: Any) -> None:
             from emulator.images.make import image_folder
@@ -170,7 +170,7 @@ def model_class() -> type[Any]:
 
 
 def main() -> None:
-    """The harness's command line, with one more model."""
+    """Run the harness's command line, with the chip as one more model."""
     from lm_eval.__main__ import cli_evaluate
 
     model_class()

@@ -1,9 +1,8 @@
 """The tap points of a forward pass, where the chip rounds, and the rounding in float32.
 
-`FloatModel` calls its `Exact` at each of them, which changes nothing. `AsChip`, a subclass, rounds
-at the points it is told as the chip does (docs/datapath.md), so that each one's share of the
-datapath's distance can be measured. The roundings that are not among them (Q15.16 signals, scales
-of 16 bits) are far smaller.
+`FloatModel` calls its `Exact` at each tap point, which changes nothing. `AsChip`, a subclass,
+rounds at chosen points as the chip does (docs/datapath.md). This measures each point's share of the
+datapath's distance. Other roundings (Q15.16 signals, scales of 16 bits) are far smaller.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import LOG2_E
-from kernels.reference import FRACTION, INT8_MAX, SCORE_FRACTION, SILU, exp2_negative
+from kernels.reference import FRACTION, INT8_MAX, Q1_14, SCORE_FRACTION, SILU, exp2_negative
 from kernels.tables import SILU_RANGE
 from weights.rotate import hadamard_rows
 
@@ -27,9 +26,8 @@ CAUSES = {
     "tables": ("softmax", "silu", "rope"),
 }
 CAUSE = {place: cause for cause, places in CAUSES.items() for place in places}
-PLACES = tuple(CAUSE)
+PLACES = tuple(CAUSE)  # all tap points
 
-ROPE_FRACTION = 14  # of a table's entry
 _ZERO_FROM = 16 << SCORE_FRACTION  # 2**-(n / 256) has become 0
 _SILU_AT = np.linspace(-SILU_RANGE, SILU_RANGE, SILU.size)
 _SILU = np.ldexp(SILU.astype(np.float64), -FRACTION)
@@ -37,10 +35,10 @@ _EXP2 = exp2_negative(np.arange(_ZERO_FROM + 1)).astype(np.float32)  # 32767 * 2
 
 
 class Exact:
-    """Float32 throughout. What a subclass does not override stays exact."""
+    """Float32 at every tap point; a subclass overrides those it rounds."""
 
     def wire(self, place: str, x: Float32) -> Float32:
-        """A signal [..., n] at a place that is no table, before it is read."""
+        """A signal [..., n] as it is read at a tap point other than a table."""
         return x
 
     def exp(self, x: Float32) -> Float32:
@@ -52,7 +50,7 @@ class Exact:
         return one
 
     def rope(self, table: Float32) -> Float32:
-        """Sines or cosines."""
+        """A table of sines or cosines, as it is read."""
         return table
 
 
@@ -61,7 +59,7 @@ EXACT = Exact()
 
 @dataclass(frozen=True, slots=True)
 class AsChip(Exact):
-    """These of PLACES as the chip makes them, all others exact."""
+    """Rounds at the tap points `places` as the chip does, and leaves the others exact."""
 
     places: frozenset[str]
 
@@ -88,11 +86,11 @@ class AsChip(Exact):
     def rope(self, table: Float32) -> Float32:
         if "rope" not in self.places:
             return table
-        return np.ldexp(np.rint(np.ldexp(table, ROPE_FRACTION)), -ROPE_FRACTION)
+        return np.ldexp(np.rint(np.ldexp(table, Q1_14)), -Q1_14)
 
 
 def int8(x: Float32) -> Float32:
-    """[..., n] rounded to 127 steps either way of each vector's own absolute maximum."""
+    """Round [..., n] to multiples of 1/127 of each vector's largest absolute value."""
     peak = np.abs(x).max(axis=-1, keepdims=True)
     step = np.where(peak > 0, peak, 1) / np.float32(INT8_MAX)
     return np.asarray(np.rint(x / step) * step, np.float32)

@@ -1,1 +1,1 @@
-"""The appliance on a desk: one chip behind HTTP, as OpenAI's clients and the vendor's know it."""
+"""One chip behind HTTP, with the interfaces that OpenAI's clients and the vendor's expect."""

@@ -1,4 +1,4 @@
-"""Around every request: who may ask, what the log says, and how long a slow reader is borne."""
+"""Around every request: access control, the request log, and a time limit for slow readers."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ from emulator.serve.hosts import Hosts
 from emulator.serve.replies import error_object
 
 LOG = logging.getLogger("emulator.serve.requests")
-OPEN = ("/", "/health", "/page/")  # that need no key; "/page/" with all below it
-SEND_SECONDS = 60.0  # that a client may take to read what is on its way
+OPEN = ("/", "/health", "/page/")  # paths that need no key; "/page/" with all below it
+SEND_SECONDS = 60.0  # that a client may take to read what was sent
 GONE = 499
 NO_KEY_HEADERS = {"www-authenticate": "Bearer"}
 
 
 def note(request: Request, facts: Callable[[], dict[str, Any]]) -> None:
-    """Have the log's line of this request hold `facts`, asked when it is written."""
+    """Add `facts()` to this request's log line; it is called when the line is written."""
     request.scope["hardwired.facts"] = facts
 
 
 def log_slow_sender() -> None:
-    """A request whose headers never came to their end: it has no method and no route yet."""
+    """Log a request whose headers never ended: it has no method and no route yet."""
     line = {"time": round(time.time(), 3), "id": secrets.token_hex(8), "route": "none"}
     LOG.info(json.dumps(line | {"status": 408, "slow_sender": True}))
 
 
 class Gate:
-    """The outermost layer. The log has one JSON object a request: numbers and names of routes,
-    never a prompt, an answer, a key, or a path that a client made up."""
+    """The outermost layer: checks access, and logs one JSON object for each request.
+
+    The log holds numbers and names of routes, never a prompt, an answer, a key, or a path that a
+    client made up.
+    """
 
     def __init__(
         self, app: ASGIApp, api_key: str | None, hosts: Hosts, count: Callable[[str, int], None]
@@ -78,7 +81,7 @@ class Gate:
             self._write(scope, ident, status, time.monotonic() - begin, error, seen["slow"])
 
     def _refused(self, scope: Scope) -> RequestError | None:
-        """Why this request is not passed on, if so."""
+        """The reason to refuse this request, or None."""
         try:
             self._hosts.check(scope)
         except RequestError as error:

@@ -1,4 +1,4 @@
-"""The application: every route, how errors look on it, and the page."""
+"""The application: all routes, the shape of their errors, and the page."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ PAGE_HEADERS = {
 
 
 def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: float) -> ASGIApp:
-    """The whole application; the engine lives as long. The last answer has `patience` seconds."""
+    """Build the application. It starts and stops the engine; the last answer has `patience` s."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service.engine.start()
         (first,) = service.ask([service.engine.probe_prompt()], Options(max_tokens=1))
-        await first.whole()  # a token before the door opens: kernels are ready, the chip works
+        await first.whole()  # before any request: compiles the kernels, shows that the chip works
         yield
         await asyncio.to_thread(service.engine.stop, patience)
 
@@ -79,7 +79,7 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
 
 
 async def on_error(request: Request, error: EmulatorError) -> Response:
-    """What a user can mend, in the dialect of the route."""
+    """An error that the user can fix, in the shape of the route's interface."""
     status = error.status if isinstance(error, RequestError) else 400
     headers = error.headers if isinstance(error, RequestError) else None
     path = request.url.path
@@ -94,7 +94,7 @@ async def on_error(request: Request, error: EmulatorError) -> Response:
 
 
 async def on_http_error(request: Request, error: HTTPException) -> Response:
-    """No such route, or not with this method."""
+    """An unknown route, or a method that it does not allow."""
     if request.url.path.startswith("/api/"):
         return Response(b"", error.status_code, error.headers)
     told = RequestError(f"{error.detail}: see /v1/models, docs/serving.md", error.status_code)
@@ -102,7 +102,7 @@ async def on_http_error(request: Request, error: HTTPException) -> Response:
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
-    """A fault of ours: the log has its traceback, the client an id to name."""
+    """A bug: the log gets the traceback, the client an id to quote."""
     told = RequestError("the server failed; its log says why, under this x-request-id", 500)
     return JSONResponse(error_object(told), 500)
 
@@ -118,7 +118,7 @@ async def description(request: Request) -> Response:
 
 
 async def about(request: Request) -> Response:
-    """GET /hardwired/about: what the page tells about the chip."""
+    """GET /hardwired/about: what the page shows about the chip."""
     service = service_of(request)
     return JSONResponse(
         {

@@ -1,4 +1,4 @@
-"""A request's JSON body: read within limits, and every field checked. A bad one is never a 5xx."""
+"""Read a request's JSON body within limits, and check every field. A bad one is never a 5xx."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from emulator.errors import EmulatorError
 from emulator.fields import is_real, is_whole, shown
 
-BODY_BYTES = 512 << 10  # a full context in escaped JSON is far below it
-HEARD_BYTES = 8 << 20  # read, and not kept, before a longer one is refused
-BODY_SECONDS = 30.0  # whoever sends half a body is not waited for any longer
+BODY_BYTES = 512 << 10  # a full context in escaped JSON is far smaller
+READ_BYTES = 8 << 20  # at most read before a body is refused; BODY_BYTES of them are kept
+BODY_SECONDS = 30.0  # limit for the whole body to arrive
 
 
 class RequestError(EmulatorError):
-    """A request that cannot be answered: HTTP status, the field, a code for programs, headers."""
+    """A refused request, with HTTP status, the field, a code for programs, and headers."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class NotJsonError(RequestError):
 
 
 async def read_body(request: Request) -> Body:
-    """The JSON object that a request brings.
+    """Read the JSON object in a request's body.
 
     Raises RequestError: 413 above BODY_BYTES, whatever the headers promise, 408 after
     BODY_SECONDS, 400 for anything but one JSON object with finite numbers.
@@ -54,26 +54,29 @@ async def read_body(request: Request) -> Body:
 
 
 async def _read(request: Request) -> bytes:
-    """At most BODY_BYTES are ever held. What is a little too long is heard out, since a client that
-    is cut off while it sends may never see the answer."""
+    """Read the body and keep at most BODY_BYTES.
+
+    A body up to READ_BYTES is read to its end, since a client that is cut off while it sends may
+    never see the answer.
+    """
     promised = request.headers.get("content-length", "")
     size = int(promised) if promised.isdecimal() and len(promised) < 20 else 0
-    raw, heard = bytearray(), 0
-    if size <= HEARD_BYTES:
+    raw, read = bytearray(), 0
+    if size <= READ_BYTES:
         async for part in request.stream():
-            heard += len(part)
-            if heard <= BODY_BYTES:
+            read += len(part)
+            if read <= BODY_BYTES:
                 raw += part
-            if heard > HEARD_BYTES:
+            if read > READ_BYTES:
                 break
-    if max(size, heard) > BODY_BYTES:
+    if max(size, read) > BODY_BYTES:
         message = f"a body has at most {BODY_BYTES:,} bytes"
         raise RequestError(message, 413, headers={"connection": "close"})
     return bytes(raw)
 
 
 def parse_body(raw: bytes) -> Body:
-    """Bytes -> checked fields. Raises NotJsonError or RequestError, status 400."""
+    """Parse the bytes of a body. Raises NotJsonError or RequestError, status 400."""
     try:
         values = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as problem:
@@ -89,8 +92,10 @@ def _no_constant(name: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Fields by name. A getter gives the default for a missing or null field, and raises
-    RequestError, naming the field, for one that is not what it should be."""
+    """Fields by name. Getters return the default for a missing or null field.
+
+    They raise RequestError, naming the field, for a value of wrong type or range.
+    """
 
     values: Mapping[str, Any]
     inside: str = ""  # "stream_options."
@@ -161,14 +166,14 @@ class Body:
         return [Body(entry, f"{self.inside}{key}[{i}].") for i, entry in enumerate(value)]
 
     def refuse(self, key: str, expected: str) -> NoReturn:
-        """`key` must be something else than it is."""
+        """Raise RequestError: `key` must be `expected`."""
         raise RequestError(
             f"{self.inside}{key} must be {expected}, not {shown(self.values.get(key))}",
             param=f"{self.inside}{key}",
         )
 
     def lack(self, key: str, reason: str) -> None:
-        """Refuse a field that asks for something this server cannot do, unless it is not set."""
+        """Raise RequestError if an unsupported field is set to anything but false, 0 or empty."""
         if self.values.get(key) not in (None, False, 0, "", [], {}):
             name = f"{self.inside}{key}"
             raise RequestError(f"{name}: {reason}", param=name, code="unsupported_parameter")

@@ -1,7 +1,7 @@
 """The public demo's three routes, with its stats trailer filled in by the cycle model.
 
-By default every wish is honoured and every mistake told. `--faithful` answers as the demo was
-seen to: in one burst, deaf to most fields, and empty when the context overflows.
+By default every field counts and every mistake gets an error. `--faithful` answers as the demo was
+observed to: in one burst, ignoring most fields, and empty when the context overflows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from emulator.serve.vendor import queue_size, works
 
 ATTACHMENT_BYTES = 51_200
 MEDIA = "text/event-stream"  # though the text is not framed as events
-CREATED = 1_690_000_000  # of the demo's one model
+CREATED = 1_690_000_000  # as the demo gives it for its one model
 
 
 async def health(request: Request) -> Response:
@@ -78,7 +78,7 @@ async def chat(request: Request) -> Response:
 
 
 async def _read(request: Request, service: Service) -> tuple[list[int], Options]:
-    """Prompt and options of a request. Raises RequestError, with 500 where the demo has it."""
+    """Read prompt and options of a request. Raises RequestError."""
     body = await read_body(request)
     wishes = body.object("chatOptions")
     if not wishes.text("selectedModel", MODEL_CHARACTERS):
@@ -95,7 +95,7 @@ async def _read(request: Request, service: Service) -> tuple[list[int], Options]
 
 
 def _options(wishes: Body, service: Service) -> Options:
-    """The demo knows topK alone; ours takes the usual fields beside it."""
+    """A faithful server reads only topK, as the demo does; ours also reads the usual fields."""
     if service.faithful:
         return Options(
             service.context, top_k=wishes.whole("topK", 1, MAX_K, 1), seed=time.time_ns()
@@ -127,7 +127,7 @@ def _error(error: EmulatorError) -> Response:
 
 
 def _faithful_error(error: RequestError) -> Response:
-    """Empty success for an overflow, a server error for a body, messages or topK it cannot take."""
+    """Empty success if the context overflows; 500 for a bad body, bad messages or a bad topK."""
     if error.code == "context_length_exceeded":
         return Response(b"", media_type=MEDIA)
     blamed = (error.param or "").startswith(("messages", "chatOptions.topK"))
@@ -138,7 +138,7 @@ def _faithful_error(error: RequestError) -> Response:
 async def _text(
     service: Service, choice: Choice, options: Options, arrived: float
 ) -> AsyncIterator[str]:
-    """The answer as it comes, then the trailer."""
+    """Yield the answer as it comes, then the trailer."""
     try:
         async for piece in choice.pieces():
             if piece is not None and piece.text:
@@ -150,14 +150,14 @@ async def _text(
 
 
 def stats(service: Service, choice: Choice, options: Options, arrived: float) -> str:
-    """The trailer: the chip's times from the cycle model; total_duration and roundtrip measured.
+    """The trailer: times from the cycle model, but total_duration and roundtrip_time measured.
 
-    Like the demo's, `decode_rate` is N tokens over the time of N - 1 steps. A faithful server adds
+    `decode_rate` is N tokens over the time of N - 1 steps, as in the demo. A faithful server adds
     the newest deployment's cost per step.
     """
     answer, elapsed = choice.job.answer, time.monotonic() - arrived
     tokens, steps = len(answer.token_ids), max(len(answer.token_ids) - 1, 0)
-    added = 0.0  # seconds a step
+    added = 0.0  # seconds per step
     if service.faithful:
         added = 1e-6 * list(service.spec.deployment.values())[-1].decode_step.value
     ttft = answer.prefill_cycles / answer.clock_hz

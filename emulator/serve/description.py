@@ -1,6 +1,6 @@
-"""The server's description of itself in OpenAPI's terms, at /openapi.json.
+"""The OpenAPI description of the server, at /openapi.json.
 
-Ranges come from where they are checked, so that the two cannot part.
+Its ranges are the constants that the checks use, so that the two cannot differ.
 """
 
 from __future__ import annotations

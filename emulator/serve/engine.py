@@ -1,8 +1,8 @@
 """One chip, one queue: a thread owns the chip and answers one job after another.
 
-HC1 has one token in flight and one FIFO queue before it, and so has this. Every job gets the
-tokens that it would get alone: the KV SRAM is rewound to what its prompt shares with the one
-before, and chance comes from the job's own seed and positions.
+Like HC1 it has one token in flight and one FIFO queue. Every job gets the same tokens as it would
+alone: the KV SRAM is rewound to the prefix that its prompt shares with the previous job, and random
+bits depend only on the job's own seed and positions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from emulator.serve.samplers import Recorder, TokenChances
 from emulator.silicon.spec import ChipSpec
 
 LOG = logging.getLogger("emulator.serve")
-RECENT_JOBS = 16  # that the guess of a waiting time is made from
+RECENT_JOBS = 16  # whose times give the estimate of a wait
 MOST_RETRY_SECONDS = 60
 
 
 class Piece(NamedTuple):
-    """What one token adds to an answer; the text may come late, after other tokens."""
+    """What one token adds to an answer; its text may come with a later token."""
 
     text: str
     tokens: int  # of the answer so far
@@ -38,13 +38,13 @@ class Piece(NamedTuple):
 
 
 class Done(NamedTuple):
-    """The last event of a job; `error` when it could not be answered."""
+    """The last event of a job, with an `error` if it failed."""
 
     error: EmulatorError | None = None
 
 
 class Job:
-    """A prompt on its way through the queue; `tell` gets its events in the chip's thread."""
+    """A prompt in the queue, then its answer. `tell` gets the events, in the chip's thread."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Job:
         self._unshown: list[TokenChances] = []
 
     def on_token(self, token: int) -> bool:
-        """Pass one token on; true when a stop text was met."""
+        """Pass one token on; return true at a stop text."""
         self.first_token_at = self.first_token_at or time.monotonic()
         text = self.stream.feed(token)
         self._unshown += self.sampler.taken()
@@ -74,7 +74,7 @@ class Job:
         return self.stream.stopped
 
     def finish(self) -> None:
-        """The rest of the text, then the end."""
+        """Send the rest of the text, then the end."""
         self.done_at = time.monotonic()
         self._pass_on(self.stream.finish())
         self.tell(Done())
@@ -116,7 +116,7 @@ class Engine:
         return self._running is not None
 
     def probe_prompt(self) -> list[int]:
-        """A prompt of one pass that keeps what is in the KV SRAM."""
+        """A prompt for one pass that keeps the contents of the KV SRAM."""
         room = self.chip.context - 2
         return [*self.chip.tokens[:room], 0]
 
@@ -136,7 +136,7 @@ class Engine:
             self._changed.notify()
 
     def retry_seconds(self) -> int:
-        """A guess of when there will be room: what waits, at the pace of recent jobs."""
+        """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""
         mean = sum(self._recent) / len(self._recent) if self._recent else 1.0
         return min(MOST_RETRY_SECONDS, max(1, round(mean * (len(self._queue) + 1))))
 
@@ -150,7 +150,7 @@ class Engine:
         job.finish()
 
     def drain(self) -> None:
-        """Accept nothing more, and give up what only waits; the answer in hand is finished."""
+        """Accept no more jobs and refuse those that wait; the current answer goes on."""
         with self._changed:
             self._draining = True
             left, self._queue = list(self._queue), deque()
@@ -158,7 +158,7 @@ class Engine:
             job.tell(Done(RequestError("the server is shutting down", 503, code="shutting_down")))
 
     def stop(self, patience: float) -> None:
-        """Drain, then end the thread; the answer in hand is cut after `patience` seconds."""
+        """Drain, then end the thread; cut the current answer after `patience` seconds."""
         self.drain()
         with self._changed:
             self._stopped = True
@@ -179,7 +179,7 @@ class Engine:
                 self._answer(job)
             except EmulatorError as error:
                 job.tell(Done(error))
-            except Exception:  # a fault of ours: tell it, forget the KV SRAM, serve the next one
+            except Exception:  # a bug: report it, clear the KV SRAM, serve the next job
                 LOG.exception("a job failed")
                 self.chip.rewind(0)
                 job.tell(Done(RequestError("the emulator failed; see its log", 500)))
@@ -187,7 +187,7 @@ class Engine:
                 self._running = None
 
     def _answer(self, job: Job) -> None:
-        """Run one job. A prompt's last token always runs: its logits are needed."""
+        """Run one job. The last token of the prompt always runs, since its logits are needed."""
         job.started_at = time.monotonic()
         job.cached = self.chip.resume(job.prompt)
 

@@ -29,7 +29,7 @@ class Grammars:
         )
 
     def json_schema(self, schema: Mapping[str, Any], param: str) -> str:
-        """The grammar of a schema. Raises RequestError for one that is wrong or too large."""
+        """The grammar of a schema. Raises RequestError if it is invalid or too large."""
         try:
             text = json.dumps(schema)
             if len(text) > MOST_CHARACTERS:
@@ -40,11 +40,11 @@ class Grammars:
         return self._checked(grammar, param)
 
     def regex(self, pattern: str, param: str) -> str:
-        """The grammar of a regular expression. Raises RequestError for one that is wrong."""
+        """The grammar of a regular expression. Raises RequestError if it is invalid."""
         return self._checked(LLMatcher.grammar_from_regex(pattern), param)
 
     def mask(self, grammar: str) -> GrammarMask:
-        """A mask for one answer; `grammar` is one of the above."""
+        """A mask for one answer; `grammar` comes from `json_schema` or `regex`."""
         return GrammarMask(LLMatcher(self.tokens, grammar, limits=LIMITS), self._config)
 
     def _checked(self, grammar: str, param: str) -> str:
@@ -57,16 +57,16 @@ class Grammars:
 
 
 class GrammarMask:
-    """What a grammar allows after what was said."""
+    """Which tokens a grammar allows after those picked so far."""
 
     def __init__(self, matcher: LLMatcher, config: LlamaConfig) -> None:
         self._matcher, self._config = matcher, config
         self._bits = allocate_token_bitmask(1, config.vocabulary)  # int32[1, words]
 
     def allowed(self) -> NDArray[np.bool_]:
-        """bool[vocabulary]; only the end when the grammar is done.
+        """bool[vocabulary]; only the end tokens when the grammar is complete.
 
-        Raises RequestError for a grammar that turns out to be too much for the limits.
+        Raises RequestError if the grammar exceeds the limits.
         """
         size = self._config.vocabulary
         if not self._matcher.is_stopped():
@@ -81,7 +81,7 @@ class GrammarMask:
         return end
 
     def took(self, token: int) -> None:
-        """`token` was picked. An end token ends the grammar, too."""
+        """Advance by a picked token. An end token also ends the grammar."""
         if not self._matcher.is_stopped():
             self._matcher.consume_token(token)
             self._check()

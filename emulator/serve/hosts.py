@@ -1,8 +1,8 @@
-"""Names that a server on this computer answers to, so that no foreign web page can use it.
+"""Which host names the server answers to, so that no foreign web page can use it.
 
-A page of evil.example may have its name resolve to 127.0.0.1 (DNS rebinding): its requests then
-count as its own in the browser, but `Host` still names evil.example. A page that only posts to
-http://127.0.0.1 from elsewhere is told by `Origin`.
+The name evil.example may resolve to 127.0.0.1 (DNS rebinding). The browser then treats requests to
+this server as same-origin, but `Host` still says evil.example. `Origin` reveals a page of another
+site that posts to http://127.0.0.1.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?", re.ASCII)
 
 
 class Hosts:
-    """Names by which a server bound to `address` may be called: `localhost` and every loopback
-    address, its own `host`, and `more`. Bound elsewhere, it has names that it cannot know, and
-    answers to all, unless `more` says which.
+    """The host names of a server bound to `address`.
 
-    Raises UsageError for a name that is none.
+    They are `localhost`, every loopback address, its own `host`, and `more`. A server bound to
+    another address cannot know its names, so it answers to all unless `more` lists them.
+
+    Raises UsageError for an invalid name.
     """
 
     def __init__(self, address: str, host: str, more: list[str]) -> None:
@@ -35,7 +36,7 @@ class Hosts:
         self._names = {"localhost", address, *(name.lower() for name in (host, *more))}
 
     def check(self, scope: Scope) -> None:
-        """Raises RequestError 403 for a `Host` or an `Origin` that is not one of ours."""
+        """Raise RequestError 403 if `Host` or `Origin` is not one of our names."""
         headers = dict(scope["headers"])
         if self._any:
             return

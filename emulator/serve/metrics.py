@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: counts and times, never a word of a prompt or an answer."""
+"""The metrics that Prometheus reads at /metrics: counts and times, never any text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOST_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Metrics:
-    """One server's numbers."""
+    """The metrics of one server."""
 
     def __init__(self, engine: Engine) -> None:
         self._registry = registry = CollectorRegistry()

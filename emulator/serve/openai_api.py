@@ -1,4 +1,4 @@
-"""/v1 as OpenAI's clients expect it."""
+"""The routes under /v1, as OpenAI's clients expect them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def answer(
     chat: bool,
     prefix: str = "",
 ) -> Response:
-    """The reply, whole or as a stream, to prompts that were checked."""
+    """Reply to checked prompts, in one object or as a stream."""
     service = service_of(request)
     stream = body.truth("stream")
     usage = body.object("stream_options").truth("include_usage")
@@ -98,7 +98,7 @@ async def answer(
 
 
 def note_jobs(request: Request, choices: list[Choice]) -> None:
-    """For the request log: counts and times of these answers as they are when it is written."""
+    """Add counts and times of these answers to the request's log line."""
 
     def facts() -> dict[str, Any]:
         answers = [choice.job.answer for choice in choices]
@@ -113,7 +113,7 @@ def note_jobs(request: Request, choices: list[Choice]) -> None:
 
 
 def _prompts(body: Body, service: Service) -> list[list[int]]:
-    """The prompt as one or several lists of tokens: a text, texts, token ids, or lists of them."""
+    """Token lists of `prompt`, which is a text, texts, token ids, or lists of token ids."""
     value = body.values.get("prompt")
     listed = value if isinstance(value, list) and not _is_ids(value) else [value]
     if not 0 < len(listed) <= PROMPTS:

@@ -1,4 +1,4 @@
-"""How a request wants its answer, every field checked; and what of it is beyond the chip."""
+"""Read a request's options, check every field, and name those that the chip cannot apply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emulator.serve.body import Body
 from emulator.serve.grammar import MOST_CHARACTERS, Grammars
 from emulator.serve.samplers import HostSampler
 
-MOST_TOKENS = 1 << 24  # no answer is longer, whatever a request says
+MOST_TOKENS = 1 << 24  # largest number of tokens that a request may name
 MOST_CHOICES = 8
 MOST_LOGPROBS = 20
 STOPS, STOP_CHARACTERS = 16, 256
@@ -21,7 +21,7 @@ NOT_HERE = "this server cannot do that"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Effective parameters of an answer. top_k 0: no limit; temperature 0: greedy."""
+    """Effective parameters of an answer. top_k 0 means no limit, temperature 0 means greedy."""
 
     max_tokens: int
     top_k: int = 1
@@ -41,7 +41,7 @@ class Options:
 
     @property
     def host_options(self) -> list[str]:
-        """What this computer's sampler does because the chip's cannot."""
+        """Names of the options that the host's sampler applies because the chip's cannot."""
         beyond = {
             "top_k": not self.greedy and not 1 <= self.top_k <= MAX_K,
             "top_p": not self.greedy and self.top_p < 1,
@@ -52,7 +52,7 @@ class Options:
         return [name for name, used in beyond.items() if used]
 
     def sampler(self, choice: int, grammars: Grammars, end_ids: tuple[int, ...]) -> Picker:
-        """The sampler of one choice; its seed is `choice` above the first one's."""
+        """The sampler of one choice, with the seed `seed + choice`."""
         seed = (self.seed + choice) % (1 << SEED_BITS)
         if not self.host_options:
             return Sampler() if self.greedy else Sampler(self.top_k, self.temperature, seed)
@@ -63,7 +63,7 @@ class Options:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What a reply says about how it was made."""
+        """The parameters as a reply reports them."""
         return {
             "max_tokens": self.max_tokens,
             "temperature": 0.0 if self.greedy else self.temperature,
@@ -76,8 +76,11 @@ class Options:
 
 
 def openai_options(body: Body, most_tokens: int, grammars: Grammars, chat: bool) -> Options:
-    """Options of /v1. A temperature or top_p without top_k asks for sampling: from the chip's
-    eight best, or from the whole vocabulary's nucleus; neither asks for greedy."""
+    """Read the options of /v1.
+
+    Without top_k, a temperature alone samples the chip's eight best tokens, a top_p below 1 the
+    nucleus of the whole vocabulary; with neither, the answer is greedy.
+    """
     for name in ("tools", "functions"):
         body.lack(name, "this server knows no tools")
     for name in ("presence_penalty", "frequency_penalty", "logit_bias", "suffix", "audio"):
@@ -100,7 +103,7 @@ def openai_options(body: Body, most_tokens: int, grammars: Grammars, chat: bool)
 
 
 def vendor_options(body: Body, most_tokens: int, grammars: Grammars) -> Options:
-    """Options of the vendor's /generate: topk from 1 to 8, 1 if it is not given."""
+    """Read the options of the vendor's /generate; topk is 1 to 8, by default 1."""
     body.lack("tools", "this server knows no tools")
     return replace(
         common_options(body, most_tokens, "max_output_tokens"),
@@ -112,7 +115,7 @@ def vendor_options(body: Body, most_tokens: int, grammars: Grammars) -> Options:
 
 
 def common_options(body: Body, most_tokens: int, limit: str) -> Options:
-    """What all dialects share. Without a seed, chance draws one, which the reply tells."""
+    """Read what all interfaces share. Without a seed, draw one, which the reply reports."""
     temperature = body.real("temperature", 0, TEMPERATURES[1], 1.0)
     if 0 < temperature < TEMPERATURES[0]:
         body.refuse("temperature", f"0, or from {TEMPERATURES[0]} to {TEMPERATURES[1]:g}")
@@ -127,7 +130,7 @@ def common_options(body: Body, most_tokens: int, limit: str) -> Options:
 
 
 def _limit(body: Body, key: str, most_tokens: int) -> int:
-    """Tokens of an answer, 0 for no wish, and never more than the server's own limit."""
+    """Read a token limit: at most the server's own, which 0 or no value selects."""
     return min(body.whole(key, 0, MOST_TOKENS, 0) or most_tokens, most_tokens)
 
 
@@ -139,7 +142,7 @@ def _chat_logprobs(body: Body) -> int | None:
 
 
 def _text_logprobs(body: Body) -> int | None:
-    """/v1/completions asks by a number."""
+    """Read `logprobs` of /v1/completions, a number (or true or false)."""
     if isinstance(body.values.get("logprobs"), bool):
         return 0 if body.truth("logprobs") else None
     return body.whole("logprobs", 0, MOST_LOGPROBS, 0) if body.has("logprobs") else None

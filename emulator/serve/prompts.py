@@ -1,4 +1,4 @@
-"""Messages and texts of a request as the prompt's tokens."""
+"""Turn a request's messages or text into the tokens of a prompt."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ PARTS = 100  # of one message
 
 
 def read_messages(body: Body, key: str) -> list[Message]:
-    """The messages of a request, each with a text; the last one is the user's.
+    """Read the messages of a request.
 
-    Raises RequestError for roles that no chat format here knows, and for anything but text.
+    Raises RequestError for an unknown role, content other than text, or a last message that is not
+    the user's.
     """
     messages = []
     for entry in body.objects(key, MESSAGES):
@@ -39,5 +40,5 @@ def _text_of(entry: Body) -> str:
 
 
 def text_tokens(chat: ChatFormat, text: str) -> list[int]:
-    """The tokens of a text to go on with; it begins as the model's texts do."""
+    """The tokens of a text to continue, after those that start every sequence of the model."""
     return [*chat.begin(), *chat.encode(text)]

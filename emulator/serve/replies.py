@@ -1,4 +1,4 @@
-"""Replies in OpenAI's shapes, with what only an emulator knows beside them."""
+"""Replies in OpenAI's shapes, plus what only an emulator knows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DONE = "data: [DONE]\n\n"
 
 @dataclass(slots=True)
 class Reply:
-    """One request's reply, whole or as a stream of chunks; `prefix` is an echoed prompt."""
+    """The reply to one request, in one object or in chunks; `prefix` is an echoed prompt."""
 
     service: Service
     options: Options
@@ -46,7 +46,7 @@ class Reply:
         return self._frame(choices, "") | {"usage": self.usage(), **self._extra()}
 
     async def stream(self, include_usage: bool) -> AsyncIterator[str]:
-        """Server-sent events: every choice in turn, then the usage if it is wanted."""
+        """Yield server-sent events: every choice in turn, then the usage if asked for."""
         try:
             for i, choice in enumerate(self.choices):
                 opening = {"role": "assistant", "content": self.prefix}
@@ -67,7 +67,7 @@ class Reply:
         yield DONE
 
     def usage(self) -> dict[str, Any]:
-        """Tokens of all choices, each prompt once, with the chip's time and the host's."""
+        """Tokens of all choices, counting each prompt once, with chip and host time."""
         jobs = [choice.job for choice in self.choices]
         prompts = jobs[:: self.options.choices]
         prompt = sum(len(job.prompt) for job in prompts)

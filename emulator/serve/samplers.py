@@ -1,4 +1,4 @@
-"""Samplers of the host, for what the chip's eight best cannot give: named as such in replies."""
+"""Samplers of the host, for options that the chip cannot apply; replies name these options."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from emulator.chat.sampler import Picker, Sampler
 from emulator.config import MAX_K
 from kernels.reference import FRACTION
 
-TOP_P_BITS = 16  # top_p as a fraction; times a sum of 2**17 weights of 15 bits it fits int64
-FAR = 17.0  # nats: e**-17 of the best token's weight, 32767, rounds to none
+TOP_P_BITS = 16  # of top_p; times a sum of 2**17 weights of 15 bits it fits int64
+FAR = 17.0  # nats: e**-17 times the best token's weight, 32767, rounds to 0
 
 
 class Mask(Protocol):
@@ -24,15 +24,15 @@ class Mask(Protocol):
         """bool[vocabulary]"""
 
     def took(self, token: int) -> None:
-        """`token` was picked."""
+        """Advance by a picked token."""
 
 
 @dataclass(slots=True)
 class HostSampler:
-    """Picks from any number of tokens by the chip's own arithmetic: its table, its chance.
+    """Picks from any number of tokens with the chip's arithmetic: its table and its random bits.
 
-    top_k 0 means the whole vocabulary. Temperature 0 is greedy. With `mask`, only what it allows;
-    the first `least` tokens are none of `end_ids`.
+    top_k 0 means the whole vocabulary. Temperature 0 is greedy. `mask` limits the choice; the
+    first `least` tokens are never one of `end_ids`.
     """
 
     top_k: int
@@ -49,7 +49,7 @@ class HostSampler:
         logits = wires.logits[-1]
         ids = self._candidates(logits)
         if self.temperature == 0 or self.top_k == 1:
-            token = int(ids[np.argmax(logits[ids])])  # the first of equals, as the chip has it
+            token = int(ids[np.argmax(logits[ids])])  # the first of equals, as on the chip
         else:
             token = self._draw(logits, ids, wires.start + wires.tokens.size)
         self.picked += 1
@@ -58,7 +58,7 @@ class HostSampler:
         return token
 
     def _candidates(self, logits: Int32) -> Int64:
-        """int64[n] ids that may follow, ascending; an end token when nothing else may."""
+        """int64[n] ids that may follow, ascending; end tokens if nothing else may follow."""
         free = np.ones(logits.size, bool) if self.mask is None else self.mask.allowed()
         if self.picked < self.least:
             quiet = free.copy()
@@ -82,7 +82,7 @@ class HostSampler:
 
 
 class TokenChances(NamedTuple):
-    """A picked token's log probability, and those of the most likely ones."""
+    """Log probabilities of a picked token and of the most likely tokens."""
 
     token: int
     logprob: float  # nats
@@ -91,10 +91,10 @@ class TokenChances(NamedTuple):
 
 @dataclass(slots=True)
 class Recorder:
-    """A sampler that keeps log probabilities of what it picked, at temperature 1, unmasked.
+    """A sampler that records log probabilities at temperature 1, before any mask.
 
-    `top` tokens beside the picked one; None keeps nothing. Floats here are a report: no token
-    depends on them.
+    It records the picked token and the `top` most likely ones; with None, nothing. These floats
+    are only reported: no token depends on them.
     """
 
     inner: Picker
@@ -102,14 +102,14 @@ class Recorder:
     _kept: list[TokenChances] = field(default_factory=list)
 
     def pick(self, wires: Wires) -> int:
-        """What the inner sampler picks."""
+        """Pick with the inner sampler."""
         token = self.inner.pick(wires)
         if self.top is not None:
             self._kept.append(self._chances(wires.logits[-1], token, self.top))
         return token
 
     def taken(self) -> list[TokenChances]:
-        """What was kept since the last call."""
+        """Return what was recorded since the last call."""
         kept, self._kept = self._kept, []
         return kept
 

@@ -1,4 +1,4 @@
-"""uvicorn around the application: sockets, patience with clients, and an end in good order."""
+"""uvicorn around the application: sockets, time limits for clients, and a clean shutdown."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that gives up on who stops in the middle: of a request's head, of a body that
-    nobody waits for any more, or of reading an answer."""
+    """HTTP/1.1 that disconnects a client which stalls.
 
-    _hearing: asyncio.TimerHandle | None = None
-    _telling: asyncio.TimerHandle | None = None
+    It may stall in a request's head, in a body whose reader has given up, or while it reads an
+    answer.
+    """
+
+    _receive_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._time_words()
+        self._set_receive_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._time_words()
+        self._set_receive_timer()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._time_words()
-        if self.transport.is_closing():  # which waits for the last byte to be read
+        self._set_receive_timer()
+        if self.transport.is_closing():  # closing waits until the client has read the last byte
             self.loop.call_later(access.SEND_SECONDS, self.transport.abort)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -51,38 +54,38 @@ class PatientProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        patience = access.SEND_SECONDS + 1  # the application is told first, and logs it
-        self._telling = self.loop.call_later(patience, self.transport.abort)
+        patience = access.SEND_SECONDS + 1  # the application times out first, and logs it
+        self._send_timer = self.loop.call_later(patience, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._telling is not None:
-            self._telling.cancel()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for clock in (self._hearing, self._telling):
-            if clock is not None:
-                clock.cancel()
+        for timer in (self._receive_timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
 
-    def _time_words(self) -> None:
-        """A clock runs while the client owes words; what drips in does not wind it up again."""
-        if not self._owes_words():
-            if self._hearing is not None:
-                self._hearing.cancel()
-            self._hearing = None
-        elif self._hearing is None:
-            self._hearing = self.loop.call_later(HEADER_SECONDS, self._lose_patience)
+    def _set_receive_timer(self) -> None:
+        """Run the timer while only the client can go on; bytes that drip in do not restart it."""
+        if not self._waits_for_client():
+            if self._receive_timer is not None:
+                self._receive_timer.cancel()
+            self._receive_timer = None
+        elif self._receive_timer is None:
+            self._receive_timer = self.loop.call_later(HEADER_SECONDS, self._receive_timed_out)
 
-    def _owes_words(self) -> bool:
-        """Whether only the client can go on: it has begun a request, or not even that."""
+    def _waits_for_client(self) -> bool:
+        """Whether the next step is the client's: to send a request, or the rest of one."""
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # read_body has its own limit
         if self.conn.their_state is h11.IDLE:
             return self.cycle is None or bool(self.conn.trailing_data[0])
         return self.conn.their_state is h11.SEND_BODY
 
-    def _lose_patience(self) -> None:
+    def _receive_timed_out(self) -> None:
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:  # half a head
             self.transport.write(TOO_SLOW)
             access.log_slow_sender()
@@ -97,19 +100,19 @@ class Server(uvicorn.Server):
         self._engine = engine
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What waits is refused at once; the answer in hand is finished."""
+        """Refuse waiting requests at once; finish the current answer."""
         self._engine.drain()
         await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises UsageError when the address cannot be had."""
+    """Open a listening socket. Raises UsageError if the address cannot be used."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)  # who comes before the chip is ready waits
+        listener.listen(BACKLOG)  # early clients wait until the chip is ready
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--host {host} --port {port}: {reason}") from None
@@ -135,7 +138,7 @@ def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) 
 
 
 def _log_to_stderr() -> None:
-    """Requests as JSON objects, a line each; warnings and faults as text."""
+    """Log requests as one JSON object per line, warnings and errors as text."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("emulator.serve", logging.INFO), ("uvicorn", logging.WARNING)):
@@ -146,7 +149,7 @@ def _log_to_stderr() -> None:
 
 
 def _raise_file_limit() -> None:
-    """As many open connections as the system lets a process have."""
+    """Allow as many open connections as the system permits, up to FILES."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""What every endpoint asks: the model behind the engine, and answers as events of this loop."""
+"""What all endpoints share: the model, the engine, and its answers as events of this loop."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from emulator.serve.samplers import Recorder, TokenChances
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
-VENDOR_MODEL = "llama3.1-8B"  # what the vendor's clients ask for; answered by whatever is here
-WAITING_SECONDS = 15.0  # between signs of life to a client whose answer waits in the queue
+VENDOR_MODEL = "llama3.1-8B"  # the name that the vendor's clients send; the loaded model answers
+WAITING_SECONDS = 15.0  # between keep-alive messages to a client whose answer waits
 GONE = 499  # the log's status for a client that went away
 T = TypeVar("T")
 
@@ -41,14 +41,14 @@ class Choice:
         def tell(event: Piece | Done) -> None:
             try:
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
-            except RuntimeError:  # the loop is closed: nobody listens
+            except RuntimeError:  # the loop is closed, so no client is left
                 self.job.cancelled = True
 
         self.job = Job(*job_parts, tell)
         self.chances: list[TokenChances] = []
 
     async def pieces(self) -> AsyncIterator[Piece | None]:
-        """Pieces as they come, None now and then while there are none. Raises what the job did."""
+        """Yield pieces as they come, and None while waiting. Raises the job's error."""
         while True:
             try:
                 event = await asyncio.wait_for(self._events.get(), WAITING_SECONDS)
@@ -63,14 +63,14 @@ class Choice:
             yield event
 
     async def whole(self) -> str:
-        """The text of the answer, once it is there."""
+        """Wait for the whole answer; return its text."""
         async for _ in self.pieces():
             pass
         return self.job.stream.text
 
     @property
     def finish_reason(self) -> str:
-        """In OpenAI's words."""
+        """Why the answer ended, as OpenAI names it."""
         return "stop" if self.job.answer.reason in (END, STOP) else "length"
 
 
@@ -104,13 +104,13 @@ class Service:
         return self.image.config.end_ids
 
     def check_model(self, name: str) -> None:
-        """Raises RequestError 404 for a model that is not the one in the masks."""
+        """Raise RequestError 404 unless `name` is the model in the masks."""
         if name not in ("", self.name, VENDOR_MODEL):
             message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
             raise RequestError(message, 404, "model", "model_not_found")
 
     def check_prompt(self, prompt: list[int], param: str) -> None:
-        """Raises RequestError for a prompt without tokens, or without room for an answer."""
+        """Raise RequestError if the prompt is empty or leaves no room for an answer."""
         if not prompt:
             raise RequestError(f"{param} has no tokens", param=param)
         if len(prompt) >= self.context:
@@ -131,7 +131,7 @@ class Service:
         return choices
 
     def cancel(self, choices: list[Choice]) -> None:
-        """Nobody wants these any more; what is done stays done."""
+        """Cancel those of the choices that are not done."""
         for choice in choices:
             if not choice.job.done_at:
                 self.engine.cancel(choice.job)
@@ -150,7 +150,7 @@ def service_of(request: Request) -> Service:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. When the client goes away it is cancelled; raises RequestError 499."""
+    """Return the result of `work`. If the client disconnects, cancel it; raise RequestError 499."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +168,7 @@ async def _gone(request: Request) -> None:
 
 
 async def whole(request: Request, choices: list[Choice]) -> list[str]:
-    """The texts of all choices; all are cancelled when the client goes away or one fails."""
+    """The texts of all choices. If the client disconnects or one fails, cancel them all."""
     try:
         return await unless_gone(request, _whole(choices))
     except ContextError as error:
@@ -182,7 +182,7 @@ async def _whole(choices: list[Choice]) -> list[str]:
 
 
 class AnswerStream(StreamingResponse):
-    """A response made while the chip works; however it ends, nothing is left in the queue."""
+    """A response that streams while the chip works; when it ends, its jobs leave the queue."""
 
     def __init__(
         self, service: Service, choices: list[Choice], content: AsyncIterator[str], media: str

@@ -1,7 +1,7 @@
-"""The vendor's own interface: GET /health, POST /generate; /models is as OpenAI's.
+"""The vendor's own interface: GET /health and POST /generate; /models is the same as OpenAI's.
 
-Its description gives the fields of requests and no shape of a reply to /generate; ours has the
-shape of a chat completion.
+The vendor's description gives the fields of requests but not the shape of a reply to /generate;
+ours is a chat completion.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from emulator.serve.options import Options, vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.service import Service, service_of
 
-FRESH_SECONDS = 30.0  # a token made since then proves that the chip works
-PROBE_SECONDS = 20.0  # that an idle chip may take for the token that proves it
+FRESH_SECONDS = 30.0  # a token younger than this shows that the chip works
+PROBE_SECONDS = 20.0  # that an idle chip may take to make one
 
 
 async def health(request: Request) -> Response:
-    """GET /health; 503 when no token could be made."""
+    """GET /health; 503 if the chip could not make a token."""
     service = service_of(request)
     healthy = await works(service)
     report = {
@@ -37,7 +37,7 @@ async def health(request: Request) -> Response:
 
 
 async def works(service: Service) -> bool:
-    """Whether a token was made recently. An idle chip makes one, after what is in its SRAM."""
+    """Whether a token was made recently; an idle chip makes one now, keeping its KV SRAM."""
     engine = service.engine
     if _age(service) < FRESH_SECONDS:
         return True
@@ -56,7 +56,7 @@ async def works(service: Service) -> bool:
 
 
 def queue_size(service: Service) -> int:
-    """Answers in work and waiting."""
+    """Number of answers running and waiting."""
     return service.engine.waiting + service.engine.busy
 
 

@@ -1,1 +1,1 @@
-"""What people are shown on a terminal or in a file: tables, progress bars, pictures."""
+"""Output for people, on a terminal or in a file: tables, progress bars, pictures."""

@@ -12,9 +12,9 @@ from emulator.errors import UsageError
 def bar_chart(
     values: Mapping[str, float], unit: str, title: str, path: Path | str | None = None
 ) -> Any:
-    """Horizontal bars, the first on top: matplotlib's figure, written to `path` if there is one.
+    """Draw horizontal bars, the first on top; return matplotlib's figure, saved to a given `path`.
 
-    Raises UsageError without matplotlib, or where the file cannot be written.
+    Raises UsageError without matplotlib, or if the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure

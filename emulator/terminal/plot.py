@@ -1,4 +1,4 @@
-"""The option --plot, and the file it asks for."""
+"""The option --plot, and saving to its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_plot_option(parser: argparse.ArgumentParser) -> None:
 
 
 def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
-    """Draw to a file. Raises UsageError without matplotlib, or where the file cannot be written."""
+    """Draw to a file. Raises UsageError without matplotlib, or if the file cannot be written."""
     try:
         draw(path)
     except ImportError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns two spaces apart: the first flush left, those of numbers (or "-") flush right."""
+    """Columns two spaces apart; number columns (or "-") are right-aligned, except the first."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [i > 0 and all(_number(row[i]) for row in cells[1:]) for i in range(len(head))]

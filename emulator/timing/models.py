@@ -19,9 +19,9 @@ from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import PackedMatrix
+from kernels.rom.widths import WIDTHS
 from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
-from weights.quantize import GROUP
 from weights.rom import RomImage, expected_matrices
 
 HC1_MIX = "3,embedding=6,head=6"  # 3 and 6 bits are official, which tensor has which is not
@@ -114,7 +114,7 @@ def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
         rows,
         columns,
         bits,
-        GROUP[bits],
+        WIDTHS[bits].group,
         codes=np.zeros(0, np.uint8),
         group_scale=np.zeros(0, np.int8),
         row_mantissa=np.zeros(0, np.uint16),

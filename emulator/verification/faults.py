@@ -17,7 +17,7 @@ from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Wires
 from emulator.chip import Chip
 from emulator.silicon.spec import ChipSpec
-from kernels.rom.pack import FIELDS, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
+from kernels.rom.pack import BIT_PLACES, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
 from weights.rom import RomImage
 
 KINDS = {  # what each means; `meaning` fills in the chip's numbers
@@ -153,18 +153,14 @@ def cell_bits(
     bits: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Where a bit of a cell's code lies: its byte among all of `codes`, and its mask there."""
-    word = np.zeros((VECTORS, matrix.bits), np.int64)
-    place = np.zeros((VECTORS, matrix.bits), np.int64)
-    for v, low, width, at_word, at_bit in FIELDS[matrix.bits]:
-        for i in range(width):
-            word[v, low + i], place[v, low + i] = at_word, at_bit + i
     tile, row = np.divmod(rows, TILE_ROWS)
     chunk, column = np.divmod(columns, TILE_COLUMNS)
     vector, lane = np.divmod(column, TILE_COLUMNS // VECTORS)
     code = TILE_COLUMNS // VECTORS * row + lane
     chunks, size = matrix.columns // TILE_COLUMNS, TILE_BYTES[matrix.bits]
-    byte = (tile * chunks + chunk) * size + TILE_COLUMNS * word[vector, bits] + code
-    return byte, np.left_shift(1, place[vector, bits]).astype(np.uint8)
+    word, place = np.moveaxis(BIT_PLACES[matrix.bits][vector, bits], -1, 0)
+    byte = (tile * chunks + chunk) * size + TILE_COLUMNS * word + code
+    return byte, np.left_shift(1, place).astype(np.uint8)
 
 
 def _dead_inputs(

@@ -15,6 +15,7 @@ from kernels.arith import (
     to_int16,
 )
 from kernels.host.simd import bit_length, view_i8, view_i32
+from kernels.reference import Q1_14
 
 
 @njit(nogil=True)
@@ -60,7 +61,7 @@ def rotate_residual(h, mixer, out):
             total = np.int64(0)
             for j in range(m):
                 total += np.int64(mixer[i, j]) * np.int64(h[j * block + k])
-            out[i * block + k] = round_shift(total, 14)
+            out[i * block + k] = round_shift(total, Q1_14)
 
 
 @njit(

@@ -6,8 +6,10 @@ import numpy as np
 from numba import int16, int32, int64, njit, types, void
 
 from kernels.arith import saturate_int32
+from kernels.reference import Q1_14
 
 ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
+HALF = 1 << (Q1_14 - 1)  # what rounds half up
 
 
 @njit(
@@ -26,5 +28,5 @@ def rope(v, start, cosine, sine, out):
             for i in range(half):
                 a, b = np.int64(left[i]), np.int64(right[i])
                 c, s = np.int64(cosines[i]), np.int64(sines[i])
-                turned_left[i] = saturate_int32((a * c - b * s + 8192) >> 14)
-                turned_right[i] = saturate_int32((b * c + a * s + 8192) >> 14)
+                turned_left[i] = saturate_int32((a * c - b * s + HALF) >> Q1_14)
+                turned_right[i] = saturate_int32((b * c + a * s + HALF) >> Q1_14)

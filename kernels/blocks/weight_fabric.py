@@ -23,7 +23,7 @@ from kernels.host.simd import (
 from kernels.host.team import JOB
 from kernels.reference import FRACTION
 from kernels.rom import wiring as wired
-from kernels.rom.codes import BYTES
+from kernels.rom.codes import tile_bytes
 from kernels.rom.matmul import (
     BLOCK_VECTORS,
     FLUSH_CHUNKS,
@@ -81,7 +81,7 @@ def decode_tile(shared, matrix, index, scratch):
     """Row tile `index` of the matrix at word `matrix`, for the job's only token."""
     kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
     group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
-    tile = shared[matrix + wired.CODES] + index * chunks * BYTES[kind]
+    tile = shared[matrix + wired.CODES] + index * chunks * tile_bytes(kind)
     scales = shared[matrix + wired.GROUP_SCALE] + index * (chunks // group_chunks) * TILE_ROWS
     x, x_sums = shared[X], shared[X_SUMS]
     matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
@@ -112,7 +112,7 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
         size = min(FLUSH_CHUNKS, chunks - begin)
         group, left = begin // group_chunks, group_chunks - begin % group_chunks
         for i in range(count):
-            tile = codes + ((index + i) * chunks + begin) * BYTES[kind]
+            tile = codes + ((index + i) * chunks + begin) * tile_bytes(kind)
             scale = scales + ((index + i) * groups + group) * TILE_ROWS
             out = panel + i // VECTOR_TILES * PANEL_VECTOR + i % VECTOR_TILES * 32
             unpack_tile(kind, tile, scale, table, size, left, group_chunks, out)

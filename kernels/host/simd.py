@@ -2,9 +2,8 @@
 
 Kernels written with them read like plain Python and stay in registers. Each function that has no
 exact LLVM counterpart has two bodies with the same bits: one instruction of the CPU, or portable
-vector IR that LLVM lowers to whatever the machine has. The choice is made once, here, from the
-features that numba compiles for: an instruction that the target lacks would make LLVM abort the
-process.
+vector IR that LLVM lowers to whatever the machine has. TARGET is the process's choice, made by
+`kernels.host.target` from the features that numba compiles for.
 
 A vector holds 256 bits: i8 x 32, i16 x 16 or i32 x 8; i64 x 8 (two registers) holds sums.
 Addresses are int64 and need no alignment.
@@ -20,17 +19,11 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
+from kernels.host.target import choose
+
 FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
-_WANTED = os.environ.get("HARDWIRED_KERNELS", "")
-AVX2 = _WANTED != "portable" and "+avx2" in FEATURES
-AVX512 = {"+avx512vnni", "+avx512vl", "+avx512bw"} <= FEATURES  # 512 bits wide
-VNNI = (
-    AVX2
-    and _WANTED != "avx2"
-    and ("+avxvnni" in FEATURES or {"+avx512vnni", "+avx512vl"} <= FEATURES)
-)  # sums of four byte products in one instruction
-BODY = "vnni" if VNNI else "avx2" if AVX2 else "portable"
-WIDE = VNNI and AVX512  # matrix products with vectors of 512 bits
+TARGET = choose(FEATURES, os.environ.get("HARDWIRED_KERNELS", ""))
+AVX2, VNNI, WIDE, BODY = TARGET.avx2, TARGET.vnni, TARGET.wide, TARGET.body
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i686"))

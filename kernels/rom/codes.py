@@ -1,7 +1,7 @@
 """Codes out of their tiles, compiled: a tile's words in, eight vectors of 32 bytes out.
 
-The layout is `kernels.rom.pack`'s. The bytes are unsigned: levels + 64, from the alphabet's lookup
-table or computed where 64 levels rise evenly; `codes6` gives the codes themselves.
+The layout is `kernels.rom.widths`'s. The bytes are unsigned: levels + 64, from the alphabet's
+lookup table or computed where the levels rise evenly; `codes6` gives the codes themselves.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from kernels.host.simd import (
     shift_bytes,
     subtract,
 )
-from kernels.rom import wiring as wired
-from kernels.rom.pack import TILE_BYTES
+from kernels.rom.pack import BIT_PLACES
+from kernels.rom.wiring import EVEN
 
 
 @inline
@@ -149,24 +149,50 @@ def levels6(tile, table):
     )
 
 
-BYTES = tuple(TILE_BYTES.get(kind, TILE_BYTES[6]) for kind in range(wired.SCATTERED + 1))
+# By kind: what unpacks a tile for one token and for several. All give levels + 64, but for one
+# token and computed levels the codes themselves.
+UNPACK = {
+    3: (levels3, levels3),
+    4: (levels4, levels4),
+    6: (levels6, levels6),
+    EVEN + 6: (codes6, even_levels6),
+}
+
+
+def by_kind(kernels):
+    """One function of (kind, ..) from a kernel for each kind."""
+    (kind, kernel), *others = kernels.items()
+    if not others:
+
+        @njit(nogil=True)
+        def only(wanted, *args):
+            kernel(*args)
+
+        return only
+    other = by_kind(dict(others))
+
+    @njit(nogil=True)
+    def choose(wanted, *args):
+        if wanted == kind:
+            kernel(*args)
+        else:
+            other(wanted, *args)
+
+    return choose
+
+
+@inline
+def tile_bytes(kind):
+    """A word of 32 bytes for each bit of a code."""
+    return 32 * (kind % EVEN)
 
 
 @njit(nogil=True)
-def one_code(tile, kind, row, column):
+def one_code(tile, bits, row, column):
     """A single code of the tile at an address; row 0 .. 7, column 0 .. 31."""
-    vector, place = column // 4, 4 * row + column % 4
-    tile += place
-    if kind == 3:
-        if vector < 6:
-            return (get_u8(tile + 32 * (vector // 2)) >> (4 * (vector % 2))) & 7
-        bit = 3 + 4 * (vector % 2)
-        code = (get_u8(tile) >> bit) & 1
-        code |= ((get_u8(tile + 32) >> bit) & 1) << 1
-        return code | ((get_u8(tile + 64) >> bit) & 1) << 2
-    if kind == 4:
-        return (get_u8(tile + 32 * (vector // 2)) >> (4 * (vector % 2))) & 15
-    if vector < 6:
-        return get_u8(tile + 32 * vector) & 63
-    tile += 96 * (vector % 2)
-    return (get_u8(tile) >> 6) << 4 | (get_u8(tile + 32) >> 6) << 2 | get_u8(tile + 64) >> 6
+    vector, byte = column // 4, tile + 4 * row + column % 4
+    code = 0
+    for bit in range(bits):
+        word, place = BIT_PLACES[bits, vector, bit, 0], BIT_PLACES[bits, vector, bit, 1]
+        code |= ((get_u8(byte + 32 * word) >> place) & 1) << bit
+    return code

@@ -39,8 +39,9 @@ from kernels.host.simd import (
     store,
     widen,
 )
-from kernels.rom.codes import BYTES, even_levels6, levels3, levels4, levels6
-from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
+from kernels.rom.codes import UNPACK, by_kind
+from kernels.rom.pack import TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS
+from kernels.rom.wiring import EVEN
 
 FLUSH_CHUNKS = 16 if WIDE else 8  # of a panel; then its sums go to 64 bits
 TILES = 8  # of a panel
@@ -67,7 +68,10 @@ def unpack_of(levels, tile_bytes):
 
     @njit(nogil=True)
     def unpack(tile, scales, table, chunks, left, group_chunks, out):
-        """Chunks of a tile into its place in the panel, from address `out` on."""
+        """Chunks of a row tile as bytes u, and their scales, to address `out` of the panel.
+
+        `left` chunks belong to the first scale.
+        """
         for _ in range(chunks):
             for line in range(0, tile_bytes, 64):  # of the next panel
                 prefetch(tile + FLUSH_CHUNKS * tile_bytes + line)
@@ -91,21 +95,9 @@ def unpack_of(levels, tile_bytes):
     return unpack
 
 
-unpack3, unpack4 = unpack_of(levels3, BYTES[3]), unpack_of(levels4, BYTES[4])
-unpack6, unpack6_table = unpack_of(even_levels6, BYTES[6]), unpack_of(levels6, BYTES[6])
-
-
-@njit(nogil=True)
-def unpack_tile(kind, tile, scales, table, chunks, left, group_chunks, out):
-    """Chunks of a row tile as bytes u, and their scales; `left` belong to the first scale."""
-    if kind == 3:
-        unpack3(tile, scales, table, chunks, left, group_chunks, out)
-    elif kind == 4:
-        unpack4(tile, scales, table, chunks, left, group_chunks, out)
-    elif kind == 6:
-        unpack6(tile, scales, table, chunks, left, group_chunks, out)
-    else:
-        unpack6_table(tile, scales, table, chunks, left, group_chunks, out)
+unpack_tile = by_kind(
+    {kind: unpack_of(levels, TILE_BYTES[kind % EVEN]) for kind, (_, levels) in UNPACK.items()}
+)
 
 
 @inline

@@ -19,8 +19,9 @@ from kernels.host.simd import (
     store,
     widen,
 )
-from kernels.rom.codes import BYTES, codes6, levels3, levels4, levels6
-from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
+from kernels.rom.codes import UNPACK, by_kind
+from kernels.rom.pack import TILE_BYTES, TILE_COLUMNS, TILE_ROWS
+from kernels.rom.wiring import EVEN
 
 # A chunk of 32 columns adds at most 32 * 128 * 128 * 128 = 2**26 to a lane of 32 bits.
 FLUSH_CHUNKS = 16
@@ -70,17 +71,6 @@ def matvec_of(levels, tile_bytes):
     return matvec
 
 
-matvec3, matvec4 = matvec_of(levels3, BYTES[3]), matvec_of(levels4, BYTES[4])
-matvec6, matvec6_table = matvec_of(codes6, BYTES[6]), matvec_of(levels6, BYTES[6])
-
-
-@njit(nogil=True)
-def matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, sums):
-    if kind == 3:
-        matvec3(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
-    elif kind == 4:
-        matvec4(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
-    elif kind == 6:
-        matvec6(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
-    else:
-        matvec6_table(tile, scales, table, chunks, group_chunks, x, x_sums, sums)
+matvec_tile = by_kind(
+    {kind: matvec_of(levels, TILE_BYTES[kind % EVEN]) for kind, (levels, _) in UNPACK.items()}
+)

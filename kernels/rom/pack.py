@@ -4,15 +4,7 @@ A matrix of `rows` x `columns` codes is cut into tiles of 8 rows by 32 columns. 
 vectors of 32 codes: vector v holds columns 4v .. 4v + 3, code 4r + j of it is row r, column
 4v + j. So a lane of 32 bits belongs to one row, and four inputs, repeated, meet all eight rows.
 
-A tile of b-bit codes is b words of 32 bytes; byte i of every word belongs to code i of the
-vectors. What is left over beside six vectors holds the other two:
-
-    3 bits   word w: bits 0-2 vector 2w, bits 4-6 vector 2w + 1             96 bytes a tile
-             bit 3 of words 0, 1, 2 = bits 0, 1, 2 of vector 6; bit 7 those of vector 7
-    4 bits   word w: bits 0-3 vector 2w, bits 4-7 vector 2w + 1            128 bytes a tile
-    6 bits   word w: bits 0-5 vector w                                     192 bytes a tile
-             bits 6-7 of words 0, 1, 2 = bits 4-5, 2-3, 0-1 of vector 6; of words 3, 4, 5
-             those of vector 7
+A tile of b-bit codes is b words of 32 bytes, laid out as `kernels.rom.widths` says.
 
 Tiles of one row block follow each other along the columns, so a matrix-vector product reads
 memory once, in order. Any width that is a multiple of 32 fits without padding.
@@ -25,22 +17,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.rom.wiring import SCATTERED, lookup_table
+from kernels.rom.widths import WIDTHS
+from kernels.rom.wiring import EVEN, lookup_table
 
 TILE_ROWS = 8
 TILE_COLUMNS = 32
-CODE_BITS = (3, 4, 6)
-TILE_BYTES = {bits: bits * TILE_ROWS * TILE_COLUMNS // 8 for bits in CODE_BITS}
 VECTORS = 8  # a tile
+TILE_BYTES = {bits: width.tile_bytes for bits, width in WIDTHS.items()}
 
-# Where the bits of a code lie: (vector, lowest bit of the code, bits, word, lowest bit there).
-FIELDS = {
-    3: [(v, 0, 3, v // 2, 4 * (v % 2)) for v in range(6)]
-    + [(v, bit, 1, bit, 3 + 4 * (v % 2)) for v in (6, 7) for bit in range(3)],
-    4: [(v, 0, 4, v // 2, 4 * (v % 2)) for v in range(8)],
-    6: [(v, 0, 6, v, 0) for v in range(6)]
-    + [(v, 4 - 2 * i, 2, 3 * (v % 2) + i, 6) for v in (6, 7) for i in range(3)],
-}
+
+def _bit_places() -> NDArray[np.int64]:
+    places = np.zeros((max(WIDTHS) + 1, VECTORS, max(WIDTHS), 2), np.int64)
+    for bits, width in WIDTHS.items():
+        for vector, low, count, word, place in width.fields:
+            for i in range(count):
+                places[bits, vector, low + i] = word, place + i
+    return places
+
+
+BIT_PLACES = _bit_places()  # [bits, vector, bit of a code]: its word, and its bit in the byte there
 LARGEST_LEVEL = 64  # |level|; two products with int8 then fit 16 bits
 MAX_GROUP = 1 << 18  # columns; a sum of int8 * level then fits int32
 ROW_SCALE_BITS = 16 + 8  # mantissa and exponent
@@ -56,7 +51,7 @@ class PackedMatrix:
 
     rows: int
     columns: int
-    bits: int  # 3, 4 or 6
+    bits: int  # one of WIDTHS
     group: int  # columns that share a group scale, a multiple of 32
     codes: NDArray[np.uint8]  # [row_tiles, columns / 32, TILE_BYTES[bits]]
     group_scale: NDArray[np.int8]  # [row_tiles, columns / group, 8]
@@ -79,8 +74,8 @@ class PackedMatrix:
 def _wiring(matrix: PackedMatrix) -> NDArray[np.int64]:
     """int64[wiring.WORDS] for the compiled kernels; addresses hold while the matrix lives.
 
-    A level is step * u + base: u is the code itself where the levels of 64 rise evenly, else the
-    table's entry. Raises ValueError for an array that is not contiguous.
+    A level is step * u + base: u is the code itself where the level is computed, else the table's
+    entry. Raises ValueError for an array that is not contiguous.
     """
     arrays: list[NDArray] = [
         matrix.codes,
@@ -90,16 +85,20 @@ def _wiring(matrix: PackedMatrix) -> NDArray[np.int64]:
     ]
     if not all(a.flags.c_contiguous for a in arrays):
         raise ValueError("the arrays of a packed matrix must be contiguous")
-    kind, step, base = matrix.bits, 1, -64
-    if matrix.bits == 6:
-        steps = np.diff(matrix.alphabet.astype(np.int64))
-        if steps[0] in (1, 2) and (steps == steps[0]).all():
-            step, base = int(steps[0]), int(matrix.alphabet[0])
-        else:
-            kind = SCATTERED
+    kind, step, base = matrix.bits, even_step(matrix.alphabet), int(matrix.alphabet[0])
+    if step in WIDTHS[matrix.bits].computed_steps:
+        kind += EVEN
+    else:
+        step, base = 1, -64
     addresses = [a.ctypes.data for a in (*arrays, matrix.table)]
     shape = [matrix.rows, matrix.columns // 32, matrix.group // 32]
     return np.array([*addresses, *shape, kind, step, base], np.int64)
+
+
+def even_step(alphabet: NDArray[np.int8]) -> int:
+    """The distance between neighbouring levels where all are equally far apart, else 0."""
+    steps = np.diff(alphabet.astype(np.int64))
+    return int(steps[0]) if (steps == steps[0]).all() else 0
 
 
 def matrix_bits(rows: int, columns: int, bits: int, group: int) -> int:
@@ -154,7 +153,7 @@ def pack_codes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     block = padded.reshape(tiles, TILE_ROWS, chunks, VECTORS, -1).transpose(3, 0, 2, 1, 4)
     block = block.reshape(VECTORS, tiles, chunks, TILE_COLUMNS)
     words = np.zeros((tiles, chunks, bits, TILE_COLUMNS), np.uint8)
-    for vector, low, width, word, place in FIELDS[bits]:
+    for vector, low, width, word, place in WIDTHS[bits].fields:
         words[:, :, word] |= ((block[vector] >> low) & ((1 << width) - 1)) << place
     return words.reshape(tiles, chunks, -1)
 
@@ -164,7 +163,7 @@ def unpack_codes(packed: NDArray[np.uint8], rows: int, bits: int) -> NDArray[np.
     tiles, chunks, _ = packed.shape
     words = packed.reshape(tiles, chunks, bits, TILE_COLUMNS)
     block = np.zeros((VECTORS, tiles, chunks, TILE_COLUMNS), np.uint8)
-    for vector, low, width, word, place in FIELDS[bits]:
+    for vector, low, width, word, place in WIDTHS[bits].fields:
         block[vector] |= ((words[:, :, word] >> place) & ((1 << width) - 1)) << low
     block = block.reshape(VECTORS, tiles, chunks, TILE_ROWS, -1).transpose(1, 3, 2, 0, 4)
     return block.reshape(tiles * TILE_ROWS, -1)[:rows]

@@ -12,13 +12,13 @@ CODES, GROUP_SCALE, ROW_MANTISSA, ROW_EXPONENT, TABLE = range(5)  # addresses
 ROWS, CHUNKS, GROUP_CHUNKS, KIND, STEP, BASE = range(5, 11)  # chunks have 32 columns
 WORDS = 11
 
-SCATTERED = 7  # KIND of 6-bit codes whose levels do not rise by 1 or by 2; else KIND is the bits
+EVEN = 16  # KIND is the bits of a code; and EVEN more where its level is computed, not looked up
 
 
 def lookup_table(alphabet: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Levels + 64 in rows of 16 entries, each row twice: uint8[32] or, of 6 bits, uint8[128].
 
-    Eight levels are repeated, so that a lookup may leave any bit in place above a 3-bit code.
+    Fewer than 16 levels are repeated, so that a lookup may leave any bit in place above a code.
     """
     levels = (alphabet.astype(np.int16) + 64).astype(np.uint8)
     rows = np.resize(levels, (max(levels.size // 16, 1), 16))

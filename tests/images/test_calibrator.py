@@ -70,7 +70,7 @@ def test_moments_depend_on_no_host(tiny_checkpoint: Path):
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_rungs(tiny_checkpoint: Path, tmp_path: Path):
+def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):
     """Each level is recorded and nearer to the original; the best twice gives the same bytes."""
     source = SafetensorsCheckpoint(tiny_checkpoint)
     original = FloatModel.of_checkpoint(source)

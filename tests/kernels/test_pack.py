@@ -1,4 +1,4 @@
-"""The packed layout: what goes in comes out, and every bit lies where kernels/rom/pack.py says."""
+"""The packed layout: what goes in comes out; every bit lies where kernels/rom/widths.py says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BITS = pytest.mark.parametrize("bits", [3, 4, 6])
 
 
 def place(row: int, column: int, code: int, bits: int) -> np.ndarray:
-    """One tile with one code, written by hand from the table in the module's docstring."""
+    """One tile with one code, written by hand from the table in that module's docstring."""
     tile = np.zeros(TILE_BYTES[bits], np.uint8)
     vector, byte = column // 4, 4 * row + column % 4
     word = tile.reshape(bits, 32)[:, byte]

@@ -13,12 +13,14 @@ PACKAGES = ("emulator", "kernels", "weights")
 # and the floors below it; what stands on one floor does not import its neighbours there.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.errors", "emulator.fixedpoint", "emulator.host", "kernels"),
-    ("emulator.fields", "emulator.terminal", "emulator.text"),
+    ("emulator.fields", "emulator.installation", "emulator.terminal", "emulator.text"),
     ("emulator.config", "emulator.silicon"),
     ("weights",),
     ("emulator.blocks",),
     ("emulator.chip",),
     ("emulator.timing",),
+    ("emulator.traffic",),
+    ("emulator.economics",),
     ("emulator.chat",),
     ("emulator.images",),
     ("emulator.quality",),

@@ -271,7 +271,7 @@ def test_an_interrupted_calibrated_compile_goes_on(checkpoint, tmp_path, monkeyp
     assert files_of(out / "image") == whole
 
 
-def test_another_rung_takes_nothing_over(checkpoint, tmp_path, monkeypatch):
+def test_another_level_takes_nothing_over(checkpoint, tmp_path, monkeypatch):
     """Layers of the level `calibrated` are no part of a `best` image."""
     whole = files_of(compile_tiny(checkpoint, tmp_path / "whole", "best"))
     killed_after(checkpoint, 2, "SIGKILL", "calibrated")

@@ -46,7 +46,7 @@ def test_factor(columns):
 
 
 @pytest.mark.parametrize("bits", [3, 4, 6])
-def test_each_rung_lowers_the_outputs_error(bits):
+def test_each_level_lowers_the_outputs_error(bits):
     x, w = correlated(128, 400), weights(40, 128)
     curvature = Curvature.of(x.T @ x)
     plain = cost(w, quantise(w, bits), x)

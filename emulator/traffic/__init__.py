@@ -1,0 +1,1 @@
+"""A server of N cards under traffic: requests, arrivals, queue, and what users would measure."""

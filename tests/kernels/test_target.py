@@ -1,0 +1,53 @@
+"""The choice of instructions: the best that is there, never one that is not, less where wanted."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from kernels.host import simd
+from kernels.host.target import Target, choose
+
+AVX2, AVX_VNNI = {"+avx2"}, {"+avx2", "+avxvnni"}
+AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw"}
+PORTABLE = Target(False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted", "body", "wide"),
+    [
+        (set(), "", "portable", False),
+        ({"+sse2", "-avx2"}, "", "portable", False),
+        (AVX2, "", "avx2", False),
+        (AVX_VNNI, "", "vnni", False),
+        (AVX512, "", "vnni", True),
+        (AVX512 - {"+avx512bw"}, "", "vnni", False),
+        (AVX512 - {"+avx512vl"}, "", "avx2", False),
+        (AVX_VNNI | {"+avx512bw"}, "", "vnni", False),
+        (AVX512 - {"+avx2"}, "", "portable", False),
+        (AVX512, "avx2", "avx2", False),
+        (AVX512, "portable", "portable", False),
+        (set(), "avx2", "portable", False),
+        (AVX512, "reference", "vnni", True),  # no word of this choice
+    ],
+)
+def test_choose(features, wanted, body, wide):
+    target = choose(features, wanted)
+    assert (target.body, target.wide) == (body, wide)
+    assert target.avx2 or not target.vnni
+    assert target.vnni or not target.wide
+    assert target.avx2 <= ("+avx2" in features)
+
+
+def test_the_process_has_one_choice():
+    """The names that kernels use are those of TARGET."""
+    wanted = os.environ.get("HARDWIRED_KERNELS", "")
+    assert choose(simd.FEATURES, wanted) == simd.TARGET
+    assert (
+        simd.TARGET.avx2,
+        simd.TARGET.vnni,
+        simd.TARGET.wide,
+    ) == (simd.AVX2, simd.VNNI, simd.WIDE)
+    assert simd.TARGET.body == simd.BODY
+    assert choose(simd.FEATURES, "portable") == PORTABLE
