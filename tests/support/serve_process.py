@@ -140,3 +140,8 @@ def serving(image: Path, *options: str, before: str = "") -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def head(path: str, length: int | str) -> bytes:
+    """The head of a POST request whose body is said to have this length."""
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
