@@ -24,8 +24,9 @@ serve: $(VENV)/ready
 test: $(VENV)/ready-test
 	$(PYTEST)
 
+# A file stays with one worker: the full widths of Llama need 14 GB at a time.
 test-slow: $(VENV)/ready-test
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --dist loadfile
 
 check: $(VENV)/ready-test
 	$(BIN)/ruff check .
