@@ -44,7 +44,7 @@ def completed(folder: Path, *words: str) -> set[str]:
 
 
 def test_commands_and_options(tmp_path):
-    assert completed(tmp_path, "c") == {"chat", "compile", "cycles", "compare"}
+    assert completed(tmp_path, "c") == {"chat", "chips", "compare", "compile", "cost", "cycles"}
     assert completed(tmp_path, "serve", "--f") == {"--faithful"}
     assert completed(tmp_path, "chat", "--pace", "") == {"host", "chip", "readable"}
 

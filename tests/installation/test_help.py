@@ -16,7 +16,10 @@ HEADINGS = {
     "talk": ["chat", "run", "serve"],
     "masks": ["compile", "models", "info"],
     "quality": ["eval"],
-    "time": ["cycles", "validate", "sensitivity", "compare", "trace"],
+    "time": [
+        *("cycles", "area", "infer", "validate", "sensitivity", "compare", "chips", "trace"),
+    ],
+    "traffic and cost": ["plan", "cost"],
     "proof": ["verify", "vectors", "faults"],
 }
 HEAVY = ("numpy", "numba", "rich", "tokenizers", "shtab", "difflib", "importlib.metadata")

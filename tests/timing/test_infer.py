@@ -139,6 +139,7 @@ def test_facts_narrow_and_are_covered():
     assert spans[1] > 1.5 * spans[0]
 
 
+@pytest.mark.slow
 def test_the_recorded_odds_are_those_of_the_command(capsys):
     """`infer --record` was run with these constants: a changed one asks for another run."""
     kept = recorded()
