@@ -17,19 +17,18 @@ from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip, Stage
-from emulator.config import LlamaConfig, from_hub_config
-from emulator.errors import CheckpointError, UsageError
-from emulator.fields import read_object
+from emulator.config import LlamaConfig
+from emulator.errors import UsageError
 from emulator.images.folder import is_image
 from emulator.images.make import open_named
 from emulator.images.recipe import EMBEDDED
 from emulator.silicon.spec import DEFAULT_SPEC, ChipSpec, load_spec
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages
 from emulator.timing.report import Report, report
+from emulator.timing.shapes import shape_from_file
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
 
-MAX_CONFIG_BYTES = 1 << 20
 Text = str | Sequence[Mapping[str, str]]  # a question, or messages {"role": .., "content": ..}
 
 
@@ -199,7 +198,7 @@ def cycles(
     mix: bits by class of matrices, as `compile --mix` takes them.
 
     Raises UsageError for an unknown name or a context that the chip does not have, ChipError for a
-    wrong description, CheckpointError or UnsupportedError for a wrong config.
+    wrong description, UnsupportedError for a config of which no shape is known.
     """
     if isinstance(model, Model):
         stages, spec = model.chip.stages, model.spec
@@ -218,13 +217,10 @@ def _blank(model: str | Path | LlamaConfig, mix: str) -> list[Stage]:
         config = model
     elif str(model) in MODELS:
         config = MODELS[str(model)]
+    elif Path(model).exists():
+        config, _ = shape_from_file(Path(model))
     else:
-        path = Path(model)
-        path = path / "config.json" if path.is_dir() else path
-        if not path.exists():
-            raise UsageError(f"{model}: no config.json, and no known shape; {', '.join(MODELS)}")
-        fields = read_object(path, MAX_CONFIG_BYTES, CheckpointError)
-        config = from_hub_config(fields.values, str(path))
+        raise UsageError(f"{model}: no config.json, and no known shape; {', '.join(MODELS)}")
     return blank_stages(config, Mix.parse(mix))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +9,11 @@ from typing import Any
 
 from emulator.errors import UsageError
 from emulator.fields import is_real, shown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from emulator.toml_file import read_toml
 
 ECONOMICS = Path(__file__).with_name("economics.toml")
 GRADES = ("read", "computed", "second-hand", "derived", "assumed")
 KEYS = {"value", "unit", "range", "grade", "source", "date"}
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +74,9 @@ def load_economics(path: Path = ECONOMICS) -> Economics:
     Raises UsageError, naming file and key, for what is not TOML, an unknown or missing key, another
     unit than in the packaged file, a value outside its range, or an unknown grade.
     """
-    data = _parsed(path)
-    units = {key: entry["unit"] for key, entry in _entries(_parsed(ECONOMICS), ECONOMICS).items()}
+    data, _ = read_toml(path, UsageError)
+    packaged, _ = read_toml(ECONOMICS, UsageError)
+    units = {key: entry["unit"] for key, entry in _entries(packaged, ECONOMICS).items()}
     entries = _entries(data, path)
     for key in units:
         if key not in entries:
@@ -120,19 +115,6 @@ def _are_rows(rows: Any) -> bool:
         and all(isinstance(row, list) and len(row) == 3 for row in rows)
         and all(is_real(number) and number > 0 for row in rows for number in row)
     )
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: cannot be read: no such file")
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_BYTES >> 10} KiB")
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
 
 
 def _entries(data: dict[str, Any], path: Path) -> dict[str, Any]:

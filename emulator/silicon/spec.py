@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -14,14 +13,9 @@ from emulator.errors import ChipError
 from emulator.fields import is_real
 from emulator.silicon import sections
 from emulator.silicon.sections import GRADES, Constant
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from emulator.toml_file import read_toml
 
 DEFAULT_SPEC = Path(__file__).with_name("hc1.toml")
-MAX_BYTES = 1 << 20
 CONSTANT_KEYS = {"value", "unit", "range", "grade", "source"}
 # Units that count, beside everything "/cycle"; of the second tuple there may be none.
 WHOLE = ("cycles", "bits", "positions", "entries", "rows", "0 or 1")
@@ -108,17 +102,7 @@ def load_spec(path: Path | str = DEFAULT_SPEC) -> ChipSpec:
     key, a constant without grade or source, another unit, or a value outside its range.
     """
     path = Path(path)
-    try:
-        if path.exists() and not path.is_file():  # a folder, or a pipe that would never end
-            raise ChipError(f"{path}: cannot be read: no such file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ChipError(f"{path}: larger than {MAX_BYTES >> 10} KiB")
-        text = path.read_text("utf-8")
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, too long a number, too deep
-        raise ChipError(f"{path}: not TOML: {error}") from None
+    data, text = read_toml(path, ChipError)
     try:
         return _spec(data)
     except ChipError as error:

@@ -8,7 +8,6 @@ helped by a constant fitted to the records.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from emulator.config import LlamaConfig
+from emulator.errors import UsageError
 from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.budget import shape_of
@@ -25,12 +25,8 @@ from emulator.timing.models import blank_stages
 from emulator.timing.population import Array, Population, populate
 from emulator.timing.telemetry import Record
 from emulator.timing.validate import deployment_of
+from emulator.toml_file import read_toml
 from weights.mix import Mix
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FACTS = Path(__file__).with_name("facts.toml")
 SIBLING_RATE = "official-slide"  # in records.json
@@ -41,7 +37,7 @@ NAMES = (*RATES, "die", "transistors", "power", "decode steps", "first tokens")
 
 def load_facts() -> dict[str, Constant]:
     """ "spread.die" -> Constant, of facts.toml."""
-    tables = tomllib.loads(FACTS.read_text("utf-8"))
+    tables = read_toml(FACTS, UsageError)[0]
     return {
         f"{section}.{name}": Constant(**(entry | {"range": tuple(entry["range"])}))
         for section, table in tables.items()

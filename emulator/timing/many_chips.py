@@ -79,7 +79,7 @@ def cut(stages: list[Stage], spec: ChipSpec, hidden: int, chips: int | None) -> 
 
     Raises UsageError where there are more chips than layers, or one layer does not fit a die.
     """
-    layers = sum(stage.name.startswith("layer ") for stage in stages)
+    layers = sum(stage.layer is not None for stage in stages)
     if chips is not None:
         if not 1 <= chips <= layers:
             raise UsageError(

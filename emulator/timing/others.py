@@ -6,28 +6,25 @@ takes one input a cycle, as two fabric passes, and a column that takes one row a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.errors import UsageError
 from emulator.silicon.cost import WHOLE_VECTOR, Cost, Phase
 from emulator.silicon.spec import load_spec, preset
 from emulator.timing.die import die_of
 from emulator.timing.models import blank_stages, known_model, kv_sram_bits
 from emulator.timing.prefill import prefill_cycles
 from emulator.timing.schedule import stage_cycles
+from emulator.toml_file import read_toml
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OTHERS = Path(__file__).with_name("others.toml")
 LORA_BITS = 16
@@ -54,15 +51,16 @@ class Figure:
         return {name: getattr(self, name) for name in self.__slots__} | {"error": self.error}
 
 
-def figures() -> list[Figure]:
-    """Every figure of others.toml, in its order."""
+@cache
+def figures() -> tuple[Figure, ...]:
+    """Every figure of others.toml, in its order; worked out once a process, in some seconds."""
     found = []
-    for chip, table in tomllib.loads(OTHERS.read_text("utf-8")).items():
+    for chip, table in read_toml(OTHERS, UsageError)[0].items():
         for row in table["figures"]:
             predicted = _predict(chip, table, row["kind"], row["at"])
             given = {key: row[key] for key in ("kind", "at", "unit", "grade", "source")}
             found.append(Figure(chip=chip, published=row["value"], predicted=predicted, **given))
-    return found
+    return tuple(found)
 
 
 def _predict(chip: str, table: dict[str, Any], kind: str, at: int) -> float | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from emulator.errors import UsageError
+from emulator.toml_file import read_toml
 
 PEERS = Path(__file__).with_name("peers.toml")
 
@@ -36,4 +33,4 @@ class Peer:
 
 def peers() -> list[Peer]:
     """In the order of the file."""
-    return [Peer(**row) for row in tomllib.loads(PEERS.read_text("utf-8"))["peer"]]
+    return [Peer(**row) for row in read_toml(PEERS, UsageError)[0]["peer"]]

@@ -82,7 +82,7 @@ class Bundle:
         self, stages: list[Stage], spec: ChipSpec, hypothesis: str, step_us: float
     ) -> None:
         self._stages, self._spec, self._step_us = stages, spec, step_us
-        self._layers = sum(stage.name.startswith("layer ") for stage in stages)
+        self._layers = sum(stage.layer is not None for stage in stages)
         self._pipelined = hypothesis == "pipelined"
         self._known: dict[int, dict[str, dict[str, int]]] = {}
 

@@ -6,13 +6,14 @@ for the highest rate at which 99 % keep both limits. Ours is a simulation, and n
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emulator.errors import UsageError
+from emulator.toml_file import read_toml
 from emulator.traffic.limits import Limits
 from emulator.traffic.requests import NS, independent
 from emulator.traffic.search import highest_rate
@@ -20,11 +21,6 @@ from emulator.traffic.server import simulate
 from emulator.traffic.service_times import ServiceTimes
 from emulator.traffic.source import OpenLoad
 from emulator.traffic.workloads import workload
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROWS = Path(__file__).with_name("mlperf.toml")
 LOAD = "mlperf-8b"
@@ -84,4 +80,4 @@ def run(times: ServiceTimes, cards: int, policy: str, seed: int) -> Result:
 
 
 def _file() -> dict[str, Any]:
-    return tomllib.loads(ROWS.read_text("utf-8"))
+    return read_toml(ROWS, UsageError)[0]

@@ -79,7 +79,7 @@ def service_times(
         rows.append((alike, cycles))
     counts = np.array([alike for alike, _ in rows])
     token, head, layer = np.repeat(np.array([c for _, c in rows], np.int64), counts, axis=0).T
-    layers = sum(stage.name.startswith("layer ") for stage in stages)
+    layers = sum(stage.layer is not None for stage in stages)
     added = {"serial": costs.request_serial, "pipelined": costs.request_pipelined}
     return {
         hypothesis: ServiceTimes(
@@ -95,5 +95,5 @@ def _parts(stages: list[Stage], spec: ChipSpec, context: int) -> tuple[int, int,
     """Cycles of embedding and layers, of the head, and of the slowest layer."""
     cycles = stage_cycles(stages, spec, context)
     head = cycles.pop("head")
-    slowest = max(own for name, own in cycles.items() if name.startswith("layer "))
+    slowest = max(cycles[stage.name] for stage in stages if stage.layer is not None)
     return sum(cycles.values()), head, slowest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from emulator.errors import UsageError
+from emulator.toml_file import read_toml
 from emulator.traffic.randomness import Stream
 from emulator.traffic.requests import Ints
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 WORKLOADS = Path(__file__).with_name("workloads.toml")
 PERCENT = (*range(0, 100, 5), 99, 100)  # at which the quantiles of the file stand
@@ -92,4 +87,4 @@ def host_power_w() -> float:
 
 
 def _file() -> dict[str, Any]:
-    return tomllib.loads(WORKLOADS.read_text("utf-8"))
+    return read_toml(WORKLOADS, UsageError)[0]

@@ -13,7 +13,13 @@ PACKAGES = ("emulator", "kernels", "weights")
 # and the floors below it; what stands on one floor does not import its neighbours there.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.errors", "emulator.fixedpoint", "emulator.host", "kernels"),
-    ("emulator.fields", "emulator.installation", "emulator.terminal", "emulator.text"),
+    (
+        "emulator.fields",
+        "emulator.installation",
+        "emulator.terminal",
+        "emulator.text",
+        "emulator.toml_file",
+    ),
     ("emulator.config", "emulator.silicon"),
     ("weights",),
     ("emulator.blocks",),
@@ -36,7 +42,9 @@ ALLOWED = {
         *("kernels", "weights", "emulator.config", "emulator.fields"),
         *("emulator.fixedpoint", "emulator.errors"),
     ),
-    "emulator.silicon": ("emulator.silicon", "emulator.errors", "emulator.fields"),
+    "emulator.silicon": (
+        *("emulator.silicon", "emulator.errors", "emulator.fields", "emulator.toml_file"),
+    ),
 }
 FACE = "emulator"  # `emulator/__init__.py` names what it exports and loads it on demand
 COMMANDS_MAY_BE_IMPORTED_BY = ("emulator.commands", "emulator.cli")

@@ -12,11 +12,13 @@ from emulator.errors import ChipError
 from emulator.silicon.spec import GRADES, load_spec, preset
 from emulator.timing.others import Figure, bit_serial_column, figures, network_cost
 
-FOUND = {(one.chip, one.kind, one.at): one for one in figures()}
+
+def found() -> dict[tuple[str, str, int], Figure]:
+    return {(one.chip, one.kind, one.at): one for one in figures()}
 
 
 def error(*key: object) -> float:
-    one = FOUND[key]  # type: ignore[index]
+    one = found()[key]  # type: ignore[index]
     assert isinstance(one, Figure)
     assert one.error is not None
     return one.error
@@ -31,8 +33,8 @@ def test_roma_decodes_die_and_memory():
 
 def test_romas_prompt_is_no_sum_of_decode_steps():
     """The contradiction of docs/chips.md: 34 us a prompt token where a decode step takes 117."""
-    prompt = 1e3 * FOUND["roma", "first_token", 4096].published / 4096
-    step = 1e6 / FOUND["roma", "rate", 2048].published  # at the prompt's mean position
+    prompt = 1e3 * found()["roma", "first_token", 4096].published / 4096
+    step = 1e6 / found()["roma", "rate", 2048].published  # at the prompt's mean position
     assert prompt < step / 3
     assert error("roma", "first_token", 4096) > 2
 
@@ -65,8 +67,8 @@ def test_ankhdjets_own_reference():
 
 
 def test_what_is_not_predicted_says_why():
-    assert FOUND["hnlpu", "not_predicted", 2048].predicted is None
-    for one in FOUND.values():
+    assert found()["hnlpu", "not_predicted", 2048].predicted is None
+    for one in found().values():
         assert len(one.source) > 7
         assert one.grade in ("official", "digest")
 
@@ -86,6 +88,6 @@ def test_described_chips(capsys):
 
 def test_command(capsys):
     assert main(["chips", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["figures"]) == len(FOUND)
+    assert len(json.loads(capsys.readouterr().out)["figures"]) == len(found())
     assert main(["chips"]) == 0
     assert "+" in capsys.readouterr().out
