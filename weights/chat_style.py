@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 PLAIN, CHATML, SMOLLM2, LLAMA3 = STYLES = ("plain", "chatml", "smollm2", "llama3")
 
@@ -20,3 +21,15 @@ def chat_style(name: str, tokens: Container[str]) -> str:
     if "<|im_start|>" not in tokens:
         return PLAIN
     return SMOLLM2 if name.lower().startswith("smollm2") else CHATML
+
+
+def tool_template(value: Any) -> str:
+    """The chat template that speaks of tools, "" if none does.
+
+    value: what a checkpoint calls its template: a text, or a list of objects with `name` and
+        `template`, of which `tool_use` comes before `default`.
+    """
+    if isinstance(value, list):
+        named = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
+        value = named.get("tool_use") or named.get("default")
+    return value if isinstance(value, str) and "tools" in value else ""

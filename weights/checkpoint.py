@@ -49,6 +49,10 @@ class Checkpoint(Protocol):
     def chat_style(self) -> str: ...
 
     @property
+    def chat_template(self) -> str:
+        """Jinja, if it speaks of tools; else the style says all, and this is empty."""
+
+    @property
     def name(self) -> str:
         """Its usual name, also part of the image's folder name."""
 

@@ -108,7 +108,7 @@ def compile_image(
         manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
-        writer.finish(source.tokenizer_json, manifest, text)
+        writer.finish(source.tokenizer_json, manifest, text, source.chat_template)
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:

@@ -15,7 +15,7 @@ from emulator.config import EPSILON, SIZES, THETA, LlamaConfig, size
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, shown
 from weights.bpe import byte_level_tokenizer
-from weights.chat_style import chat_style
+from weights.chat_style import chat_style, tool_template
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_header import check_gguf
 
@@ -138,6 +138,13 @@ class GgufCheckpoint:
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
         return chat_style(str(self._metadata.values.get("general.name", "")), self._tokens)
+
+    @property
+    def chat_template(self) -> str:
+        """The file's template that speaks of tools, or ""."""
+        key = "tokenizer.chat_template"
+        values = self._metadata.values
+        return tool_template(values.get(f"{key}.tool_use") or values.get(key))
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
     rom.json              shape, mix, rotation, provenance, matrices, SHA-256 of all files
     tokenizer.json        as the checkpoint has it
     tables.safetensors    embedding, head or final gain and mixer, rotary tables
+    chat_template.jinja   as the checkpoint has it, if it speaks of tools
     NOTICE                the licence's, of a Llama
     layer-000.safetensors q, k, v, o, gate, up, down of layer 0; and so on
 
@@ -35,6 +36,7 @@ from weights.rom_files import (
     NOTICE,
     SEAL,
     TABLES,
+    TEMPLATE,
     TOKENIZER,
     checked_files,
     read_manifest,
@@ -44,7 +46,7 @@ from weights.safetensors_file import SafetensorsFile
 __all__ = ["ARRAYS", "FORMAT_VERSION", "MANIFEST", "RomImage", "expected_matrices", "open_image"]
 
 ARRAYS = ("codes", "group_scale", "row_mantissa", "row_exponent", "alphabet")
-TEXTS = (TOKENIZER, NOTICE)  # files that are no shards
+TEXTS = (TOKENIZER, TEMPLATE, NOTICE)  # files that are no shards
 GAIN_EXPONENT = (-16, 64)  # a gain's codes have up to 15 bits, so gains from 2**-64 to 2**31
 
 
@@ -58,6 +60,7 @@ class RomImage:
     tokenizer_json: str
     matrices: dict[str, PackedMatrix]  # "embedding", "head", "layers.0.q", ..
     vectors: dict[str, NDArray[Any]]  # "final_gain", "residual_mixer", "rope_cosine", ..
+    chat_template: str = ""  # Jinja, if the checkpoint has one that speaks of tools
 
     @property
     def context(self) -> int:
@@ -103,11 +106,23 @@ def open_image(folder: Path | str, check_hashes: bool = True) -> RomImage:
     if config.tied:
         manifest.whole("final_gain_exponent", *GAIN_EXPONENT)
     vectors = _vectors(shards[TABLES], config)
+    texts = {name: _text(folder / name) for name in (TOKENIZER, TEMPLATE) if name in names}
+    return RomImage(
+        folder,
+        dict(manifest.values),
+        config,
+        texts[TOKENIZER],
+        matrices,
+        vectors,
+        texts.get(TEMPLATE, ""),
+    )
+
+
+def _text(path: Path) -> str:
     try:
-        tokenizer_json = (folder / TOKENIZER).read_text("utf-8")
+        return path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise ImageError(f"{folder / TOKENIZER}: cannot be read: {error}") from None
-    return RomImage(folder, dict(manifest.values), config, tokenizer_json, matrices, vectors)
+        raise ImageError(f"{path}: cannot be read: {error}") from None
 
 
 def expected_matrices(config: LlamaConfig) -> dict[str, tuple[int, ...]]:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig, from_hub_config
 from emulator.errors import CheckpointError
-from emulator.fields import Fields, read_object
-from weights.chat_style import chat_style
+from emulator.fields import Fields, read_bytes, read_object
+from weights.chat_style import chat_style, tool_template
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
 INDEX = "model.safetensors.index.json"
+TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 
 
 class SafetensorsCheckpoint:
@@ -54,6 +55,17 @@ class SafetensorsCheckpoint:
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
         return chat_style(self.name, self.tokenizer_json)
+
+    @property
+    def chat_template(self) -> str:
+        """The template that speaks of tools, from its own file or tokenizer_config.json, or ""."""
+        path = self.folder / TEMPLATE
+        if path.is_file():
+            data = read_bytes(path, MAX_JSON_BYTES, CheckpointError)
+            return tool_template(data.decode("utf-8", "replace"))
+        if (self.folder / TOKENIZER_CONFIG).is_file():
+            return tool_template(self._json(TOKENIZER_CONFIG).values.get("chat_template"))
+        return ""
 
     @property
     def name(self) -> str:

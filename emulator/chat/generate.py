@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 
+from emulator.blocks.wires import Wires
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
 from emulator.chat.sampler import Picker, Sampler
 from emulator.chip import Chip
@@ -15,6 +16,8 @@ from emulator.silicon.spec import ChipSpec
 from emulator.timing.schedule import prompt_cycles, token_cycles
 
 PASS = 512  # prompt tokens at once; an answer can be cancelled between passes
+READ_PASS = 64  # the same where the logits of each are wanted, int32[64, vocabulary]
+Reader = Callable[[Wires], None]
 
 
 def generate(
@@ -28,6 +31,7 @@ def generate(
     cached: int = 0,
     should_continue: Callable[[], bool] | None = None,
     answer: Answer | None = None,
+    reader: Reader | None = None,
 ) -> Answer:
     """Answer `prompt` at the chip's position, greedily without a sampler; see `tokens`.
 
@@ -44,6 +48,7 @@ def generate(
         cached=cached,
         should_continue=should_continue,
         answer=answer,
+        reader=reader,
     )
     try:
         for token in picked:
@@ -67,13 +72,16 @@ def tokens(
     cached: int = 0,
     should_continue: Callable[[], bool] | None = None,
     answer: Answer,
+    reader: Reader | None = None,
 ) -> Generator[int, None, None]:
     """Yield the tokens of an answer as they are picked, without the end token; fill in `answer`.
 
     The last token picked is not in the KV SRAM. The first `cached` tokens of the prompt, fewer
     than all, are in the KV SRAM already: the host skips them, the chip's time counts them.
-    `should_continue` is asked before each pass and ends the answer by returning false. Raises
-    ContextError if the prompt leaves no room for an answer.
+    `should_continue` is asked before each pass and ends the answer by returning false. `reader`
+    gets the wires of the prompt's passes, with logits at every position; none of it is cached then.
+    With max_tokens 0 the prompt runs, and nothing is picked.
+    Raises ContextError if the prompt leaves no room for an answer.
     """
     start = chip.position - cached
     if start + len(prompt) >= chip.context:
@@ -82,7 +90,7 @@ def tokens(
             f"a prompt of {len(prompt)} tokens leaves no room in {chip.context} positions{taken}"
         )
     sampler = sampler or Sampler()
-    return _picked(chip, spec, prompt, max_tokens, sampler, start, should_continue, answer)
+    return _picked(chip, spec, prompt, max_tokens, sampler, start, should_continue, answer, reader)
 
 
 def _picked(
@@ -94,6 +102,7 @@ def _picked(
     start: int,
     should_continue: Callable[[], bool] | None,
     answer: Answer,
+    reader: Reader | None,
 ) -> Generator[int, None, None]:
     """The prompt starts at position `start`; the KV SRAM holds its tokens up to `chip.position`."""
     begin, digest = time.perf_counter(), hashlib.sha256()
@@ -103,10 +112,16 @@ def _picked(
         answer.prefill_cycles = sum(answer.cycles.values())
         unfed, step = prompt[chip.position - start :], Counter[str]()
         while should_continue is None or should_continue():
-            wires = chip.forward(unfed[:PASS])
-            unfed = unfed[PASS:]
+            wires = chip.forward(unfed[: READ_PASS if reader else PASS], reader is not None)
+            unfed = unfed[wires.tokens.size :]
+            if reader is not None:
+                reader(wires)
             if unfed:
                 continue
+            reader = None
+            if max_tokens == 0:
+                answer.reason = MAX_TOKENS
+                return
             if step:
                 answer.cycles += step
             digest.update(wires.logits[-1].astype("<i4").tobytes())

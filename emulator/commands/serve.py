@@ -75,6 +75,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _service(args: argparse.Namespace) -> Any:
     """The chosen model in a chip of its own, and the engine around it."""
+    from emulator.chat.jinja_template import JinjaTemplate
     from emulator.chat.template import chat_format
     from emulator.chip import Chip
     from emulator.serve.engine import Engine
@@ -85,4 +86,10 @@ def _service(args: argparse.Namespace) -> Any:
     name = args.image.resolve().name if args.image else args.model
     chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
     engine = Engine(Chip(image, args.context), spec, args.queue)
-    return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful)
+    template = None
+    if image.chat_template:
+        tokens, config = chat.tokenizer, image.config
+        bos = "" if config.bos_id is None else tokens.id_to_token(config.bos_id) or ""
+        eos = tokens.id_to_token(config.end_ids[0]) or ""
+        template = JinjaTemplate(image.chat_template, bos, eos)
+    return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful, template)

@@ -17,7 +17,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from emulator.errors import EmulatorError
-from emulator.serve import demo, openai_api, vendor
+from emulator.serve import (
+    anthropic,
+    demo,
+    embeddings,
+    ollama,
+    openai_api,
+    responses_api,
+    tokens_api,
+    vendor,
+)
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
@@ -54,10 +63,17 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/v1/models/{name:path}", openai_api.model),
         Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
         Route("/v1/completions", openai_api.completions, methods=["POST"]),
+        Route("/v1/responses", responses_api.responses, methods=["POST"]),
+        Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
+        Route("/v1/messages", anthropic.messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", anthropic.count_tokens, methods=["POST"]),
+        Route("/tokenize", tokens_api.tokenize, methods=["POST"]),
+        Route("/detokenize", tokens_api.detokenize, methods=["POST"]),
+        Route("/tokenizer_info", tokens_api.tokenizer_info),
         Route("/health", vendor.health),
         Route("/models", openai_api.models),
         Route("/generate", vendor.generate, methods=["POST"]),
-        Route("/api/chat", demo.chat, methods=["POST"]),
+        Route("/api/chat", ollama.chat, methods=["POST"]),
         Route("/api/models", demo.models),
         Route("/api/health", demo.health),
         Route("/metrics", metrics),
@@ -67,6 +83,13 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/", page),
         Mount("/page", _Page(directory=PAGE)),
     ]
+    if not service.faithful:  # the real demo has three routes under /api, and no others
+        routes += [
+            Route("/api/version", ollama.version),
+            Route("/api/tags", ollama.tags),
+            Route("/api/show", ollama.show, methods=["POST"]),
+            Route("/api/generate", ollama.generate, methods=["POST"]),
+        ]
     handlers: Mapping[Any, Any] = {EmulatorError: on_error, HTTPException: on_http_error}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     app.add_exception_handler(Exception, on_fault)
@@ -86,6 +109,8 @@ async def on_error(request: Request, error: EmulatorError) -> Response:
     content = error_object(error)
     if path.startswith("/api/"):
         content = {"success": False, "error": str(error)}
+    elif path.startswith("/v1/messages"):
+        content = anthropic.error_object(error)
     elif path == "/generate" and status == 400 and getattr(error, "code", None) is None:
         place = ["body", *filter(None, [getattr(error, "param", None)])]
         content = {"detail": [{"loc": place, "msg": str(error), "type": "value_error"}]}

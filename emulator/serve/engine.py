@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from emulator.chat.answer import Answer
-from emulator.chat.generate import generate
+from emulator.chat.generate import Reader, generate
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
 from emulator.errors import EmulatorError
 from emulator.serve.body import RequestError
-from emulator.serve.samplers import Recorder, TokenChances
+from emulator.serve.chances import Recorder, TokenChances
 from emulator.silicon.spec import ChipSpec
 
 LOG = logging.getLogger("emulator.serve")
@@ -53,8 +53,10 @@ class Job:
         sampler: Recorder,
         stream: TextStream,
         tell: Callable[[Piece | Done], None],
+        reader: Reader | None = None,
     ) -> None:
         self.prompt, self.max_tokens, self.sampler = prompt, max_tokens, sampler
+        self.reader = reader  # of every position of the prompt, which then runs as a whole
         self.stream, self.tell = stream, tell
         self.answer = Answer(len(prompt))
         self.cached = 0  # prompt tokens that were in the KV SRAM already
@@ -189,7 +191,8 @@ class Engine:
     def _answer(self, job: Job) -> None:
         """Run one job. The last token of the prompt always runs, since its logits are needed."""
         job.started_at = time.monotonic()
-        job.cached = self.chip.resume(job.prompt)
+        job.cached = self.chip.resume(job.prompt) if job.reader is None else 0
+        self.chip.rewind(job.cached)
 
         def on_token(token: int) -> bool:
             self.last_sign_at = time.monotonic()
@@ -205,6 +208,7 @@ class Engine:
             cached=job.cached,
             should_continue=lambda: not job.cancelled,
             answer=job.answer,
+            reader=job.reader,
         )
         if job.answer.token_ids:
             self.last_sign_at = time.monotonic()

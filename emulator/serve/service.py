@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from emulator.chat.answer import END, STOP
+from emulator.chat.generate import Reader
+from emulator.chat.jinja_template import JinjaTemplate, TemplateError, template_tokens
+from emulator.chat.messages import TOOL, Message, chat_tokens
 from emulator.chat.template import ChatFormat
 from emulator.chat.text_stream import TextStream
+from emulator.chat.tools import CallForm, Tool, call_form, knows_tools, tools_text
 from emulator.errors import ContextError
 from emulator.serve.body import RequestError
+from emulator.serve.chances import PromptChances, Recorder, TokenChances
 from emulator.serve.engine import Done, Engine, Job, Piece
 from emulator.serve.grammar import Grammars
 from emulator.serve.metrics import Metrics
 from emulator.serve.options import Options
-from emulator.serve.samplers import Recorder, TokenChances
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
@@ -34,7 +38,11 @@ T = TypeVar("T")
 class Choice:
     """One answer on its way from the chip's thread to a client of this event loop."""
 
-    def __init__(self, job_parts: tuple[list[int], int, Recorder, TextStream]) -> None:
+    def __init__(
+        self,
+        job_parts: tuple[list[int], int, Recorder, TextStream],
+        reader: Reader | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Piece | Done] = asyncio.Queue()
 
@@ -44,7 +52,7 @@ class Choice:
             except RuntimeError:  # the loop is closed, so no client is left
                 self.job.cancelled = True
 
-        self.job = Job(*job_parts, tell)
+        self.job = Job(*job_parts, tell, reader)
         self.chances: list[TokenChances] = []
 
     async def pieces(self) -> AsyncIterator[Piece | None]:
@@ -69,7 +77,13 @@ class Choice:
         return self.job.stream.text
 
     @property
-    def finish_reason(self) -> str:
+    def scored(self) -> list[TokenChances]:
+        """Of the prompt's tokens, if they were asked for; complete with the answer."""
+        reader = self.job.reader
+        return reader.taken if isinstance(reader, PromptChances) else []
+
+    @property
+    def finish_reason(self) -> Literal["stop", "length"]:
         """Why the answer ended, as OpenAI names it."""
         return "stop" if self.job.answer.reason in (END, STOP) else "length"
 
@@ -85,6 +99,8 @@ class Service:
     engine: Engine
     most_tokens: int
     faithful: bool = False
+    template: JinjaTemplate | None = None  # the checkpoint's own, if its image keeps one
+    form: CallForm = field(init=False)  # in which the model calls functions
     grammars: Grammars = field(init=False)
     metrics: Metrics = field(init=False)
     fingerprint: str = field(init=False)
@@ -93,6 +109,9 @@ class Service:
     def __post_init__(self) -> None:
         self.grammars = Grammars(self.image.tokenizer_json, self.image.config)
         self.metrics = Metrics(self.engine)
+        self.form = call_form(str(self.image.manifest["chat_style"]))
+        if self.template is not None and not knows_tools(self.template.source, self.form):
+            self.template = None
         self.fingerprint = f"rom-{self.image.digest[:12]}"
 
     @property
@@ -103,11 +122,32 @@ class Service:
     def end_ids(self) -> tuple[int, ...]:
         return self.image.config.end_ids
 
+    def token_text(self, token: int) -> str:
+        """The text of a token, that of a control token too."""
+        return str(self.chat.tokenizer.id_to_token(token) or "")
+
     def check_model(self, name: str) -> None:
         """Raise RequestError 404 unless `name` is the model in the masks."""
         if name not in ("", self.name, VENDOR_MODEL):
             message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
             raise RequestError(message, 404, "model", "model_not_found")
+
+    def chat_prompt(self, messages: list[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens of a conversation's next answer.
+
+        The checkpoint's own template says how tools and their results are told; without one that
+        speaks of tools, the system prompt lists them. Raises RequestError for a template that
+        fails.
+        """
+        if self.template is not None and (
+            tools or any(m.calls or m.role == TOOL for m in messages)
+        ):
+            try:
+                return template_tokens(self.template, self.chat, messages, tools)
+            except TemplateError as error:
+                raise RequestError(f"messages: {error}", param="messages") from None
+        told = tools_text(tools, self.form) if tools else ""
+        return chat_tokens(self.chat, messages, self.form, told)
 
     def check_prompt(self, prompt: list[int], param: str) -> None:
         """Raise RequestError if the prompt is empty or leaves no room for an answer."""
@@ -120,10 +160,18 @@ class Service:
                 code="context_length_exceeded",
             )
 
-    def ask(self, prompts: list[list[int]], options: Options) -> list[Choice]:
-        """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503."""
+    def ask(
+        self,
+        prompts: list[list[int]],
+        options: Options,
+        reader_of: Callable[[list[int]], Reader] | None = None,
+    ) -> list[Choice]:
+        """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503.
+
+        `reader_of` makes what reads every position of a prompt.
+        """
         choices = [
-            Choice(self._job_parts(prompt, options, i))
+            Choice(self._job_parts(prompt, options, i), reader_of and reader_of(prompt))
             for prompt in prompts
             for i in range(options.choices)
         ]
@@ -139,7 +187,7 @@ class Service:
     def _job_parts(
         self, prompt: list[int], options: Options, choice: int
     ) -> tuple[list[int], int, Recorder, TextStream]:
-        picker = options.sampler(choice, self.grammars, self.end_ids)
+        picker = options.sampler(choice, self.grammars, self.end_ids, prompt)
         stream = TextStream(self.chat.decode, options.stop)
         return prompt, options.max_tokens, Recorder(picker, options.logprobs), stream
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from emulator.chat.messages import chat_tokens
-from emulator.serve.body import BODY_BYTES, read_body
-from emulator.serve.openai_api import MODEL_CHARACTERS, answer
+from emulator.chat.tools import CallForm
+from emulator.serve.body import read, refuse
+from emulator.serve.openai_api import answer
 from emulator.serve.options import Options, vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.service import Service, service_of
+from emulator.serve.shapes.vendor import GenerateRequest
+from emulator.serve.tools import calling, choice_of, offered
 
 FRESH_SECONDS = 30.0  # a token younger than this shows that the chip works
 PROBE_SECONDS = 20.0  # that an idle chip may take to make one
@@ -66,17 +69,26 @@ def _age(service: Service) -> float:
 
 async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
-    service, body = service_of(request), await read_body(request)
+    service, body = service_of(request), await read(request, GenerateRequest)
     if not service.faithful:
-        service.check_model(body.text("model", MODEL_CHARACTERS))
-    options = await asyncio.to_thread(vendor_options, body, service.most_tokens, service.grammars)
-    chat = not isinstance(body.values.get("prompt"), str)
-    if chat:
-        messages = read_messages(body, "prompt")
-        prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
-    else:
-        text = body.text("prompt", BODY_BYTES)
-        prompt = await asyncio.to_thread(text_tokens, service.chat, text)
+        service.check_model(body.model or "")
+    options, form, prompt = await asyncio.to_thread(_generation, service, body)
     service.check_prompt(prompt, "prompt")
-    prefix = service.chat.decode(prompt) if body.truth("echo") else ""
-    return await answer(request, body, [prompt], options, chat, prefix)
+    prefixes = [service.chat.decode(prompt)] if body.echo else []
+    chat = not isinstance(body.prompt, str)
+    return await answer(request, body, [prompt], options, chat, prefixes, form)
+
+
+def _generation(
+    service: Service, body: GenerateRequest
+) -> tuple[Options, CallForm | None, list[int]]:
+    options = vendor_options(body, service.most_tokens, service.grammars)
+    tools, choice = offered(body.tools), choice_of(body.tool_choice)
+    if isinstance(body.prompt, str):
+        if tools:
+            refuse("tools", "used with messages as prompt", body.prompt)
+        return options, None, text_tokens(service.chat, body.prompt)
+    messages = read_messages(body.prompt, "prompt")
+    called = calling(tools, choice, service.form, service.grammars, options.grammar)
+    prompt = service.chat_prompt(messages, called.tools)
+    return replace(options, grammar=called.grammar), called.form, prompt

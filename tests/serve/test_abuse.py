@@ -78,7 +78,7 @@ FIELDS = [
     {"messages": [{}]},
     {"messages": [{"role": "user", "content": 5}]},
     {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-    {"messages": [{"role": "assistant", "content": "x"}]},
+    {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]},
     {"messages": [{"role": "system", "content": "x"}]},
     {"messages": [{"role": "user", "content": "x"}] * 1001},
     {"guided_regex": "((("},

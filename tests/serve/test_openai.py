@@ -187,8 +187,10 @@ def test_history_is_not_run_again(client):
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "messages[0].role"),
         ({"messages": [{"role": "user", "content": "x" * 300}]}, 400, "messages"),
-        ({"logit_bias": {"5": 100}}, 400, "logit_bias"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
+        ({"logit_bias": {"5": 101}}, 400, "logit_bias"),
+        ({"logit_bias": {"320": 1}}, 400, "logit_bias"),
+        ({"frequency_penalty": 2.1}, 400, "frequency_penalty"),
+        ({"extra_body": {"repetition_penalty": 0}}, 400, "repetition_penalty"),
         ({"response_format": {"type": "xml"}}, 400, "response_format.type"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "q"}}}},
