@@ -21,7 +21,7 @@ from emulator.chat.template import LLAMA3_DATE, ChatFormat
 from emulator.chat.tools import Call, Tool
 from emulator.errors import EmulatorError
 
-CPU_SECONDS = 5  # of a rendering
+CPU_SECONDS = 2  # of a rendering
 WALL_SECONDS = 60.0  # the same on a busy machine, starting Python included
 MOST_CHARACTERS = 1 << 20  # of what it renders
 WORKER = "from emulator.chat.template_worker import main; main()"

@@ -45,6 +45,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         named = not attr.startswith("_") and (loop or (plain and attr in METHODS))
         return named and super().is_safe_attribute(obj, attr, value)
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
+        """Say so at once; by default such an attribute prints as nothing."""
+        raise SecurityError(f"{attribute!r} of {type(obj).__name__}")
+
 
 def main() -> None:
     """Read an order from standard input, answer on standard output."""

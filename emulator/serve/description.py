@@ -26,7 +26,7 @@ GETS: dict[str, tuple[str, Any]] = {
     "/hardwired/about": ("model and chip", None),
     "/metrics": ("numbers for Prometheus", None),
 }
-EVENTS, LINES, STREAM = "text/event-stream", "application/x-ndjson", {"type": "string"}
+STREAMS = ("text/event-stream", "application/x-ndjson")
 POSTS: dict[str, tuple[str, Any, Any]] = {  # summary, request, reply
     "/v1/chat/completions": ("an answer, OpenAI's way", openai.ChatRequest, replies.ChatCompletion),
     "/v1/completions": ("a continuation", openai.CompletionRequest, replies.Completion),
@@ -79,7 +79,7 @@ def openapi() -> Schema:
         schemas = [found[one] for one in _listed(kind)]
         schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         told: Schema = {"application/json": {"schema": schema}} if schemas else {}
-        streamed = {media: {"schema": STREAM} for media in (EVENTS, LINES)}
+        streamed: Schema = {media: {} for media in STREAMS}
         return told | (streamed if streams else {})
 
     paths: Schema = {
