@@ -114,7 +114,12 @@ def _bounds(node: Schema, least: str, most: str, word: str = "") -> str:
     """ " from 1 to 8" for numbers, " 1 to 8" for sizes; empty without bounds."""
     low, high = node.get(least), node.get(most)
     if low is not None and high is not None:
-        return f" {word} {low:,} to {high:,}".replace("  ", " ")
+        return f" {word} {_number(low)} to {_number(high)}".replace("  ", " ")
     if high is not None:
-        return f" at most {high:,}"
-    return f" at least {low:,}" if low is not None else ""
+        return f" at most {_number(high)}"
+    return f" at least {_number(low)}" if low is not None else ""
+
+
+def _number(value: float) -> str:
+    """2 for 2.0: what a field takes does not depend on how its bound was written."""
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"

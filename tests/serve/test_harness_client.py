@@ -1,4 +1,4 @@
-"""EleutherAI's evaluation harness over HTTP: what it reads of /v1/completions is what the chip gives."""
+"""EleutherAI's evaluation harness over HTTP: it gets the chip's own probabilities."""
 
 from __future__ import annotations
 
