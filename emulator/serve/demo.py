@@ -22,7 +22,8 @@ from emulator.serve.body import NotJsonError, RequestError, checked, read_body
 from emulator.serve.openai_api import note_jobs
 from emulator.serve.options import Options, limit_of, seed_of, stops_of, temperature_of
 from emulator.serve.prompts import read_messages
-from emulator.serve.service import VENDOR_MODEL, AnswerStream, Choice, Service, service_of, whole
+from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
+from emulator.serve.shapes.atoms import VENDOR_MODEL
 from emulator.serve.shapes.vendor import Attachment, DemoRequest, FaithfulRequest
 from emulator.serve.vendor import queue_size, works
 

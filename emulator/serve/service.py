@@ -26,10 +26,10 @@ from emulator.serve.engine import Done, Engine, Job, Piece
 from emulator.serve.grammar import Grammars
 from emulator.serve.metrics import Metrics
 from emulator.serve.options import Options
+from emulator.serve.shapes.atoms import VENDOR_MODEL
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
-VENDOR_MODEL = "llama3.1-8B"  # the name that the vendor's clients send; the loaded model answers
 WAITING_SECONDS = 15.0  # between keep-alive messages to a client whose answer waits
 GONE = 499  # the log's status for a client that went away
 T = TypeVar("T")

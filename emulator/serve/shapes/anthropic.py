@@ -8,9 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from emulator.serve.shapes.atoms import (
     MESSAGES,
-    MODEL_CHARACTERS,
     PARTS,
     TOOLS,
+    GivenModel,
     Name,
     Schema,
     Shape,
@@ -21,8 +21,6 @@ from emulator.serve.shapes.atoms import (
     ToolName,
 )
 from emulator.serve.shapes.replies import ChipCost, Reply
-
-Given = Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS)]
 
 
 class Block(Shape, kw_only=True):
@@ -59,7 +57,7 @@ class AnthropicChoice(Shape, kw_only=True):
 class CountRequest(Shape, kw_only=True):
     """POST /v1/messages/count_tokens"""
 
-    model: Given
+    model: GivenModel
     messages: Annotated[list[AnthropicMessage], Meta(min_length=1, max_length=MESSAGES)]
     system: Text | Blocks | None = None
     tools: Annotated[list[AnthropicTool], Meta(max_length=TOOLS)] | None = None

@@ -21,11 +21,16 @@ MOST_BIAS = 100.0  # of logit_bias
 BIASES = 1024
 MOST_PENALTY = 2.0  # frequency and presence, either sign
 MODEL_CHARACTERS = 200
+VENDOR_MODEL = "llama3.1-8B"  # the name that the vendor's clients send; the loaded model answers
 
 Schema: TypeAlias = dict[str, Any]
 Text = Annotated[str, Meta(max_length=BODY_BYTES)]
 SomeText = Annotated[str, Meta(min_length=1, max_length=BODY_BYTES)]
 Name = Annotated[str, Meta(max_length=MODEL_CHARACTERS)]
+ModelName = Annotated[str, Meta(max_length=MODEL_CHARACTERS, examples=[VENDOR_MODEL])]
+GivenModel = Annotated[
+    str, Meta(min_length=1, max_length=MODEL_CHARACTERS, examples=[VENDOR_MODEL])
+]
 Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 Temperature = Annotated[
     float,
@@ -76,7 +81,7 @@ class StreamOptions(Shape, kw_only=True):
 class Common(Shape, kw_only=True):
     """What OpenAI's and the vendor's requests share."""
 
-    model: Name | None = None
+    model: ModelName | None = None
     temperature: Temperature | None = None
     seed: Seed | None = None
     stop: StopText | StopTexts | None = None

@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from emulator.serve.shapes.atoms import (
     MESSAGES,
-    MODEL_CHARACTERS,
     TOOLS,
+    GivenModel,
     Name,
     Penalty,
     Repetition,
@@ -26,8 +26,6 @@ from emulator.serve.shapes.atoms import (
 )
 from emulator.serve.shapes.openai import Tools
 from emulator.serve.shapes.replies import Reply
-
-Given = Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS)]
 
 
 class OllamaOptions(Shape, kw_only=True):
@@ -47,7 +45,7 @@ class OllamaOptions(Shape, kw_only=True):
 class OllamaRequest(Shape, kw_only=True):
     """What /api/generate and /api/chat share. Without `stream` they stream."""
 
-    model: Given
+    model: GivenModel
     stream: bool | None = None
     options: OllamaOptions | None = None
     format: Literal["", "json"] | Schema | None = None
@@ -87,8 +85,8 @@ class OllamaChat(OllamaRequest, kw_only=True):
 class OllamaShow(Shape, kw_only=True):
     """POST /api/show"""
 
-    model: Given | None = None
-    name: Given | None = None  # its older name
+    model: GivenModel | None = None
+    name: GivenModel | None = None  # its older name
 
 
 class Version(Reply, kw_only=True):

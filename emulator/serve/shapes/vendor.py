@@ -11,6 +11,7 @@ from emulator.serve.shapes.atoms import (
     MOST_TOKENS,
     Common,
     Logprobs,
+    ModelName,
     Name,
     Seed,
     Shape,
@@ -48,13 +49,13 @@ class Attachment(Shape, kw_only=True):
 class FaithfulOptions(Shape, kw_only=True):
     """What the real demo reads of `chatOptions`."""
 
-    selectedModel: Name | None = None  # noqa: N815
+    selectedModel: ModelName | None = None  # noqa: N815
     systemPrompt: Text | None = None  # noqa: N815
     topK: ChipWidth | None = None  # noqa: N815
 
 
 class ChatOptions(Shape, kw_only=True):
-    selectedModel: Name | None = None  # noqa: N815
+    selectedModel: ModelName | None = None  # noqa: N815
     systemPrompt: Text | None = None  # noqa: N815
     topK: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] | None = None  # noqa: N815
     temperature: Temperature | None = None
