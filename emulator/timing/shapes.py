@@ -1,7 +1,8 @@
 """The shape of any dense Llama-like model from its `config.json`, for time and area alone.
 
-Compiling asks for a Llama to the letter (`emulator.config`); time depends on widths only. What a
-file names and the shape leaves out is said in notes.
+What can be compiled is read as it is for that (`emulator.config`), with its biases, norms and
+windows. Of others the widths are read: time depends on little else, and what a file names and the
+shape leaves out is said in notes.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emulator.config import LlamaConfig, size
-from emulator.errors import UnsupportedError
+from emulator.config import LlamaConfig, from_hub_config, size
+from emulator.config.families import FAMILIES
+from emulator.errors import EmulatorError, UnsupportedError
 from emulator.fields import Fields, read_object, shown
 
 MAX_BYTES = 1 << 20
-GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "olmo2", "granite")
+GATED = (*FAMILIES, "gemma", "gemma2", "olmo2", "granite")
 EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
 EXPERT_COUNTS = ("n_routed_experts", "num_local_experts", "num_experts")
 LEFT_OUT = {  # key -> what of it is not counted
@@ -37,7 +39,13 @@ def shape_from_file(path: Path) -> tuple[LlamaConfig, list[str]]:
     if kind not in (*GATED, *EXPERTS):
         known = ", ".join((*GATED, *EXPERTS))
         raise UnsupportedError(f"{path}: model_type {shown(kind)}: shapes are known of {known}")
+    try:
+        return from_hub_config({"rms_norm_eps": 1e-5, **source.values}, str(path)), []
+    except EmulatorError as error:
+        why = str(error).removeprefix(f"{path}: ")
     notes = [f"{key}: {what}" for key, what in LEFT_OUT.items() if source.values.get(key)]
+    if kind in FAMILIES:
+        notes.append(f"only the widths are read, for {why}")
     if kind in ("qwen3", "qwen3_moe", "olmo2"):
         notes.append("norms of q and k take no cycles")
     hidden, heads = (
