@@ -83,8 +83,8 @@ class _Metadata(Mapping[str, Any]):
 class GgufCheckpoint:
     """One GGUF file of a dense model. Raises CheckpointError if it cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         reader = _open(path)
         self._tensors = {t.name: t for t in reader.tensors}
         self._metadata = Fields(str(path), _Metadata(path, reader), CheckpointError)

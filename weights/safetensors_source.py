@@ -29,9 +29,9 @@ class SafetensorsCheckpoint:
     `origin` is the hub commit that the folder was downloaded from, if any.
     """
 
-    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
-        self.folder, self.origin = folder, origin
-        self._files = {name: SafetensorsFile(folder / name) for name in self._shard_names()}
+    def __init__(self, folder: Path | str, origin: Origin | None = None) -> None:
+        self.folder, self.origin = Path(folder), origin
+        self._files = {name: SafetensorsFile(self.folder / name) for name in self._shard_names()}
         self._where = {tensor: f for f in self._files.values() for tensor in f.names}
 
     @cached_property

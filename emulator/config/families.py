@@ -56,6 +56,21 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(("add_cross_attention", "is_decoder", "is_encoder_decoder"), (False,)),
     **dict.fromkeys(("cross_attention_hidden_size", "tie_encoder_decoder"), (False,)),
     "clip_qkv": (),
+    "activation": ("swiglu",),  # as some of Falcon's call a SiLU gate
+}
+AFTER = "norms behind attention and feed-forward"
+LAYER_NORM = "LayerNorm, whose mean this chip does not take"
+EXPERTS = "experts, of which a token chooses some"
+REFUSED = {  # model types that are well known, and the first thing that this chip lacks of each
+    "gemma": "gains of 1 + w, and an embedding times sqrt(hidden)",
+    "granite": "factors on embedding, attention, residual and logits",
+    "glm": "neighbouring values of a head turn together",
+    "cohere": LAYER_NORM,
+    **dict.fromkeys(("gemma2", "gemma3_text", "olmo2", "olmo3", "glm4", "exaone4"), AFTER),
+    **dict.fromkeys(("gpt2", "gpt_neox", "gptj", "falcon", "stablelm", "phi"), LAYER_NORM),
+    **dict.fromkeys(("starcoder2", "nemotron", "opt", "bloom", "mpt"), LAYER_NORM),
+    **dict.fromkeys(("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"), EXPERTS),
+    **dict.fromkeys(("gpt_oss", "phimoe", "olmoe", "granitemoe", "llama4_text"), EXPERTS),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from emulator.config.families import FAMILIES, NEUTRAL, NO_EFFECT, READ, Family
+from emulator.config.families import FAMILIES, NEUTRAL, NO_EFFECT, READ, REFUSED, Family
 from emulator.config.limits import EPSILON, SIZES, THETA, size
 from emulator.config.model import GELU, GELU_TANH, PASSES, RELU2, SILU, LlamaConfig
 from emulator.config.rope import rope_object, scaling_from_hub
@@ -36,8 +36,9 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise UnsupportedError(f"{where}: model_type {shown(kind)}: compiled can be {known}")
+        why = REFUSED.get(kind) if isinstance(kind, str) else None
+        known = f"compiled can be {', '.join(FAMILIES)}"
+        raise UnsupportedError(f"{where}: model_type {shown(kind)}: {why or known}")
     family = FAMILIES[kind]
     _refuse_unknown(config, family, where, kind)
     source = Fields(where, {**family.defaults, **config}, CheckpointError)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.config import LlamaConfig, from_hub_config, size
-from emulator.config.families import FAMILIES
+from emulator.config.families import FAMILIES, REFUSED
 from emulator.errors import EmulatorError, UnsupportedError
 from emulator.fields import Fields, read_object, shown
 
@@ -27,12 +27,13 @@ LEFT_OUT = {  # key -> what of it is not counted
 }
 
 
-def shape_from_file(path: Path) -> tuple[LlamaConfig, list[str]]:
+def shape_from_file(path: Path | str) -> tuple[LlamaConfig, list[str]]:
     """Widths, and notes on what they leave out.
 
     Of a mixture of experts, the part that one token meets: its experts side by side as one wide
     feed-forward. Raises UnsupportedError for another kind of model or shape, naming the field.
     """
+    path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     source = read_object(path, MAX_BYTES, UnsupportedError)
     kind = source.values.get("model_type")
@@ -44,7 +45,7 @@ def shape_from_file(path: Path) -> tuple[LlamaConfig, list[str]]:
     except EmulatorError as error:
         why = str(error).removeprefix(f"{path}: ")
     notes = [f"{key}: {what}" for key, what in LEFT_OUT.items() if source.values.get(key)]
-    if kind in FAMILIES:
+    if kind in FAMILIES or kind in REFUSED:
         notes.append(f"only the widths are read, for {why}")
     if kind in ("qwen3", "qwen3_moe", "olmo2"):
         notes.append("norms of q and k take no cycles")
