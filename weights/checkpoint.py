@@ -49,6 +49,10 @@ class Checkpoint(Protocol):
     def chat_style(self) -> str: ...
 
     @property
+    def chat_instructions(self) -> str:
+        """Its default instructions, where only its own chat template has them; else ""."""
+
+    @property
     def name(self) -> str:
         """Its usual name, also part of the image's folder name."""
 

@@ -192,6 +192,8 @@ def _manifest(
         "chat_style": source.chat_style,
         "checkpoint": asdict(provenance),
     }
+    if source.chat_instructions:
+        manifest["chat_instructions"] = source.chat_instructions
     if gain is not None:
         manifest["final_gain_exponent"] = gain[1]
     return manifest

@@ -16,7 +16,7 @@ from emulator.config import SIZES, LlamaConfig
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, object_in, shown
 from weights.bpe import byte_level_tokenizer
-from weights.chat_style import chat_style
+from weights.chat_style import chat_style, default_instructions, default_template
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_config import ARCHITECTURES, gguf_config
 from weights.gguf_header import check_gguf
@@ -124,7 +124,17 @@ class GgufCheckpoint:
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(str(self._metadata.values.get("general.name", "")), self._tokens)
+        name = str(self._metadata.values.get("general.name", ""))
+        return chat_style(name, self._tokens, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the file's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        return default_template(self._metadata.values.get("tokenizer.chat_template"))
 
     @property
     def name(self) -> str:

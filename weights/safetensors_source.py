@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig, from_hub_config
 from emulator.errors import CheckpointError
-from emulator.fields import Fields, read_object
-from weights.chat_style import chat_style
+from emulator.fields import Fields, read_bytes, read_object
+from weights.chat_style import chat_style, default_instructions, default_template
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.fused import fused_part
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
+TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 INDEX = "model.safetensors.index.json"
 
 
@@ -54,7 +55,22 @@ class SafetensorsCheckpoint:
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(self.name, self.tokenizer_json)
+        return chat_style(self.name, self.tokenizer_json, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the checkpoint's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        """The checkpoint's own chat template, or ""."""
+        if (self.folder / TEMPLATE).is_file():
+            data = read_bytes(self.folder / TEMPLATE, MAX_JSON_BYTES, CheckpointError)
+            return data.decode("utf-8", "replace")
+        if (self.folder / TOKENIZER_CONFIG).is_file():
+            return default_template(self._json(TOKENIZER_CONFIG).values.get("chat_template"))
+        return ""
 
     @property
     def name(self) -> str:

@@ -18,7 +18,8 @@ class Message:
 def chat_tokens(chat: ChatFormat, messages: list[Message]) -> list[int]:
     """Messages -> tokens of the prompt; at least one message is not a system message.
 
-    All system messages go before the first turn. Consecutive messages of one role become one turn.
+    All system messages go where the format has them, which is before the first turn or in the first
+    or last question. Consecutive messages of one role become one turn.
     If the first turn is an answer, an empty question goes before it.
     """
     system = [m.text for m in messages if m.role in SYSTEM_ROLES]
@@ -32,10 +33,15 @@ def chat_tokens(chat: ChatFormat, messages: list[Message]) -> list[int]:
             turns.append(message)
     if turns[0].role == "assistant":
         turns.insert(0, Message("user", ""))
-    tokens = chat.opening("\n\n".join(system) if system else None)
+    said = "\n\n".join(system) if system else None
+    tokens = chat.opening(said)
+    if said and chat.system_place != "opening":
+        questions = [i for i, turn in enumerate(turns) if turn.role == "user"]
+        place = questions[0 if chat.system_place == "first" else -1]
+        turns[place] = Message("user", chat.with_system(said, turns[place].text))
     for turn in turns:
         if turn.role == "user":
             tokens += chat.question(turn.text)
         else:
-            tokens += [*chat.encode(turn.text), *chat.closing()]
+            tokens += [*chat.answer(turn.text), *chat.closing()]
     return tokens
