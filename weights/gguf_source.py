@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import SIZES, LlamaConfig
+from emulator.config.factors import Factors
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, object_in, shown
 from weights.bpe import byte_level_tokenizer
@@ -102,6 +103,11 @@ class GgufCheckpoint:
         unquantised = (Kind.F32, Kind.F16, Kind.BF16, Kind.F64)
         plain = all(tensor.tensor_type in unquantised for tensor in self._tensors.values())
         return gguf_config(self._metadata, self._tensors, len(self._tokens), plain)
+
+    @property
+    def factors(self) -> Factors:
+        """None, in the architectures that are read."""
+        return Factors()
 
     @cached_property
     def tokenizer_json(self) -> str:

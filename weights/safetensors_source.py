@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig, from_hub_config
+from emulator.config.factors import Factors, factors_from_hub
 from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_bytes, read_object
 from weights.chat_style import chat_style, default_instructions, default_template
@@ -46,6 +47,12 @@ class SafetensorsCheckpoint:
             if generation.has(key):
                 more = generation.wholes(key, 0, config.vocabulary - 1)
         return replace(config, end_ids=tuple(dict.fromkeys((*config.end_ids, *more))))
+
+    @cached_property
+    def factors(self) -> Factors:
+        """Of config.json."""
+        path = self.folder / "config.json"
+        return factors_from_hub(dict(self._json(path.name).values), str(path))
 
     @cached_property
     def tokenizer_json(self) -> str:

@@ -53,6 +53,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(("residual_multiplier", "attention_multiplier", "logit_scale"), (1, 1.0)),
     **dict.fromkeys(("attention_bias", "mlp_bias", "attention_out_bias", "bias"), (False,)),
     **dict.fromkeys(("qk_norm", "use_qk_norm", "use_sliding_window"), (False,)),
+    "use_bidirectional_attention": (False,),
     **dict.fromkeys(("add_cross_attention", "is_decoder", "is_encoder_decoder"), (False,)),
     **dict.fromkeys(("cross_attention_hidden_size", "tie_encoder_decoder"), (False,)),
     "clip_qkv": (),
@@ -62,8 +63,6 @@ AFTER = "norms behind attention and feed-forward"
 LAYER_NORM = "LayerNorm, whose mean this chip does not take"
 EXPERTS = "experts, of which a token chooses some"
 REFUSED = {  # model types that are well known, and the first thing that this chip lacks of each
-    "gemma": "gains of 1 + w, and an embedding times sqrt(hidden)",
-    "granite": "factors on embedding, attention, residual and logits",
     "glm": "neighbouring values of a head turn together",
     "cohere": LAYER_NORM,
     **dict.fromkeys(("gemma2", "gemma3_text", "olmo2", "olmo3", "glm4", "exaone4"), AFTER),
@@ -84,6 +83,7 @@ class Family:
     biases: tuple[str, ...] = ()  # fabric passes that always have them
     bias_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # key -> passes
     head_norm: bool = False
+    tanh_gelu: bool = False  # "gelu" means the one by tanh
     turns_a_part: bool = False  # `partial_rotary_factor` leaves the rest of a head as it is
 
 
@@ -93,13 +93,14 @@ def _family(
     without_effect: tuple[str, ...] = (),
     biases: tuple[str, ...] = (),
     head_norm: bool = False,
+    tanh_gelu: bool = False,
     turns_a_part: bool = False,
     **defaults: Any,
 ) -> Family:
     keys = bias_keys or {}
     named = frozenset({*reads, *keys, *(key for key in defaults if key not in READ)})
     ignored = frozenset(without_effect)
-    return Family(named, defaults, ignored, biases, keys, head_norm, turns_a_part)
+    return Family(named, defaults, ignored, biases, keys, head_norm, tanh_gelu, turns_a_part)
 
 
 ATTENTION: dict[str, tuple[str, ...]] = {"attention_bias": ("qkv", "o")}
@@ -139,6 +140,19 @@ FAMILIES: Mapping[str, Family] = {
         use_sliding_window=False,
     ),
     "phi3": _family("sliding_window", turns_a_part=True),
+    "granite": _family(
+        *("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier"),
+        bias_keys=ATTENTION | MLP,
+    ),
+    "gemma": _family(
+        "hidden_activation",
+        bias_keys={"attention_bias": ("qkv", "o")},
+        tanh_gelu=True,
+        num_key_value_heads=16,
+        head_dim=256,
+        hidden_act="gelu_pytorch_tanh",
+        tie_word_embeddings=True,
+    ),
     "seed_oss": _family(
         bias_keys={"attention_bias": ("qkv",), "attention_out_bias": ("o",)} | MLP,
         num_key_value_heads=8,

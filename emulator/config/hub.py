@@ -68,7 +68,7 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
         tied=_truth(source, "tie_word_embeddings"),
         bos_id=source.whole(bos, 0, vocabulary - 1) if source.has(bos) else None,
         end_ids=source.wholes(eos, 0, vocabulary - 1) if source.has(eos) else (),
-        activation=_activation(source),
+        activation=_activation(source, family),
         biases=_biases(source, family),
         head_norm=family.head_norm,
         rotary_dim=_rotary_dim(source, family, rope, head_dim),
@@ -106,14 +106,16 @@ def _original(source: Fields) -> int | None:
     return source.whole(key, *SIZES["context"]) if source.has(key) else None
 
 
-def _activation(source: Fields) -> str:
+def _activation(source: Fields, family: Family) -> str:
     value = source.values.get("hidden_act", "silu")
+    if "hidden_activation" in family.reads:
+        value = source.values.get("hidden_activation") or value
     if not isinstance(value, str) or value not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise UnsupportedError(
             f"{source.where}: hidden_act = {shown(value)}: there are tables of {known}"
         )
-    return ACTIVATIONS[value]
+    return GELU_TANH if family.tanh_gelu and value == "gelu" else ACTIVATIONS[value]
 
 
 def _biases(source: Fields, family: Family) -> tuple[str, ...]:
