@@ -26,11 +26,19 @@ NO_EFFECT = frozenset(
         # training
         *("attention_dropout", "hidden_dropout", "residual_dropout", "embd_pdrop", "resid_pdrop"),
         *("classifier_dropout", "initializer_range", "use_cache", "pretraining_tp"),
-        *("rope_interleaved", "is_llama_config", "loss_type", "ignore_index"),
+        *("is_llama_config", "loss_type", "ignore_index", "gradient_checkpointing"),
         # how transformers runs and returns it
         *("output_attentions", "output_hidden_states", "return_dict", "torchscript"),
         *("use_bfloat16", "chunk_size_feed_forward", "attn_implementation", "use_return_dict"),
+        *(
+            "cache_implementation",
+            "base_model_tp_plan",
+            "base_model_pp_plan",
+            "max_sequence_length",
+        ),
         *("pruned_heads", "tf_legacy_loss", "return_dict_in_generate", "tie_last_hidden_states"),
+        # what a file of another family keeps, and only Qwen's read
+        "max_window_layers",
         # other tasks than the next token
         *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"),
         *("task_specific_params", "tokenizer_class", "prefix", "sep_token_id", "pad_token_id"),
@@ -53,7 +61,9 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(("residual_multiplier", "attention_multiplier", "logit_scale"), (1, 1.0)),
     **dict.fromkeys(("attention_bias", "mlp_bias", "attention_out_bias", "bias"), (False,)),
     **dict.fromkeys(("qk_norm", "use_qk_norm", "use_sliding_window"), (False,)),
-    "use_bidirectional_attention": (False,),
+    **dict.fromkeys(("use_bidirectional_attention", "use_mrope", "rope_interleaved"), (False,)),
+    "lm_head_bias": (False,),
+    **dict.fromkeys(("full_attn_mod", "interpolate_factor"), (1,)),
     **dict.fromkeys(("add_cross_attention", "is_decoder", "is_encoder_decoder"), (False,)),
     **dict.fromkeys(("cross_attention_hidden_size", "tie_encoder_decoder"), (False,)),
     "clip_qkv": (),
@@ -132,7 +142,6 @@ FAMILIES: Mapping[str, Family] = {
     "smollm3": _family(
         *("layer_types", "no_rope_layers", "sliding_window"),
         bias_keys=ATTENTION | MLP,
-        without_effect=("max_window_layers",),
         num_key_value_heads=4,
         rope_theta=2000000.0,
         tie_word_embeddings=True,
