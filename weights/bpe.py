@@ -12,6 +12,7 @@ REST = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 SIGNS = r" ?[^\s\p{L}\p{N}]+"
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*"
+WITH_OWN_WORDS = ("smollm", "gpt-2", "default")  # byte-level BPE's own words
 SPLITS = {  # how a flavour cuts text into words
     "qwen2": rf"{LETTERS}|\p{{N}}|{SIGNS}[\r\n]*|{REST}",
     "llama-bpe": rf"{LETTERS}|\p{{N}}{{1,3}}|{SIGNS}[\r\n]*|{REST}",
@@ -36,7 +37,7 @@ def byte_level_tokenizer(
         pre_tokenizers,
     )
 
-    if flavour != "smollm" and flavour not in SPLITS:
+    if flavour not in (*WITH_OWN_WORDS, *SPLITS):
         raise UnsupportedError(f"pre-tokenizer {flavour!r} of a GGUF file is not known")
     if len(types) != len(tokens):
         raise CheckpointError("the GGUF file's token list and token types differ in length")
@@ -47,13 +48,14 @@ def byte_level_tokenizer(
         tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=whole))
     except Exception as error:  # the Rust library raises plain Exception
         raise CheckpointError(f"the GGUF file's tokenizer is malformed: {error}") from None
-    cut: pre_tokenizers.PreTokenizer
+    own_words = flavour in WITH_OWN_WORDS
+    cuts: list[pre_tokenizers.PreTokenizer] = []
     if flavour == "smollm":
-        cut = pre_tokenizers.Digits(individual_digits=True)
-    else:
-        cut = pre_tokenizers.Split(Regex(SPLITS[flavour]), "isolated")
-    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=flavour == "smollm")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, bytes_])
+        cuts.append(pre_tokenizers.Digits(individual_digits=True))
+    elif not own_words:
+        cuts.append(pre_tokenizers.Split(Regex(SPLITS[flavour]), "isolated"))
+    cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=own_words))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     if flavour == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()

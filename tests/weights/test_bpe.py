@@ -11,6 +11,7 @@ from weights.bpe import CONTROL, USER_DEFINED, byte_level_tokenizer
 
 TEXT = "It's HttpRequest 2024\n\n  ok()/"
 WORDS = {
+    "gpt-2": ["It", "'s", " HttpRequest", " 2024", "\n\n ", " ok", "()/"],
     "smollm": ["It", "'s", " HttpRequest", " ", "2", "0", "2", "4", "\n\n ", " ok", "()/"],
     "qwen2": ["It", "'s", " HttpRequest", " ", "2", "0", "2", "4", "\n\n", " ", " ok", "()/"],
     "llama-bpe": ["It", "'s", " HttpRequest", " ", "202", "4", "\n\n", " ", " ok", "()/"],
