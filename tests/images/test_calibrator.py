@@ -93,7 +93,10 @@ def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):
     assert hashes(again) == hashes(image)
 
 
-@pytest.mark.parametrize("changes", [QWEN3, SMOLLM3], ids=["qwen3", "smollm3"])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param(QWEN3, marks=pytest.mark.slow, id="qwen3"), pytest.param(SMOLLM3, id="smollm3")],
+)
 def test_calibration_of_other_families(tmp_path: Path, changes):
     """The text passes through biases, norms, windows and other gates; errors shrink with it."""
     folder = write_tiny_checkpoint(tmp_path / "in", False, **changes)
