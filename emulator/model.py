@@ -14,7 +14,7 @@ from emulator.chat.answer import STOP, Answer
 from emulator.chat.generate import tokens
 from emulator.chat.messages import ROLES, SYSTEM_ROLES, Message, chat_tokens
 from emulator.chat.sampler import Sampler
-from emulator.chat.template import chat_format
+from emulator.chat.template import chat_of
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip, Stage
 from emulator.config import LlamaConfig
@@ -65,7 +65,7 @@ class Model:
     def __init__(self, image: RomImage, spec: ChipSpec, context: int | None = None) -> None:
         self.image, self.spec = image, spec
         self.chip = Chip(image, context)
-        self.chat_format = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+        self.chat_format = chat_of(image)
         self._last: AnswerStream | None = None
 
     def chat(self, text_or_messages: Text, **options: Any) -> Answer:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig
+from emulator.config.factors import Factors
 from emulator.errors import CheckpointError
 
 
@@ -51,6 +52,14 @@ class Checkpoint(Protocol):
     @property
     def chat_template(self) -> str:
         """Jinja, if it speaks of tools; else the style says all, and this is empty."""
+
+    @property
+    def chat_instructions(self) -> str:
+        """Its default instructions, where only its own chat template has them; else ""."""
+
+    @property
+    def factors(self) -> Factors:
+        """Constants that its family multiplies signals by."""
 
     @property
     def name(self) -> str:
@@ -123,7 +132,7 @@ def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
 
 
 def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDArray[np.float32]:
-    """Read the tensor with our short name; check its shape and values.
+    """Read the tensor with our short name, its family's factor folded in; check it.
 
     Raises CheckpointError for a wrong shape, a value that is not finite, or one beyond
     LARGEST_WEIGHT (so that gains and rotations cannot overflow float32 either).
@@ -138,7 +147,11 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
     if max(-least, most) > LARGEST_WEIGHT:
         raise CheckpointError(f"tensor {hub} holds values beyond +-{LARGEST_WEIGHT}")
-    return tensor
+    factors = source.factors
+    if offset := factors.offset(name):
+        tensor = tensor + np.float32(offset)
+    factor = factors.of(name, source.config)
+    return tensor if factor == 1 else tensor * np.float32(factor)
 
 
 def files_digest(sha256: Mapping[str, str]) -> str:

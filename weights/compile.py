@@ -55,7 +55,7 @@ def recipe_tag(options: CompileOptions) -> str:
 
 def compile_image(
     source: Checkpoint,
-    folder: Path,
+    folder: Path | str,
     options: CompileOptions,
     progress: Progress | None = None,
     calibrator: Calibrator | None = None,
@@ -68,6 +68,7 @@ def compile_image(
     checkpoint meanwhile.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
+    folder = Path(folder)
     config = source.config
     if not 1 <= options.context <= config.context:
         raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
@@ -191,6 +192,8 @@ def _manifest(
         "chat_style": source.chat_style,
         "checkpoint": asdict(provenance),
     }
+    if source.chat_instructions:
+        manifest["chat_instructions"] = source.chat_instructions
     if gain is not None:
         manifest["final_gain_exponent"] = gain[1]
     return manifest

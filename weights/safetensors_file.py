@@ -36,8 +36,8 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 class SafetensorsFile:
     """Views of one file. Raises `error` (CheckpointError by default) if it is damaged."""
 
-    def __init__(self, path: Path, error: type[Exception] = CheckpointError) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, error: type[Exception] = CheckpointError) -> None:
+        self.path = path = Path(path)
         self._error = error
         try:
             size = path.stat().st_size

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig, from_hub_config
+from emulator.config.factors import Factors, factors_from_hub
 from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_bytes, read_object
-from weights.chat_style import chat_style, tool_template
+from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.fused import fused_part
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
-INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+INDEX = "model.safetensors.index.json"
 
 
 class SafetensorsCheckpoint:
@@ -30,9 +31,9 @@ class SafetensorsCheckpoint:
     `origin` is the hub commit that the folder was downloaded from, if any.
     """
 
-    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
-        self.folder, self.origin = folder, origin
-        self._files = {name: SafetensorsFile(folder / name) for name in self._shard_names()}
+    def __init__(self, folder: Path | str, origin: Origin | None = None) -> None:
+        self.folder, self.origin = Path(folder), origin
+        self._files = {name: SafetensorsFile(self.folder / name) for name in self._shard_names()}
         self._where = {tensor: f for f in self._files.values() for tensor in f.names}
 
     @cached_property
@@ -48,6 +49,12 @@ class SafetensorsCheckpoint:
         return replace(config, end_ids=tuple(dict.fromkeys((*config.end_ids, *more))))
 
     @cached_property
+    def factors(self) -> Factors:
+        """Of config.json."""
+        path = self.folder / "config.json"
+        return factors_from_hub(dict(self._json(path.name).values), str(path))
+
+    @cached_property
     def tokenizer_json(self) -> str:
         """The folder's tokenizer.json, in ASCII, since UTF-8 cannot encode a lone surrogate."""
         return json.dumps(self._json("tokenizer.json").values)
@@ -55,7 +62,22 @@ class SafetensorsCheckpoint:
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(self.name, self.tokenizer_json)
+        return chat_style(self.name, self.tokenizer_json, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the checkpoint's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        """The checkpoint's own chat template, or ""."""
+        if (self.folder / TEMPLATE).is_file():
+            data = read_bytes(self.folder / TEMPLATE, MAX_JSON_BYTES, CheckpointError)
+            return data.decode("utf-8", "replace")
+        if (self.folder / TOKENIZER_CONFIG).is_file():
+            return default_template(self._json(TOKENIZER_CONFIG).values.get("chat_template"))
+        return ""
 
     @property
     def chat_template(self) -> str:

@@ -46,6 +46,8 @@ class Conversation:
         earlier turns.
         """
         start = self.chip.position
+        if start == 0 and self.system and self.chat.system_place != "opening":
+            text = self.chat.with_system(self.system, text)
         prompt = [*self._said[start:], *self.chat.question(text)]
         answer = generate(self.chip, self.spec, prompt, self.max_tokens, self.sampler, on_token)
         if answer.reason == CONTEXT:

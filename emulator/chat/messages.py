@@ -25,9 +25,10 @@ def chat_tokens(
 ) -> list[int]:
     """Messages -> tokens of the prompt; at least one message is not a system message.
 
-    All system messages go before the first turn, `more_system` after them. Consecutive messages of
-    one role become one turn. If the first turn is an answer, an empty question goes before it. If
-    the last one is an answer, it stays open: the model goes on with it.
+    All system messages go where the format has them, which is before the first turn or in the first
+    or last question, `more_system` after them. Consecutive messages of one role become one turn.
+    If the first turn is an answer, an empty question goes before it. If the last one is an answer,
+    it stays open: the model goes on with it.
     """
     system = [m.text for m in messages if m.role in SYSTEM_ROLES]
     if more_system:
@@ -44,11 +45,16 @@ def chat_tokens(
             turns.append(Message(message.role, text))
     if turns[0].role == "assistant":
         turns.insert(0, Message("user", ""))
-    tokens = chat.opening("\n\n".join(system) if system else None)
+    said = "\n\n".join(system) if system else None
+    tokens = chat.opening(said)
+    if said and chat.system_place != "opening":
+        questions = [i for i, turn in enumerate(turns) if turn.role == "user"] or [0]
+        place = questions[0 if chat.system_place == "first" else -1]
+        turns[place] = Message("user", chat.with_system(said, turns[place].text))
     before = "assistant"
     for turn in turns:
         if turn.role == "assistant":
-            tokens += chat.encode(turn.text)
+            tokens += chat.answer(turn.text)
             tokens += chat.closing() if turn is not turns[-1] else []
         else:  # after a question that had no answer, close the empty one
             tokens += chat.closing() if before != "assistant" else []

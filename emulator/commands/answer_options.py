@@ -55,13 +55,13 @@ def checked_sampler(args: argparse.Namespace) -> Sampler:
 
 def powered_chip(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     """The chosen model's chat format, a chip that holds it, and the chip's description."""
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.chip import Chip
     from emulator.silicon.spec import load_spec
 
     today = _today(getattr(args, "date", None))
     image = chosen_image(args)
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"], today)
+    chat = chat_of(image, today)
     return chat, Chip(image), load_spec()
 
 

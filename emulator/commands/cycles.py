@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import (
@@ -135,6 +136,12 @@ def _users(args: argparse.Namespace, spec: ChipSpec, stages: list[Stage]) -> int
     return 0
 
 
+def _alike(reports: list[Report], layers: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Layers that take the same cycles at every context, how many they are, and the cycles."""
+    each = [tuple(r.by_layer[f"layer {i}"] for r in reports) for i in range(layers)]
+    return [(f"each of {count} layers", cycles) for cycles, count in Counter(each).items()]
+
+
 def _times(reports: list[Report], layers: int, odds: dict[str, list[float]]) -> str:
     from emulator.timing.report import ONE_USER, PIPELINED
 
@@ -149,7 +156,7 @@ def _times(reports: list[Report], layers: int, odds: dict[str, list[float]]) -> 
     blocks = [row(name, *(f"{r.by_block[name]:,}" for r in reports)) for name in first.by_block]
     stages = [
         row("embedding", *(f"{r.by_layer['embedding']:,}" for r in reports)),
-        row(f"each of {layers} layers", *(f"{r.by_layer['layer 0']:,}" for r in reports)),
+        *(row(name, *(f"{n:,}" for n in cycles)) for name, cycles in _alike(reports, layers)),
         row("head", *(f"{r.by_layer['head']:,}" for r in reports)),
     ]
     totals = [

@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.chip import Chip
     from emulator.quality.evaluate import evaluate
     from emulator.quality.float_model import FloatModel
@@ -69,7 +69,7 @@ def _eval(args: argparse.Namespace) -> int:
     text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_of(image)
     tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)

@@ -100,14 +100,14 @@ def _rates(text: str) -> list[float]:
 
 def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> list[list[int]]:
     """Of the first tokens of a text; by default of the end of the one that ships."""
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.text import read_text, windows_of
     from weights.calibrate import DEFAULT_TEXT
 
     text = read_text(path or DEFAULT_TEXT)
     if path is None:
         text = text[-8 * limit :]  # letters; a token has about four
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_of(image)
     return windows_of(chat.encode(text)[:limit], window, path or DEFAULT_TEXT)
 
 

@@ -76,7 +76,7 @@ def _serve(args: argparse.Namespace) -> int:
 def _service(args: argparse.Namespace) -> Any:
     """The chosen model in a chip of its own, and the engine around it."""
     from emulator.chat.jinja_template import JinjaTemplate
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.chip import Chip
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
@@ -84,7 +84,7 @@ def _service(args: argparse.Namespace) -> Any:
 
     image, spec = chosen_image(args), load_spec()
     name = args.image.resolve().name if args.image else args.model
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_of(image)
     engine = Engine(Chip(image, args.context), spec, args.queue)
     template = None
     if image.chat_template:

@@ -26,11 +26,19 @@ NO_EFFECT = frozenset(
         # training
         *("attention_dropout", "hidden_dropout", "residual_dropout", "embd_pdrop", "resid_pdrop"),
         *("classifier_dropout", "initializer_range", "use_cache", "pretraining_tp"),
-        *("rope_interleaved", "is_llama_config", "loss_type", "ignore_index"),
+        *("is_llama_config", "loss_type", "ignore_index", "gradient_checkpointing"),
         # how transformers runs and returns it
         *("output_attentions", "output_hidden_states", "return_dict", "torchscript"),
         *("use_bfloat16", "chunk_size_feed_forward", "attn_implementation", "use_return_dict"),
+        *(
+            "cache_implementation",
+            "base_model_tp_plan",
+            "base_model_pp_plan",
+            "max_sequence_length",
+        ),
         *("pruned_heads", "tf_legacy_loss", "return_dict_in_generate", "tie_last_hidden_states"),
+        # what a file of another family keeps, and only Qwen's read
+        "max_window_layers",
         # other tasks than the next token
         *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"),
         *("task_specific_params", "tokenizer_class", "prefix", "sep_token_id", "pad_token_id"),
@@ -53,9 +61,25 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(("residual_multiplier", "attention_multiplier", "logit_scale"), (1, 1.0)),
     **dict.fromkeys(("attention_bias", "mlp_bias", "attention_out_bias", "bias"), (False,)),
     **dict.fromkeys(("qk_norm", "use_qk_norm", "use_sliding_window"), (False,)),
+    **dict.fromkeys(("use_bidirectional_attention", "use_mrope", "rope_interleaved"), (False,)),
+    "lm_head_bias": (False,),
+    **dict.fromkeys(("full_attn_mod", "interpolate_factor"), (1,)),
     **dict.fromkeys(("add_cross_attention", "is_decoder", "is_encoder_decoder"), (False,)),
     **dict.fromkeys(("cross_attention_hidden_size", "tie_encoder_decoder"), (False,)),
     "clip_qkv": (),
+    "activation": ("swiglu",),  # as some of Falcon's call a SiLU gate
+}
+AFTER = "norms behind attention and feed-forward"
+LAYER_NORM = "LayerNorm, whose mean this chip does not take"
+EXPERTS = "experts, of which a token chooses some"
+REFUSED = {  # model types that are well known, and the first thing that this chip lacks of each
+    "glm": "neighbouring values of a head turn together",
+    "cohere": LAYER_NORM,
+    **dict.fromkeys(("gemma2", "gemma3_text", "olmo2", "olmo3", "glm4", "exaone4"), AFTER),
+    **dict.fromkeys(("gpt2", "gpt_neox", "gptj", "falcon", "stablelm", "phi"), LAYER_NORM),
+    **dict.fromkeys(("starcoder2", "nemotron", "opt", "bloom", "mpt"), LAYER_NORM),
+    **dict.fromkeys(("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"), EXPERTS),
+    **dict.fromkeys(("gpt_oss", "phimoe", "olmoe", "granitemoe", "llama4_text"), EXPERTS),
 }
 
 
@@ -69,6 +93,7 @@ class Family:
     biases: tuple[str, ...] = ()  # fabric passes that always have them
     bias_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # key -> passes
     head_norm: bool = False
+    tanh_gelu: bool = False  # "gelu" means the one by tanh
     turns_a_part: bool = False  # `partial_rotary_factor` leaves the rest of a head as it is
 
 
@@ -78,13 +103,14 @@ def _family(
     without_effect: tuple[str, ...] = (),
     biases: tuple[str, ...] = (),
     head_norm: bool = False,
+    tanh_gelu: bool = False,
     turns_a_part: bool = False,
     **defaults: Any,
 ) -> Family:
     keys = bias_keys or {}
     named = frozenset({*reads, *keys, *(key for key in defaults if key not in READ)})
     ignored = frozenset(without_effect)
-    return Family(named, defaults, ignored, biases, keys, head_norm, turns_a_part)
+    return Family(named, defaults, ignored, biases, keys, head_norm, tanh_gelu, turns_a_part)
 
 
 ATTENTION: dict[str, tuple[str, ...]] = {"attention_bias": ("qkv", "o")}
@@ -116,7 +142,6 @@ FAMILIES: Mapping[str, Family] = {
     "smollm3": _family(
         *("layer_types", "no_rope_layers", "sliding_window"),
         bias_keys=ATTENTION | MLP,
-        without_effect=("max_window_layers",),
         num_key_value_heads=4,
         rope_theta=2000000.0,
         tie_word_embeddings=True,
@@ -124,6 +149,19 @@ FAMILIES: Mapping[str, Family] = {
         use_sliding_window=False,
     ),
     "phi3": _family("sliding_window", turns_a_part=True),
+    "granite": _family(
+        *("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier"),
+        bias_keys=ATTENTION | MLP,
+    ),
+    "gemma": _family(
+        "hidden_activation",
+        bias_keys={"attention_bias": ("qkv", "o")},
+        tanh_gelu=True,
+        num_key_value_heads=16,
+        head_dim=256,
+        hidden_act="gelu_pytorch_tanh",
+        tie_word_embeddings=True,
+    ),
     "seed_oss": _family(
         bias_keys={"attention_bias": ("qkv",), "attention_out_bias": ("o",)} | MLP,
         num_key_value_heads=8,

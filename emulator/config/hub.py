@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from emulator.config.families import FAMILIES, NEUTRAL, NO_EFFECT, READ, Family
+from emulator.config.families import FAMILIES, NEUTRAL, NO_EFFECT, READ, REFUSED, Family
 from emulator.config.limits import EPSILON, SIZES, THETA, size
 from emulator.config.model import GELU, GELU_TANH, PASSES, RELU2, SILU, LlamaConfig
 from emulator.config.rope import rope_object, scaling_from_hub
@@ -36,8 +36,9 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise UnsupportedError(f"{where}: model_type {shown(kind)}: compiled can be {known}")
+        why = REFUSED.get(kind) if isinstance(kind, str) else None
+        known = f"compiled can be {', '.join(FAMILIES)}"
+        raise UnsupportedError(f"{where}: model_type {shown(kind)}: {why or known}")
     family = FAMILIES[kind]
     _refuse_unknown(config, family, where, kind)
     source = Fields(where, {**family.defaults, **config}, CheckpointError)
@@ -67,7 +68,7 @@ def from_hub_config(config: Mapping[str, Any], where: str = "config.json") -> Ll
         tied=_truth(source, "tie_word_embeddings"),
         bos_id=source.whole(bos, 0, vocabulary - 1) if source.has(bos) else None,
         end_ids=source.wholes(eos, 0, vocabulary - 1) if source.has(eos) else (),
-        activation=_activation(source),
+        activation=_activation(source, family),
         biases=_biases(source, family),
         head_norm=family.head_norm,
         rotary_dim=_rotary_dim(source, family, rope, head_dim),
@@ -105,14 +106,16 @@ def _original(source: Fields) -> int | None:
     return source.whole(key, *SIZES["context"]) if source.has(key) else None
 
 
-def _activation(source: Fields) -> str:
+def _activation(source: Fields, family: Family) -> str:
     value = source.values.get("hidden_act", "silu")
+    if "hidden_activation" in family.reads:
+        value = source.values.get("hidden_activation") or value
     if not isinstance(value, str) or value not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise UnsupportedError(
             f"{source.where}: hidden_act = {shown(value)}: there are tables of {known}"
         )
-    return ACTIVATIONS[value]
+    return GELU_TANH if family.tanh_gelu and value == "gelu" else ACTIVATIONS[value]
 
 
 def _biases(source: Fields, family: Family) -> tuple[str, ...]:

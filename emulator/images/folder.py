@@ -26,8 +26,9 @@ def home() -> Path:
         raise UsageError(f"no home folder; set {HOME_VARIABLE} to a folder for images") from None
 
 
-def is_image(folder: Path) -> bool:
+def is_image(folder: Path | str) -> bool:
     """Whether the folder holds an image. Raises ImageError if access is denied."""
+    folder = Path(folder)
     from weights.rom_files import MANIFEST
 
     try:

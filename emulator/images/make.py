@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weights.rom import RomImage
 
 
-def open_named(model: str = EMBEDDED) -> RomImage:
+def open_named(model: str | Path = EMBEDDED) -> RomImage:
     """Open a model's image; on first use download and compile it, with a progress bar.
 
     `model` is a name that `models` lists, a hub repository (owner/repo[@revision]), a checkpoint's
@@ -25,7 +25,7 @@ def open_named(model: str = EMBEDDED) -> RomImage:
     """
     from weights.rom import open_image
 
-    return open_image(image_folder(model))
+    return open_image(image_folder(str(model)))
 
 
 def image_folder(model: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.chat.template import chat_format
+from emulator.chat.template import chat_of
 from emulator.chip import Chip
 from emulator.errors import ContextError, EmulatorError, UsageError
 from emulator.quality.evaluate import chip_logits, log_softmax
@@ -36,7 +36,7 @@ class Scorer:
 
     def __init__(self, image: RomImage) -> None:
         self.chip = Chip(image)
-        self.chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+        self.chat = chat_of(image)
         config = image.config
         self.prefix = config.end_ids[0] if config.bos_id is None else config.bos_id
         self.end_ids = set(config.end_ids)

@@ -89,6 +89,12 @@ def sram_gigabits(at: At, shape: Shape) -> Any:
     return 2 * position * held / GIGA
 
 
+def users_held(shape: Shape, positions: int, context: int) -> int:
+    """Users whose keys and values fit, each at `context` positions, or as many as a window has."""
+    windows = shape.windows or {positions: 0}
+    return min(min(window, positions) // min(window, context) for window in windows)
+
+
 def sram_banks(at: At) -> Any:
     """Banks that K and V need together to read at `bandwidth` each."""
     return 2 * np.ceil(at("kv_sram.bandwidth") / at("kv_sram.port"))

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from emulator.blocks.kv_sram import KvSram
 from emulator.chip import Stage, build_stages
-from emulator.config import LlamaConfig, RopeScaling
+from emulator.config import LlamaConfig
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from emulator.silicon.spec import ChipSpec
+from emulator.timing.known_models import MODELS
 from kernels.rom.pack import PackedMatrix
 from kernels.rom.widths import WIDTHS
 from weights.checkpoint import LAYER_MATRICES
@@ -25,28 +26,9 @@ from weights.layer_vectors import layout
 from weights.mix import Mix
 from weights.rom import RomImage, expected_matrices
 
+__all__ = ["HC1_MIX", "MODELS", "blank_stages", "known_model", "kv_sram_bits", "rom_bits"]
+
 HC1_MIX = "3,embedding=6,head=6"  # 3 and 6 bits are official, which tensor has which is not
-
-
-def _llama(
-    hidden: int, layers: int, heads: int, kv_heads: int, head_dim: int, ffn: int, tied: bool
-) -> LlamaConfig:
-    """A Llama 3 with its vocabulary; `rope_scaling` does not touch the time."""
-    return LlamaConfig(
-        hidden, layers, heads, kv_heads, head_dim, ffn, 128256, 131072, 1e-5, 500000.0,
-        RopeScaling(8.0, 1.0, 4.0, 8192), tied, 128000, (128001, 128008, 128009),
-    )  # fmt: skip
-
-
-MODELS = {
-    "llama-3.1-8b": _llama(4096, 32, 32, 8, 128, 14336, tied=False),
-    "llama-3.2-1b": _llama(2048, 16, 32, 8, 64, 8192, tied=True),
-    "llama-3.2-3b": _llama(3072, 28, 24, 8, 128, 8192, tied=True),
-    "llama-3.3-70b": _llama(8192, 80, 64, 8, 128, 28672, tied=False),
-    "smollm2-135m": LlamaConfig(
-        576, 30, 9, 3, 64, 1536, 49152, 8192, 1e-5, 100000.0, None, True, 1, (2,)
-    ),
-}
 
 
 def known_model(name: str) -> LlamaConfig:

@@ -17,6 +17,7 @@ from emulator.timing.budget import (
     shape_of,
     static_parts,
     total,
+    users_held,
 )
 from emulator.timing.energy import values_at
 from emulator.timing.events import pace, path_of
@@ -51,10 +52,11 @@ class Users:
 
 def many_users(stages: list[Stage], spec: ChipSpec, context: int, asked: int) -> Users:
     """By the schedule of events; middle estimates of power."""
-    served = min(asked, int(spec.kv_sram.positions) // context)
+    shape = shape_of(stages)
+    served = min(asked, users_held(shape, int(spec.kv_sram.positions), context))
     cycles = pace([path_of(stages, spec, context)] * served)
     rate = spec.clock_hz / cycles
-    shape, at = shape_of(stages), values_at(spec)
+    at = values_at(spec)
     work = Work.of(token_work(stages, spec, context))
     power = float(total(power_parts(at, shape, work, rate)))
     idle, joule = total(static_parts(at, shape)), total(dynamic_parts(at, shape, work))

@@ -13,6 +13,7 @@ from emulator.silicon.cost import Cost
 from emulator.silicon.spec import DEFAULT_SPEC, load_spec
 from emulator.timing.budget import shape_of
 from emulator.timing.energy import die_area, token_energy
+from emulator.timing.known_models import LLAMAS
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages, kv_sram_bits, rom_bits
 from emulator.timing.peers import peers
 from weights.mix import Mix
@@ -45,11 +46,33 @@ def test_cycles(report):
     assert len(found["assumptions"]) == len(list(load_spec().constants()))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_every_known_model(report, model):
+FAMILIES = ("qwen2.5-7b", "qwen3-8b", "mistral-7b-v0.1", "smollm3-3b", "phi-3-mini")
+
+
+@pytest.mark.parametrize("model", [*LLAMAS, *FAMILIES])
+def test_a_known_model(report, model):
     found = report("cycles", "--model", model, "--context", "7", "--mix", "4")
     assert found["cycles_per_token"] > 0
     assert found["pipelined"]["tokens_per_second"] > found["tokens_per_second"]
+
+
+def test_a_window_bounds_time_and_memory(report):
+    """Behind 4,096 positions nothing grows, and the SRAM holds no more than that of each layer."""
+    first, later = (report("cycles", "--model", f"mistral-7b{v}") for v in ("-v0.1", ""))
+    by_context = [one["by_block"]["attention"] for one in first["contexts"]]
+    at_edge = report("cycles", "--model", "mistral-7b-v0.1", "--context", "4096")
+    assert by_context[0] < by_context[1] < by_context[2] == at_edge["by_block"]["attention"]
+    assert later["contexts"][2]["by_block"]["attention"] > by_context[2]
+    assert first["kv_sram_bits"] / later["kv_sram_bits"] == 4096 / 6144
+
+
+def test_layers_of_two_kinds(report):
+    """Every fourth layer of SmolLM3 turns nothing, and takes so much less."""
+    found = report("cycles", "--model", "smollm3-3b", "--context", "9")
+    layers = [cycles for name, cycles in found["by_layer"].items() if name.startswith("layer")]
+    turned = found["by_block"]["rope"] / 27
+    assert {layers[0] - cycles for cycles in layers} == {0, turned}
+    assert [i for i, cycles in enumerate(layers) if cycles < layers[0]] == list(range(3, 36, 4))
 
 
 def test_set_and_chip_file(report, tmp_path):

@@ -15,7 +15,13 @@ from emulator.quality.evaluate import evaluate
 from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
 from tests.support.refusals import refused
-from tests.support.tiny_model import TINY_CONTEXT, TINY_MIX
+from tests.support.tiny_model import (
+    QWEN3,
+    SMOLLM3,
+    TINY_CONTEXT,
+    TINY_MIX,
+    write_tiny_checkpoint,
+)
 from weights.checkpoint import LAYER_MATRICES
 from weights.compile import ROTATION_SEED, CompileOptions, compile_image
 from weights.fold import Fold
@@ -85,6 +91,23 @@ def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):
     assert distance["best"] < distance["calibrated"] < 0.9 * distance["fast"]
     again = compiled_with(tiny_checkpoint, tmp_path / "again", "best", "3")
     assert hashes(again) == hashes(image)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param(QWEN3, marks=pytest.mark.slow, id="qwen3"), pytest.param(SMOLLM3, id="smollm3")],
+)
+def test_calibration_of_other_families(tmp_path: Path, changes):
+    """The text passes through biases, norms, windows and other gates; errors shrink with it."""
+    folder = write_tiny_checkpoint(tmp_path / "in", False, **changes)
+    original = FloatModel.of_checkpoint(SafetensorsCheckpoint(folder))
+    windows = np.random.default_rng(9).integers(0, 256, (6, 48)).tolist()
+    distance = {}
+    for level in ("fast", "calibrated"):
+        image = compiled_with(folder, tmp_path / level, level, "3")
+        report = evaluate(original, FloatModel.of_image(image), Chip(image), windows)
+        distance[level] = report["quantiser"]["kl_mean"]
+    assert distance["calibrated"] < 0.9 * distance["fast"]
 
 
 def test_attribution(tiny_checkpoint: Path, tmp_path: Path):

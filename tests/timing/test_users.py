@@ -61,3 +61,10 @@ def test_command(capsys):
     assert main(["cycles", "--users", "4", "--context", "1536"]) == 0
     assert "users that fit" in capsys.readouterr().out
     assert main(["cycles", "--users", "0"]) == 2
+
+
+def test_users_whom_a_window_leaves_room():
+    """An SRAM of 4,096 positions a layer holds two users at 1,536, and one beyond its window."""
+    stages = blank_stages(MODELS["mistral-7b-v0.1"], Mix.parse(HC1_MIX))
+    found = [many_users(stages, load_spec(), context, 64).served for context in (1024, 1536, 6144)]
+    assert found == [4, 2, 1]

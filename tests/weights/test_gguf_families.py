@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from emulator.images.folder import is_image
+from emulator.timing.shapes import shape_from_file
 from tests.support.tiny_model import TINY_MIX, compile_tiny, write_tiny_checkpoint
 from tests.support.write_gguf import write_gguf
 from weights.compile import CompileOptions, compile_image
 from weights.gguf_source import GgufCheckpoint
 from weights.mix import Mix
-from weights.rom import MANIFEST
+from weights.rom import MANIFEST, open_image
+from weights.safetensors_file import SafetensorsFile
 from weights.safetensors_source import SafetensorsCheckpoint
+from weights.sources import open_checkpoint
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 WINDOW = {"use_sliding_window": True, "sliding_window": 9}
@@ -43,3 +47,17 @@ def test_one_image(tmp_path: Path, name: str):
     for manifest in manifests:
         del manifest["checkpoint"], manifest["manifest_sha256"]
     assert manifests[0] == manifests[1]
+
+
+def test_a_text_is_as_good_as_a_path(tmp_path: Path):
+    """Whatever reads or writes a folder or a file takes both."""
+    folder = write_tiny_checkpoint(tmp_path / "hub", True, model_type="qwen2")
+    file = str(write_gguf(folder, tmp_path / "model.gguf"))
+    source = SafetensorsCheckpoint(str(folder))
+    assert source.config == GgufCheckpoint(file).config == open_checkpoint(str(folder)).config
+    image = str(tmp_path / "image")
+    compile_image(source, image, CompileOptions(Mix.parse("6"), context=8))
+    assert open_image(image).config == source.config
+    assert is_image(image)
+    assert SafetensorsFile(f"{image}/layer-000.safetensors").names
+    assert shape_from_file(str(folder / "config.json"))[0].hidden == 64
