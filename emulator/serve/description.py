@@ -143,5 +143,7 @@ def openapi() -> Schema:
     context = {"name": "context", "in": "query", "schema": _whole(1)}
     cycles = _operation("cycles by block of a token", parameters=[context])
     paths["/hardwired/cycles"] = {"get": cycles}
+    die = _operation("floor plan, energy and schedule of a token", parameters=[context])
+    paths["/hardwired/die"] = {"get": die}
     about = {"title": "hardwired-llama", "version": __version__}
     return {"openapi": "3.1.0", "info": about, "paths": paths}
