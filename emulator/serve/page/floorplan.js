@@ -1,7 +1,7 @@
 // Where each place of the chip is drawn. Areas are the model's; the arrangement is ours: layers in
 // rows, inside a layer its passes side by side over the KV SRAM, below them what all layers share.
 
-export const ASPECT = 3 / 2; // of the drawn die
+export const ASPECT = 16 / 9; // of the drawn die
 
 const area = (place) => Object.values(place.area_mm2).reduce((sum, part) => sum + part, 0);
 
