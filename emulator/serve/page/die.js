@@ -22,6 +22,7 @@ class Replay {
     this.number = 1; // of the reply's token, from 1
     this.cycle = 0; // of that token; 0 and paused shows the whole token at once
     this.playing = false;
+    this.run = 0; // of play, counted
     this.report = null;
     this.plan = null;
     this.known = new Map(); // reports by context
@@ -63,9 +64,10 @@ class Replay {
     if (this.number === this.tokens && this.cycle >= this.report.cycles) return this.again();
     this.playing = true;
     $("die-play").textContent = "Pause";
+    const run = (this.run += 1); // a frame of an earlier run, paused meanwhile, ends that one
     let before = performance.now();
     const frame = async (now) => {
-      if (!this.playing || open !== this) return;
+      if (!this.playing || this.run !== run || open !== this) return;
       const seconds = Math.min(now - before, 100) / 1000 / Number($("die-speed").value);
       before = now;
       const from = this.cycle;
@@ -94,7 +96,7 @@ class Replay {
   // Light what works between two cycles, and say what that is.
   draw(from, to, fading = false) {
     this.plan.light(lightOf(this.report, from, to), fading);
-    const whole = from === 0 && to === this.report.cycles;
+    const whole = !fading; // only a still picture shows all of it
     $("die-progress").value = whole ? 0 : to / this.report.cycles;
     $("die-stage").textContent = whole ? "the whole token at once" : busiest(this.report, from, to);
     $("die-cycle").textContent = whole ? `${count(to)} cycles`

@@ -86,8 +86,11 @@ def test_it_plays_pauses_and_ends_with_the_last_token(fresh_browser):
     die.until(f"{STAGE}.startsWith('layer') || {STAGE}.startsWith('head')")
     die.until(f"{RECTS}.some(r => Number(r.dataset.lit) > 0)")
     click(die, "Pause")
+    die.js(
+        wait := "new Promise(done => setTimeout(() => done(true), 300))"
+    )  # for a token on its way
     still = die.js("document.querySelector('#die-progress').value")
-    die.js("new Promise(done => setTimeout(() => done(true), 200))")
+    die.js(wait)
     assert die.js("document.querySelector('#die-progress').value") == still
     die.js("document.querySelector('#die-speed').value = '10000'; true")
     click(die, "Play")
