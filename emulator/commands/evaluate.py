@@ -80,7 +80,9 @@ def _eval(args: argparse.Namespace) -> int:
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
         report = evaluate(reference, masks, Chip(image), windows, show)
     if args.plot:
-        save_plot(args.plot, lambda path: _draw(path, report))
+        from emulator.quality.pictures import kl_by_position
+
+        save_plot(args.plot, lambda path: kl_by_position(path, report, DISTANCES))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
 
@@ -128,18 +130,3 @@ def _distances(report: dict[str, Any]) -> str:
         f"{table(head, rows)}\n\nKL mean by position in the window:\n"
         + table(["positions", *DISTANCES], places)
     )
-
-
-def _draw(path: Path, report: dict[str, Any]) -> None:
-    """KL over the position in the window; what is scored stands on a grey ground."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    edges = [report["bins"][0][0], *(end for _, end in report["bins"])]
-    axes.axvspan(report["window"] // 2, edges[-1], color="0.93", label="scored")
-    for name in DISTANCES:
-        axes.stairs(report[name]["kl_by_position"], edges, label=name, linewidth=1.6)
-    axes.set(xlabel="position in the window", ylabel="KL mean, nats", yscale="log")
-    axes.legend(frameon=False)
-    figure.savefig(path)

@@ -30,6 +30,7 @@ from emulator.serve import (
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
+from emulator.serve.die import die, read_context
 from emulator.serve.hosts import Hosts
 from emulator.serve.metrics import CONTENT_TYPE
 from emulator.serve.options import Options
@@ -80,6 +81,7 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/openapi.json", description),
         Route("/hardwired/about", about),
         Route("/hardwired/cycles", cycles),
+        Route("/hardwired/die", die),
         Route("/", page),
         Mount("/page", _Page(directory=PAGE)),
     ]
@@ -161,13 +163,10 @@ async def about(request: Request) -> Response:
 
 async def cycles(request: Request) -> Response:
     """GET /hardwired/cycles?context=N: cycles by block of a token that attends to N positions."""
-    service, text = service_of(request), request.query_params.get("context", "1")
-    digits = text.isascii() and text.isdigit() and len(text) < 10
-    if not digits or not 1 <= int(text) <= service.context:
-        raise RequestError(f"context must be from 1 to {service.context}", param="context")
+    service, context = service_of(request), read_context(request)
     stages, spec = service.engine.chip.stages, service.spec
-    by_block = await asyncio.to_thread(token_cycles, stages, spec, int(text), True)
-    report = {"context": int(text), "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
+    by_block = await asyncio.to_thread(token_cycles, stages, spec, context, True)
+    report = {"context": context, "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
     return JSONResponse(report)
 
 

@@ -91,6 +91,8 @@ def openapi() -> Schema:
     context = {"name": "context", "in": "query", "schema": {"type": "integer", "minimum": 1}}
     cycles = _operation("cycles by block of a token", parameters=[context])
     paths["/hardwired/cycles"] = {"get": cycles}
+    die = _operation("floor plan, energy and schedule of a token", parameters=[context])
+    paths["/hardwired/die"] = {"get": die}
     about = {"title": "hardwired-llama", "version": __version__}
     return {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": parts}}
 
