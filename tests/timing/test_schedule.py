@@ -222,4 +222,7 @@ def test_the_shapes_are_those_of_the_checkpoints():
         "llama-3.2-3b": 3_212_749_824,
         "llama-3.3-70b": 70_553_706_496,
         "smollm2-135m": 134_515_008,
+        "smollm2-360m": 361_821_120,
+        "smollm2-1.7b": 1_711_376_384,
+        "tinyllama-1.1b": 1_100_048_384,
     }
