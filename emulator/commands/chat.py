@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
+import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.answer_options import (
+    Sampling,
     add_answer_options,
-    checked_sampler,
-    powered_chip,
-    write,
+    checked_date,
+    checked_sampling,
 )
-from emulator.errors import ContextError
+from emulator.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
-    from emulator.chat.answer import Answer
-    from emulator.chat.conversation import Conversation
+    from emulator.images.first_start import BetterMasks
+    from weights.rom import RomImage
 
-NEW = "/new"  # a line that starts the conversation again
+TOP_K = 8  # on a terminal, where greedy answers of a small model run into loops
+SEEDS = 1 << 31  # one is drawn and shown
 
 
 def register(commands: Any) -> None:
@@ -28,8 +29,9 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "chat",
         help="talk to the chip",
-        description=f"Talk to the chip. Ctrl+C ends an answer, Ctrl+D the program; {NEW} begins "
-        "a new conversation. Piped input is answered line by line.",
+        description="Talk to the chip; /help lists the words that are for the program. Ctrl+C "
+        "ends an answer, Ctrl+D the chat. On a terminal the chip's sampler picks from the 8 best "
+        "tokens, with a seed that is shown. Piped input is answered line by line, greedily.",
     )
     add_answer_options(parser)
     parser.add_argument("--cycles", action="store_true", help="cycles by block under an answer")
@@ -39,78 +41,72 @@ def register(commands: Any) -> None:
         default="host",
         help="say it as this computer computes it, as the chip would, or as people read",
     )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="on a model's first use: wait minutes for the calibrated masks, not seconds for "
+        "quick ones",
+    )
     parser.set_defaults(command=_chat)
 
 
 def _chat(args: argparse.Namespace) -> int:
-    from rich.console import Console
+    from emulator.commands.chat_input import open_input
+    from emulator.images.folder import home
+    from emulator.terminal.progress import progress
 
-    from emulator.chat.answer import CONTEXT
-    from emulator.chat.conversation import Conversation
-    from emulator.chat.printer import cycles_table, summary
-
-    sampler = checked_sampler(args)
-    chat, chip, spec = powered_chip(args)
-    conversation = Conversation(chip, spec, chat, sampler, args.max_tokens, args.system)
-    _open_input()
-    while (line := _next_line()) is not None:
-        if line.strip() == NEW:
-            conversation.restart()
-        elif line.strip():
-            try:
-                answer = _answer(conversation, line, args)
-            except ContextError as error:
-                print(f"error: {error}", file=sys.stderr)
-                continue
-            print(f"\n{summary(answer)}", flush=True)
-            if args.cycles:
-                Console(file=sys.stdout).print(cycles_table(answer))
-            if answer.reason == CONTEXT:
-                _tell(f"all {chip.context} positions are taken; a new conversation begins")
+    usual = Sampling(TOP_K, seed=secrets.randbelow(SEEDS)) if sys.stdin.isatty() else None
+    sampling = checked_sampling(args, usual)
+    checked_date(args)
+    with progress("starting", about_s=2):  # what is heavy to import
+        from emulator.commands.talk import Talk
+    image, better = _image(args)
+    with progress("opening the model", about_s=2):
+        talk = Talk(args, image, sampling, better)
+    try:
+        if sys.stdin.isatty():
+            print(talk.banner(), flush=True)
+        if better is not None:
+            talk.tell(
+                f"{talk.title}: quick, for now; the calibrated ones are being compiled beside "
+                "this chat, and /new changes over when they are ready"
+            )
+        with open_input(home() / "chat_history"):
+            _converse(talk)
+    finally:
+        if talk.better is not None:
+            talk.better.end()
     return 0
 
 
-def _open_input() -> None:
-    """Editing and history for a terminal; a pipe may hold bytes that are no text."""
-    if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401
-    elif isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
+def _image(args: argparse.Namespace) -> tuple[RomImage, BetterMasks | None]:
+    """The image to begin with, and the process that makes a better one."""
+    from emulator.commands.image_options import chosen_image
+    from emulator.images.first_start import BetterMasks, first_image
+    from weights.rom import open_image
+
+    if args.image or args.wait:
+        return chosen_image(args), None
+    folder, default = first_image(args.model)
+    return open_image(folder), BetterMasks(args.model, default) if default else None
 
 
-def _next_line() -> str | None:
-    """What the user types, or None at the end of the input."""
-    try:
-        return input("> " if sys.stdin.isatty() else "")
-    except (EOFError, KeyboardInterrupt):
-        if sys.stdin.isatty():
-            print()  # leave the prompt's line
-        return None
+def _converse(talk: Any) -> None:
+    """Answer message after message until the input ends."""
+    from emulator.commands.chat_input import next_message
+    from emulator.commands.slash import obey
 
-
-def _answer(conversation: Conversation, line: str, args: argparse.Namespace) -> Answer:
-    """Ask, and say the answer. A question that fits only alone begins a new conversation."""
-    from rich.console import Console
-
-    from emulator.chat.printer import Printer
-    from emulator.chat.text_stream import TextStream
-
-    printer = Printer(TextStream(conversation.chat.decode, args.stop), args.pace, write)
-    silent = args.pace == "chip" and sys.stderr.isatty()
-    waiting = Console(stderr=True).status("emulating ..") if silent else contextlib.nullcontext()
-    with waiting:
-        try:
-            answer = conversation.ask(line, printer.on_token)
-        except ContextError as error:
-            if not conversation.begun:
-                raise
-            _tell(f"{error}; a new conversation begins")
-            conversation.restart()
-            answer = conversation.ask(line, printer.on_token)
-    printer.finish(answer)
-    return answer
-
-
-def _tell(note: str) -> None:
-    print(f"[{note}]", file=sys.stderr, flush=True)
+    while True:
+        talk.look_at_better()
+        message = next_message()
+        if message is None:
+            return
+        with contextlib.suppress(KeyboardInterrupt):  # between two tokens
+            try:
+                if message.startswith("/"):
+                    if not obey(talk, message.strip()):
+                        return
+                elif message.strip():
+                    talk.ask(message)
+            except (ContextError, UsageError) as error:
+                print(f"error: {error}", file=sys.stderr)
