@@ -101,8 +101,11 @@ def checked_sampling(args: argparse.Namespace, usual: Sampling | None = None) ->
 
 def powered_chip(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     """The chosen model's chat format, a chip that holds it, and the chip's description."""
+    from emulator.terminal.progress import progress
+
     today = checked_date(args)
-    return chip_with(chosen_image(args), today)
+    with progress("opening the model", about_s=3):
+        return chip_with(chosen_image(args), today)
 
 
 def chip_with(image: RomImage, today: date) -> tuple[ChatFormat, Chip, ChipSpec]:

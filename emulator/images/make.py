@@ -96,9 +96,12 @@ def calibrator_for(
     source: Checkpoint, quantiser: str, text: Path | None = None
 ) -> ChipCalibrator | None:
     """The calibrator that a quantiser level needs, None for `fast`; see `calibrator_of`."""
-    from emulator.images.calibrator import calibrator_of
+    if quantiser == "fast":
+        return None
+    with progress("reading the calibration text", about_s=3):
+        from emulator.images.calibrator import calibrator_of
 
-    return None if quantiser == "fast" else calibrator_of(source, text)
+        return calibrator_of(source, text)
 
 
 def make_image(

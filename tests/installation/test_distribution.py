@@ -15,7 +15,15 @@ from tests.installation.conftest import ROOT, Archives, run
 
 PACKAGES = ("emulator", "kernels", "weights")
 BESIDE = ("tests", "docs", "benchmarks")
-FILES = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml")
+FILES = (
+    ".ci/say",
+    "CHANGELOG.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+)
 
 
 def files_of(*folders: str) -> set[str]:
