@@ -17,7 +17,9 @@ from emulator.commands.answer_options import (
 from emulator.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
-    from emulator.images.first_start import BetterMasks
+    from pathlib import Path
+
+    from emulator.commands.talk import Talk
     from weights.rom import RomImage
 
 TOP_K = 8  # on a terminal, where greedy answers of a small model run into loops
@@ -60,17 +62,15 @@ def _chat(args: argparse.Namespace) -> int:
     checked_date(args)
     with progress("starting", about_s=2):  # what is heavy to import
         from emulator.commands.talk import Talk
-    image, better = _image(args)
+        from emulator.images.first_start import BetterMasks
+    image, default = _image(args)
     with progress("opening the model", about_s=2):
-        talk = Talk(args, image, sampling, better)
+        talk = Talk(args, image, sampling)
+    if sys.stdin.isatty():
+        print(talk.banner(), flush=True)
     try:
-        if sys.stdin.isatty():
-            print(talk.banner(), flush=True)
-        if better is not None:
-            talk.tell(
-                f"{talk.title}: quick, for now; the calibrated ones are being compiled beside "
-                "this chat, and /new changes over when they are ready"
-            )
+        if default is not None:
+            talk.look_forward(BetterMasks(args.model, default))
         with open_input(home() / "chat_history"):
             _converse(talk)
     finally:
@@ -79,19 +79,19 @@ def _chat(args: argparse.Namespace) -> int:
     return 0
 
 
-def _image(args: argparse.Namespace) -> tuple[RomImage, BetterMasks | None]:
-    """The image to begin with, and the process that makes a better one."""
+def _image(args: argparse.Namespace) -> tuple[RomImage, Path | None]:
+    """The image to begin with, and the folder of the default one if it is still to be made."""
     from emulator.commands.image_options import chosen_image
-    from emulator.images.first_start import BetterMasks, first_image
+    from emulator.images.first_start import first_image
     from weights.rom import open_image
 
     if args.image or args.wait:
         return chosen_image(args), None
     folder, default = first_image(args.model)
-    return open_image(folder), BetterMasks(args.model, default) if default else None
+    return open_image(folder), default
 
 
-def _converse(talk: Any) -> None:
+def _converse(talk: Talk) -> None:
     """Answer message after message until the input ends."""
     from emulator.commands.chat_input import next_message
     from emulator.commands.slash import obey

@@ -31,13 +31,13 @@ class Talk:
         args: argparse.Namespace,
         image: RomImage,
         sampling: Sampling,
-        better: BetterMasks | None = None,
     ) -> None:
-        self.image, self.sampling, self.better = image, sampling, better
+        self.image, self.sampling = image, sampling
+        self.better: BetterMasks | None = None
         self.cycles: bool = args.cycles
         self.said: list[Message] = []
         self.last: Answer | None = None
-        self._told = better is None  # what has become of the better masks
+        self._told = False  # what has become of the better masks
         self._args = args
         chat, chip, self.spec = chip_with(image, checked_date(args))
         limit, system = args.max_tokens, args.system
@@ -79,6 +79,14 @@ class Talk:
             self.tell(f"now in the chip: {self.title}")
         self.conversation.restart()
         self.said, self.last = [], None
+
+    def look_forward(self, better: BetterMasks) -> None:
+        """Say that these masks are for now, and that better ones are being made."""
+        self.better = better
+        self.tell(
+            f"{self.title}: quick, for now; the calibrated ones are being compiled beside this "
+            "chat, and /new changes over when they are ready"
+        )
 
     def look_at_better(self) -> None:
         """Say so when better masks are ready, or cannot be had."""

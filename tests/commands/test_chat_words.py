@@ -9,10 +9,13 @@ import select
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from emulator.commands.answer_options import Sampling
+from emulator.commands.talk import Talk
 from tests.support.command_line import Result, Run
 from weights.rom import RomImage
 
@@ -143,3 +146,61 @@ def _on_terminal(image: RomImage, home: Path, keys: str) -> str:
     os.close(ours)
     assert chat.returncode == 0
     return seen.decode("utf-8", "replace")
+
+
+def test_better_masks_are_taken_at_new(tiny_image: RomImage, untied_image: RomImage, capsys):
+    """Told once when they are ready; the next conversation is on them, and not before."""
+    talk = _talk(tiny_image)
+    better = _Ready(untied_image.folder)
+    talk.look_forward(better)
+    better.running = False
+    talk.look_at_better()
+    talk.look_at_better()
+    talk.ask("hi")
+    assert talk.image is tiny_image
+    talk.restart()
+    assert talk.image.folder == untied_image.folder
+    assert talk.conversation.chip.image is talk.image
+    assert (talk.better, better.ended) == (None, True)
+    talk.ask("hi")
+    notes = capsys.readouterr().err
+    assert notes.count("are ready") == 2  # the promise, and that it is so
+    assert notes.count("now in the chip: ") == 1
+
+
+def test_better_masks_that_failed_are_told_once(tiny_image: RomImage, capsys):
+    talk = _talk(tiny_image)
+    better = _Ready(tiny_image.folder, ready=False)
+    talk.look_forward(better)
+    talk.look_at_better()
+    assert "could not" not in capsys.readouterr().err
+    better.running = False
+    talk.look_at_better()
+    talk.look_at_better()
+    talk.restart()
+    assert capsys.readouterr().err.count("could not be made: the disk is full") == 1
+    assert talk.image is tiny_image
+
+
+def _talk(image: RomImage) -> Talk:
+    args = Namespace(
+        cycles=False, max_tokens=2, system=None, date=None, repeat_guard=False, stop=[], pace="host"
+    )
+    return Talk(args, image, Sampling())
+
+
+class _Ready:
+    """In place of the process that makes better masks."""
+
+    problem = "the disk is full"
+
+    def __init__(self, folder: Path, ready: bool = True) -> None:
+        self.folder, self.running, self.ended = folder, True, False
+        self._ready = ready
+
+    @property
+    def ready(self) -> bool:
+        return self._ready and not self.running
+
+    def end(self) -> None:
+        self.ended = True
