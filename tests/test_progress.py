@@ -21,9 +21,16 @@ def test_lines_without_a_terminal(capfd: pytest.CaptureFixture[str], monkeypatch
     lines = capfd.readouterr().err.splitlines()
     assert any(line.startswith("baking: 0 of 40 loaves, 0 s, about 60 s to go") for line in lines)
     assert any(line.startswith("baking: 37 of 40 loaves, 0 s, about 0 s to go") for line in lines)
-    assert "cooling: 0 s" in lines
+    assert "cooling: 0 s" not in lines  # has nothing to add
     time.sleep(0.1)
     assert capfd.readouterr().err == ""
+
+
+def test_a_thing_without_an_estimate(capfd: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr(module, "FIRST_LINE_S", 0.01)
+    with progress("cooling"):
+        time.sleep(0.2)
+    assert capfd.readouterr().err == "cooling: 0 s\n"
 
 
 def test_what_is_over_within_a_second_says_nothing(capfd: pytest.CaptureFixture[str]):

@@ -60,11 +60,11 @@ def _chat(args: argparse.Namespace) -> int:
     usual = Sampling(TOP_K, seed=secrets.randbelow(SEEDS)) if sys.stdin.isatty() else None
     sampling = checked_sampling(args, usual)
     checked_date(args)
-    with progress("starting", about_s=2):  # what is heavy to import
-        from emulator.commands.talk import Talk
+    with progress("starting"):
+        from emulator.commands.talk import Talk  # heavy
         from emulator.images.first_start import BetterMasks
-    image, default = _image(args)
-    with progress("opening the model", about_s=2):
+
+        image, default = _image(args)
         talk = Talk(args, image, sampling)
     if sys.stdin.isatty():
         print(talk.banner(), flush=True)

@@ -117,9 +117,11 @@ class _Display:
         wait = FIRST_LINE_S
         while not ended.wait(wait):
             with self._lock:
-                lines = [] if ended.is_set() else [task.line() for task in self._tasks]
-            for line in lines:
-                print(line, file=sys.stderr, flush=True)
+                tasks = [] if ended.is_set() else list(self._tasks)
+            # What only holds others together has nothing to add to them.
+            telling = [task for task in tasks if task.total or task.about_s is not None]
+            for task in telling or tasks:
+                print(task.line(), file=sys.stderr, flush=True)
             wait = NEXT_LINE_S
 
 
