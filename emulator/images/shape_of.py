@@ -42,8 +42,8 @@ def shape_of(model: str) -> tuple[LlamaConfig, list[str]]:
         return shape_from_file(_hub_config(model))
     known = ", ".join(MODELS)
     raise UsageError(
-        f"--model {model}: no file, no image and no known shape; known are {known}, any "
-        f"{CONFIG} and owner/repo"
+        f"--model {model}: no file and no image; the known shapes are {known}; any {CONFIG} or "
+        "owner/repo will do, too"
     )
 
 

@@ -1,7 +1,7 @@
 """What the program is doing while its user waits: on standard error, at once, with an estimate.
 
-On a terminal a bar for each thing under way; anything else gets a plain line after a second and
-then every few, so that a log shows that the program lives. Both come from threads of their own.
+On a terminal a bar for each thing under way; anything else gets a plain line every few seconds, so
+that a log shows that the program lives. Both come from threads of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Any
 
-FIRST_LINE_S, NEXT_LINE_S = 1.0, 5.0  # without a terminal
+LINE_S = 5.0  # between two lines without a terminal
 TRUSTED = 0.2  # share of the work after which its speed says more than `about_s`
 
 
@@ -114,15 +114,13 @@ class _Display:
             self._ended = None
 
     def _write_lines(self, ended: Event) -> None:
-        wait = FIRST_LINE_S
-        while not ended.wait(wait):
+        while not ended.wait(LINE_S):
             with self._lock:
                 tasks = [] if ended.is_set() else list(self._tasks)
             # What only holds others together has nothing to add to them.
             telling = [task for task in tasks if task.total or task.about_s is not None]
             for task in telling or tasks:
                 print(task.line(), file=sys.stderr, flush=True)
-            wait = NEXT_LINE_S
 
 
 _display = _Display()
