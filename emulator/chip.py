@@ -8,7 +8,6 @@ from types import ModuleType
 
 import numpy as np
 
-import kernels
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
@@ -17,6 +16,7 @@ from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
 from emulator.blocks.wires import Int64, Wires
 from emulator.errors import ContextError, UsageError
+from emulator.terminal.kernels import load_kernels
 from weights.checkpoint import LAYER_MATRICES
 from weights.layer_vectors import of_layer
 from weights.rom import RomImage
@@ -56,7 +56,7 @@ class Chip:
             raise UsageError(f"a chip has at least 1 position, not {context}")
         self.image = image
         self.context = min(context or image.context, image.context)
-        self.ops = ops or kernels.load()
+        self.ops = ops or load_kernels()
         self.stages = build_stages(image, self.context)
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
 

@@ -112,6 +112,20 @@ def _parser() -> FrontParser:
     return parser
 
 
+def command_names() -> set[str]:
+    """What may stand behind `python -m emulator`."""
+    return set(_parser().commands.choices)
+
+
+def accepted(words: list[str]) -> bool:
+    """Whether the command line is one that `main` would begin to obey."""
+    try:
+        _parser().parse_args(words)
+    except SystemExit:
+        return False
+    return True
+
+
 def _name() -> str:
     """What the user typed: the console script or the module."""
     typed = Path(sys.argv[0]).name.startswith(SCRIPT)

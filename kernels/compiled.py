@@ -10,26 +10,26 @@ import functools
 
 import numpy as np
 
+from kernels import jobs as _jobs
+from kernels import narrow as _narrow
+from kernels.blocks import attention as _attention
+from kernels.blocks import bias_add as _bias_add
+from kernels.blocks import embedding as _embedding
+from kernels.blocks import head_norm as _head_norm
+from kernels.blocks import kv_sram as _kv_sram
+from kernels.blocks import other_gates as _other_gates
+from kernels.blocks import residual_add as _residual_add
+from kernels.blocks import rms_norm as _rms_norm
+from kernels.blocks import rope as _rope
+from kernels.blocks import swiglu as _swiglu
+from kernels.blocks import top_k as _top_k
+from kernels.blocks import weight_fabric as _weight_fabric
 from kernels.host import cache as _cache
+from kernels.host.team import Team
 from kernels.reference import ALL_POSITIONS, Int8, Int16, Int32, Int64
 from kernels.rom.pack import PackedMatrix
 
-with _cache.filling():
-    from kernels import jobs as _jobs
-    from kernels import narrow as _narrow
-    from kernels.blocks import attention as _attention
-    from kernels.blocks import bias_add as _bias_add
-    from kernels.blocks import embedding as _embedding
-    from kernels.blocks import head_norm as _head_norm
-    from kernels.blocks import kv_sram as _kv_sram
-    from kernels.blocks import other_gates as _other_gates
-    from kernels.blocks import residual_add as _residual_add
-    from kernels.blocks import rms_norm as _rms_norm
-    from kernels.blocks import rope as _rope
-    from kernels.blocks import swiglu as _swiglu
-    from kernels.blocks import top_k as _top_k
-    from kernels.blocks import weight_fabric as _weight_fabric
-    from kernels.host.team import Team
+_cache.load()
 
 VECTOR = 32  # int8 values that the attention kernel loads at once
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels import tokenwise as by_token
 from kernels.blocks import attention as att
 from kernels.blocks import weight_fabric as fab
+from kernels.host.entry import entry, inner
 from kernels.host.simd import view_i32
 from kernels.host.team import (
     CHUNKS_NEXT,
@@ -37,7 +37,7 @@ CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk of the fabric
 CHUNKS_A_THREAD = 4
 
 
-@njit(nogil=True)
+@inner
 def work(shared, job, worker):
     """Do chunks of this job until none is left."""
     while True:
@@ -54,14 +54,14 @@ def work(shared, job, worker):
         finish(shared)
 
 
-@njit("void(int64[::1], int64)", nogil=True, cache=True)
+@entry("void(int64[::1], int64)")
 def serve(shared, worker):
     """Thread 0 does the job that was set up, with the others; they live here between two sleeps.
 
     One function for both, for it holds the code of all kernels.
     """
     if worker == 0:
-        work(shared, open_job(shared), 0)
+        work(shared, open_job(shared), worker)
         close_job(shared)
         return
     job = np.int64(-1)
@@ -73,11 +73,9 @@ def serve(shared, worker):
     fall_asleep(shared, worker)
 
 
-@njit(
+@entry(
     "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
-    " int8[:, ::1], int32[:, ::1], int32[::1])",
-    nogil=True,
-    cache=True,
+    " int8[:, ::1], int32[:, ::1], int32[::1])"
 )
 def fabric(shared, first, second, third, matrices, x, scale, out):
     """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
@@ -111,11 +109,9 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
     shared[CHUNKS_NEXT] = (tiles + size - 1) // size
 
 
-@njit(
+@entry(
     "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])",
-    nogil=True,
-    cache=True,
+    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])"
 )
 def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, out):
     """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
@@ -130,39 +126,30 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, o
     shared[CHUNKS_NEXT] = tokens * heads // span
 
 
-@njit(
-    "void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
-    nogil=True,
-    cache=True,
-)
+@entry("void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
 def rms_norm(shared, residual, epsilon, constant, x, scale):
     shared[KIND] = TOKENWISE
     by_token.describe_rms_norm(shared, residual, epsilon, constant, x, scale)
 
 
-@njit(
-    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1],"
-    " int32[:, ::1])",
-    nogil=True,
-    cache=True,
+@entry(
+    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])"
 )
 def swiglu_narrow(shared, gate, up, block, constant, x, scale):
     shared[KIND] = TOKENWISE
     by_token.describe_swiglu_narrow(shared, gate, up, block, constant, x, scale)
 
 
-@njit("void(int64[::1], int32[:, ::1], int32[:, ::1], int32[:, ::1])", nogil=True, cache=True)
+@entry("void(int64[::1], int32[:, ::1], int32[:, ::1], int32[:, ::1])")
 def residual_add(shared, residual, delta, out):
     shared[KIND] = TOKENWISE
     by_token.describe_residual_add(shared, residual, delta, out)
 
 
-@njit(
+@entry(
     "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1])",
-    nogil=True,
-    cache=True,
+    " int8[:, :, ::1], int32[:, :, ::1])"
 )
 def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     shared[KIND] = TOKENWISE

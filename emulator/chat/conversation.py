@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from emulator.chat.answer import CONTEXT, END, Answer
 from emulator.chat.generate import generate
-from emulator.chat.sampler import Sampler
+from emulator.chat.sampler import Picker
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
 from emulator.silicon.spec import ChipSpec
@@ -20,7 +20,7 @@ class Conversation:
         chip: Chip,
         spec: ChipSpec,
         chat: ChatFormat,
-        sampler: Sampler,
+        sampler: Picker,
         max_tokens: int,
         system: str | None = None,
     ) -> None:

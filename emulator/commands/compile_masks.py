@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from emulator.commands.models import short_mix
 from emulator.errors import UsageError
 from emulator.host import peak_rss_bytes
-from emulator.images.folder import home, is_image
+from emulator.images.folder import is_image
 from kernels.rom.widths import CODE_BITS
 
 
@@ -21,7 +22,8 @@ def register(commands: Any) -> None:
     what.add_argument(
         "checkpoint",
         nargs="?",
-        help="GGUF file, folder with safetensors, known name or hub repository (owner/repo)",
+        help="a name that `models` lists, GGUF file, folder with safetensors, or hub repository "
+        "(owner/repo)",
     )
     what.add_argument("--model", help="the same")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
@@ -49,20 +51,19 @@ def register(commands: Any) -> None:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    from emulator.images.make import calibrator_for, make_image
-    from emulator.images.recipe import default_context, default_quantiser, image_name
+    from emulator.images.make import calibrator_for, checkpoint_of, make_image
+    from emulator.images.recipe import default_context, default_quantiser, folder_of
     from weights.allocate import allocate, default_mix
     from weights.compile import CompileOptions
     from weights.mix import Mix
     from weights.rom import open_image
-    from weights.sources import open_checkpoint
 
     if (where := args.checkpoint or args.model) is None:
         raise UsageError("compile what? name a checkpoint, or a model with --model")
     if args.out and args.out.exists():
         raise UsageError(f"--out {args.out}: exists already; choose another name or remove it")
     begin = time.perf_counter()
-    source = open_checkpoint(where)
+    source = checkpoint_of(where)
     config = source.config
     quantiser = args.quantiser or default_quantiser(config)
     if args.mix:
@@ -75,7 +76,7 @@ def _compile(args: argparse.Namespace) -> int:
     options = CompileOptions(mix, context, quantiser)
     calibrator = calibrator_for(source, quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
-    folder = args.out or home() / image_name(source, options, text)
+    folder = args.out or folder_of(source, where, options, text)
     reused = not args.out and is_image(folder)
     if not reused:
         make_image(source, folder, options, calibrator)
@@ -105,7 +106,7 @@ def _lines(report: dict[str, Any]) -> str:
     return (
         f"{report['image']}: {done}{memory}\n"
         f"{report['tensors']} matrices, {report['bits_per_weight']:.3f} bits a weight, "
-        f"{report['image_bytes'] / 2**20:,.1f} MiB, mix {report['mix']}, "
+        f"{report['image_bytes'] / 2**20:,.1f} MiB, mix {short_mix(report['mix'])}, "
         f"{report['context']:,} positions\n"
         f"checkpoint {report['checkpoint']['name']}, SHA-256 {report['checkpoint']['sha256']}"
     )

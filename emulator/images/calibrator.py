@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-import kernels
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
@@ -19,6 +18,7 @@ from emulator.blocks.lm_head import final_norm
 from emulator.blocks.wires import Int32, Wires
 from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
+from emulator.terminal.kernels import load_kernels
 from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
 from weights.calibrate import DEFAULT_TEXT, Moments
@@ -58,7 +58,7 @@ class ChipCalibrator:
 
     config: LlamaConfig
     windows: NDArray[np.int64]  # [windows, tokens]
-    ops: ModuleType = field(default_factory=kernels.load)
+    ops: ModuleType = field(default_factory=load_kernels)
     residual: list[Int32] = field(default_factory=list)  # one per window, [tokens, hidden] Q15.16
 
     def embed(self, table: PackedMatrix) -> None:

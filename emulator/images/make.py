@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.errors import ImageError
 from emulator.images.folder import home, images_of, is_image, listed_image
 from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
+from emulator.terminal.progress import progress
+
+# On two cores; about 10 s for the small model in `fast`, and 80 s in `best`.
+SECONDS_A_PARAMETER = {"fast": 8e-8, "calibrated": 4e-7, "best": 6e-7}
 
 if TYPE_CHECKING:
     from emulator.images.calibrator import ChipCalibrator
@@ -30,8 +35,18 @@ def open_named(model: str | Path = EMBEDDED) -> RomImage:
 
 def image_folder(model: str) -> Path:
     """Folder of a model's image, which is compiled if it does not exist yet."""
-    found = resolve(model)
+    with reading(model):
+        found = resolve(model)
     return found if isinstance(found, Path) else ensure(recipe_of(found, model))
+
+
+def reading(model: str) -> AbstractContextManager[object]:
+    """Say that a checkpoint is read; of the hub's, its own library says more."""
+    from weights.hub import Repository
+
+    if Repository.named(model) and not Path(model).exists():
+        return nullcontext()
+    return progress("reading the checkpoint", about_s=4)
 
 
 def resolve(model: str) -> Path | Checkpoint:
@@ -40,14 +55,11 @@ def resolve(model: str) -> Path | Checkpoint:
     Image names come first, then checkpoints, then the hub, which is not asked again if an image of
     the repository exists. Raises ImageError for an unknown name.
     """
-    from emulator.images.embedded import small_checkpoint
-    from weights.gguf_source import GgufCheckpoint
     from weights.hub import Repository
-    from weights.sources import open_checkpoint
 
     if model == EMBEDDED:
         folder = embedded_folder()
-        return folder if is_image(folder) else GgufCheckpoint(small_checkpoint())
+        return folder if is_image(folder) else checkpoint_of(model)
     if model and (listed := listed_image(model)):
         return listed
     repository = Repository.named(model)
@@ -57,7 +69,19 @@ def resolve(model: str) -> Path | Checkpoint:
         raise ImageError(
             f"no model {model!r} in {home()}: `models` lists what is there, `compile` adds to it"
         )
-    return open_checkpoint(model)
+    return checkpoint_of(model)
+
+
+def checkpoint_of(model: str) -> Checkpoint:
+    """The checkpoint of a name, downloaded if need be: the embedded model's, a path, the hub's.
+
+    Raises CheckpointError.
+    """
+    from emulator.images.embedded import small_checkpoint
+    from weights.gguf_source import GgufCheckpoint
+    from weights.sources import open_checkpoint
+
+    return GgufCheckpoint(small_checkpoint()) if model == EMBEDDED else open_checkpoint(model)
 
 
 def ensure(recipe: Recipe) -> Path:
@@ -72,17 +96,21 @@ def calibrator_for(
     source: Checkpoint, quantiser: str, text: Path | None = None
 ) -> ChipCalibrator | None:
     """The calibrator that a quantiser level needs, None for `fast`; see `calibrator_of`."""
-    from emulator.images.calibrator import calibrator_of
+    if quantiser == "fast":
+        return None
+    with progress("reading the calibration text", about_s=3):
+        from emulator.images.calibrator import calibrator_of
 
-    return None if quantiser == "fast" else calibrator_of(source, text)
+        return calibrator_of(source, text)
 
 
 def make_image(
     source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
 ) -> None:
     """Compile to `folder`, with a progress bar."""
-    from emulator.terminal.progress import progress
     from weights.compile import compile_image
 
-    with progress("compiling the masks, once", "matrices") as show:
+    parameters = source.config.parameters
+    about_s = parameters * SECONDS_A_PARAMETER[options.quantiser]
+    with progress(f"compiling the {options.quantiser} masks, once", "matrices", about_s) as show:
         compile_image(source, folder, options, show, calibrator)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int32, njit, types, void
+from numba import int32, types, void
 
 from kernels.arith import saturate_int32
+from kernels.host.entry import entry
 
 
-@njit(
+@entry(
     void(int32[:, ::1], types.Array(int32, 1, "C", readonly=True), int32[:, ::1]),
-    cache=True,
-    nogil=True,
 )
 def bias_add(v, bias, out):
     for t in range(v.shape[0]):

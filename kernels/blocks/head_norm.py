@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int16, int32, int64, njit, types, void
+from numba import int16, int32, int64, types, void
 
 from kernels.arith import normalise, round_shift, saturate_int32, to_int16
 from kernels.blocks.rms_norm import inverse_rms
+from kernels.host.entry import entry
 from kernels.reference import FRACTION
 
 
-@njit(
+@entry(
     void(
         int32[:, ::1], types.Array(int16, 1, "C", readonly=True), int64, int32[::1], int32[:, ::1]
     ),
-    cache=True,
-    nogil=True,
 )
 def head_norm(v, gain, epsilon, constant, out):
     """int32[heads of all tokens, head_dim] -> the same."""

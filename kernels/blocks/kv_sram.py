@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from kernels.host.entry import entry, inner
 from kernels.narrow import narrow_one, rotate_narrow_one
 
 
-@njit(nogil=True)
+@inner
 def kv_write_one(
     q, k, v, heads, kv_heads, n, constants, k_sram, k_scale, v_sram, v_scale, q8, q8_scale, h
 ):
@@ -23,12 +23,10 @@ def kv_write_one(
         narrow_one(v + 4 * i * n, n, constants[2], v_sram + i * n, v_scale + 8 * i)
 
 
-@njit(
+@entry(
     "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1])",
-    cache=True,
-    nogil=True,
+    " int8[:, :, ::1], int32[:, :, ::1])"
 )
 def kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     tokens, heads, n = q.shape

@@ -190,7 +190,7 @@ def test_no_matplotlib(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["cycles", "--plot", str(tmp_path / "a.svg")]) == 2
-    assert "pip install 'hardwired-llama[plot]'" in capsys.readouterr().err
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
 REFUSED = {

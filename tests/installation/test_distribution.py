@@ -16,6 +16,7 @@ from tests.installation.conftest import ROOT, Archives, run
 PACKAGES = ("emulator", "kernels", "weights")
 BESIDE = ("tests", "docs", "benchmarks")
 FILES = (
+    ".ci/say",
     "CHANGELOG.md",
     "LICENSE",
     "MANIFEST.in",

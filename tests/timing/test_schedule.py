@@ -242,4 +242,7 @@ def test_the_shapes_are_those_of_the_checkpoints():
         "qwen3-14b": 14_768_307_200,
         "qwen3-32b": 32_762_123_264,
         "smollm3-3b": 3_075_098_624,
+        "smollm2-360m": 361_821_120,
+        "smollm2-1.7b": 1_711_376_384,
+        "tinyllama-1.1b": 1_100_048_384,
     }
