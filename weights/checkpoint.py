@@ -49,6 +49,10 @@ class Checkpoint(Protocol):
     def chat_style(self) -> str: ...
 
     @property
+    def where(self) -> Path:
+        """The file or folder that `weights.sources.open_checkpoint` opens."""
+
+    @property
     def name(self) -> str:
         """Its usual name, also part of the image's folder name."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import INPUT_OF, Calibrator
+from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
-from weights.ldlq import DAMPING, Curvature, quantise_calibrated
+from weights.ldlq import DAMPING, Curvature
 from weights.license import notice
 from weights.mix import Mix
+from weights.passes import PASSES, layer_jobs, masks_of, stacked, table_jobs
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
 from weights.rom_files import TABLES
@@ -31,6 +33,7 @@ from weights.rotate import mixer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
+LAYERS_AHEAD = 1  # that workers make while the text passes through the next
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
@@ -59,13 +62,15 @@ def compile_image(
     options: CompileOptions,
     progress: Progress | None = None,
     calibrator: Calibrator | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
     The level `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
     and quantise with error feedback every matrix that reads a signal (`weights.ldlq`).
     A killed or interrupted compile resumes after its last finished shard. A thread hashes the
-    checkpoint meanwhile.
+    checkpoint meanwhile. With an executor its workers quantise, and the bytes are the same; the
+    calibration text passes through the layers here.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
     config = source.config
@@ -84,27 +89,35 @@ def compile_image(
         steps = _Steps(matrices_in_all, progress)
         if calibrator is not None:
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
+        away = _Away(source, options, rounds, writer, steps, executor)
         for layer in range(config.layers):
             if provenance.done():
                 provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
-            if writer.reuse(file):
+            if away.idle and writer.reuse(file):
                 if calibrator is not None:  # the text must still pass through the layer
                     calibrator.layer(_probe(folder_of.layer(layer)))
                 steps.advance(len(LAYER_MATRICES))
                 continue
             weights = folder_of.layer(layer)
+            if executor is not None:
+                probed = {} if calibrator is None else calibrator.layer(_probe(weights), Signals)
+                del weights
+                away.send(layer, file, probed)
+                continue
             costs = _layer_costs(weights, calibrator)
             masks = {}
             for name, w in weights.items():
                 bits = options.mix.bits(name, layer)
-                masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
+                cost = costs.get(INPUT_OF[name])
+                masks[f"layers.{layer}.{name}"] = masks_of(w, bits, cost, rounds)
                 steps.advance()
             writer.add_shard(file, masks)
             del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
+        away.fetch_all()
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
-            _tables(folder_of, writer, options, steps, calibrator, gain)
+            _tables(folder_of, writer, options, steps, calibrator, gain, executor)
         manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
@@ -130,11 +143,53 @@ def _layer_costs(
     if calibrator is None:
         return {}
     moments = calibrator.layer(_probe(weights))
-    return {name: Curvature.of(sums) for name, sums in moments.items()}
+    return {name: Curvature.of(sums.value) for name, sums in moments.items()}
 
 
-def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> PackedMatrix:
-    return quantise(w, bits) if cost is None else quantise_calibrated(w, cost, bits, rounds)
+class _Away:
+    """Layers that workers are making, oldest first; shards are written in the layers' order."""
+
+    def __init__(
+        self,
+        source: Checkpoint,
+        options: CompileOptions,
+        rounds: int,
+        writer: ImageWriter,
+        steps: _Steps,
+        executor: Executor | None,
+    ) -> None:
+        self._source, self._mix, self._rounds = source, options.mix, rounds
+        self._writer, self._steps, self._executor = writer, steps, executor
+        self._layers: deque[tuple[int, str, list[Future[dict[str, PackedMatrix]]]]] = deque()
+        self._most = LAYERS_AHEAD + getattr(executor, "count", 1) // len(PASSES)
+
+    @property
+    def idle(self) -> bool:
+        return not self._layers
+
+    def send(self, layer: int, file: str, inputs: dict[str, Collected]) -> None:
+        """Hand out a layer; wait for the oldest if many are on their way."""
+        assert self._executor is not None
+        jobs = layer_jobs(
+            self._executor, self._source, ROTATION_SEED, layer, self._mix, self._rounds, inputs
+        )
+        self._layers.append((layer, file, jobs))
+        while len(self._layers) > self._most:
+            self._fetch()
+
+    def fetch_all(self) -> None:
+        while self._layers:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        layer, file, jobs = self._layers.popleft()
+        made: dict[str, PackedMatrix] = {}
+        for job in jobs:
+            masks = job.result()
+            made |= masks
+            self._steps.advance(len(masks))
+        names = {f"layers.{layer}.{name}": made[name] for name in LAYER_MATRICES}
+        self._writer.add_shard(file, names)
 
 
 def _tables(
@@ -144,6 +199,7 @@ def _tables(
     steps: _Steps,
     calibrator: Calibrator | None,
     gain: GainCodes | None,
+    executor: Executor | None,
 ) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
@@ -151,16 +207,27 @@ def _tables(
     codes, exponent = gain or (None, 0)
     if config.tied:
         vectors |= {"final_gain": codes, "residual_mixer": mixer(config.hidden)}
-    cost = None
+    inputs: Collected | None = None
     if calibrator is not None:
-        sums = calibrator.head(codes, exponent, vectors.get("residual_mixer"))
-        cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
+        into = Moments if executor is None else Signals
+        inputs = calibrator.head(codes, exponent, vectors.get("residual_mixer"), into)
+    damping = TIED_DAMPING if config.tied else DAMPING
     rounds = QUANTISERS[options.quantiser]
-    bits, table_cost = options.mix.bits("embedding"), cost if config.tied else None
-    matrices = {"embedding": _masks(folder_of.embedding(), bits, table_cost, rounds)}
-    steps.advance()
-    if not config.tied:
-        matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)
+    # A tied table is the head too; an untied embedding's errors have no cost that is known.
+    reads = {"embedding": inputs if config.tied else None}
+    reads |= {} if config.tied else {"head": inputs}
+    matrices = {}
+    for name, seen in reads.items():
+        bits = options.mix.bits(name)
+        if executor is not None:
+            jobs = table_jobs(
+                executor, folder_of.source, ROTATION_SEED, name, bits, rounds, seen, damping
+            )
+            matrices[name] = stacked(job.result() for job in jobs)
+        else:
+            cost = Curvature.of(seen.value, damping) if seen is not None else None
+            w = folder_of.embedding() if name == "embedding" else folder_of.head()
+            matrices[name] = masks_of(w, bits, cost, rounds)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)
 

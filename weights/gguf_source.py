@@ -89,6 +89,11 @@ class GgufCheckpoint:
                 f"{path}: architecture {shown(kind)}: only 'llama' can be compiled"
             )
 
+    @property
+    def where(self) -> Path:
+        """The file."""
+        return self.path
+
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from the file's metadata."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, listed_image
 from emulator.images.make import image_folder
 from emulator.images.recipe import EMBEDDED
 

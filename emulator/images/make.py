@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, is_image, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, is_image, listed_image
 from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
 
 if TYPE_CHECKING:
@@ -37,14 +39,20 @@ def image_folder(model: str) -> Path:
 def resolve(model: str) -> Path | Checkpoint:
     """Resolve a name: the folder of an existing image, or the checkpoint to compile.
 
+    An address that fsspec knows (s3://...) may lead to either.
+
     Image names come first, then checkpoints, then the hub, which is not asked again if an image of
     the repository exists. Raises ImageError for an unknown name.
     """
     from emulator.images.embedded import small_checkpoint
     from weights.gguf_source import GgufCheckpoint
     from weights.hub import Repository
+    from weights.remote import is_remote, local_copy
     from weights.sources import open_checkpoint
 
+    if is_remote(model):
+        copy = local_copy(model)
+        return copy if is_image(copy) else open_checkpoint(model)
     if model == EMBEDDED:
         folder = embedded_folder()
         return folder if is_image(folder) else GgufCheckpoint(small_checkpoint())
@@ -78,11 +86,15 @@ def calibrator_for(
 
 
 def make_image(
-    source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
+    source: Checkpoint,
+    folder: Path,
+    options: CompileOptions,
+    calibrator: ChipCalibrator | None,
+    workers: Executor | None = None,
 ) -> None:
     """Compile to `folder`, with a progress bar."""
     from emulator.terminal.progress import progress
     from weights.compile import compile_image
 
     with progress("compiling the masks, once", "matrices") as show:
-        compile_image(source, folder, options, show, calibrator)
+        compile_image(source, folder, options, show, calibrator, workers)
