@@ -85,9 +85,16 @@ class Calibrator(Protocol):
         """Start the residual streams with the text's embeddings."""
 
     def layer(
-        self, matrices: dict[str, PackedMatrix], into: Collector = Moments
+        self,
+        layer: int,
+        matrices: dict[str, PackedMatrix],
+        vectors: dict[str, NDArray],
+        into: Collector = Moments,
     ) -> dict[str, Collected]:
-        """Run the next layer with these masks; collect each fabric pass's input (INPUT_OF)."""
+        """Run the next layer, number `layer`, with these masks and stored vectors.
+
+        Returns each fabric pass's input (INPUT_OF), collected.
+        """
 
     def head(
         self,

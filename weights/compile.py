@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from kernels.rom.pack import PackedMatrix
 from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
+from weights.layer_vectors import GainCodes, gain_codes, stored
 from weights.ldlq import DAMPING, Curvature
 from weights.license import notice
 from weights.mix import Mix
-from weights.passes import PASSES, layer_jobs, masks_of, stacked, table_jobs
+from weights.passes import Away, masks_of, stacked, table_jobs
 from weights.quantize import quantise
-from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
+from weights.rom import FORMAT_VERSION
 from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
@@ -33,12 +33,10 @@ from weights.rotate import mixer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
-LAYERS_AHEAD = 1  # that workers make while the text passes through the next
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
 RECIPE = 4  # goes up with every change that gives other bytes for the same input
-GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and a shared exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
@@ -80,7 +78,6 @@ def compile_image(
         raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
-    rounds = QUANTISERS[options.quantiser]
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
@@ -89,31 +86,29 @@ def compile_image(
         steps = _Steps(matrices_in_all, progress)
         if calibrator is not None:
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
-        away = _Away(source, options, rounds, writer, steps, executor)
+        rounds = QUANTISERS[options.quantiser]
+        away = Away(executor, folder_of, options.mix, rounds, writer, steps.advance)
         for layer in range(config.layers):
             if provenance.done():
                 provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
+            vectors = stored(folder_of.layer_vectors(layer))
             if away.idle and writer.reuse(file):
                 if calibrator is not None:  # the text must still pass through the layer
-                    calibrator.layer(_probe(folder_of.layer(layer)))
+                    calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
             weights = folder_of.layer(layer)
+            named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
             if executor is not None:
-                probed = {} if calibrator is None else calibrator.layer(_probe(weights), Signals)
+                probe = {} if calibrator is None else _probe(weights)
                 del weights
-                away.send(layer, file, probed)
+                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                away.send(layer, file, inputs, named)
                 continue
-            costs = _layer_costs(weights, calibrator)
-            masks = {}
-            for name, w in weights.items():
-                bits = options.mix.bits(name, layer)
-                cost = costs.get(INPUT_OF[name])
-                masks[f"layers.{layer}.{name}"] = masks_of(w, bits, cost, rounds)
-                steps.advance()
-            writer.add_shard(file, masks)
-            del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
+            costs = _layer_costs(layer, weights, vectors, calibrator)
+            writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
+            del weights, costs  # 1 GB of an 8B model, which the tables then need
         away.fetch_all()
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
@@ -137,59 +132,32 @@ def _probe(weights: dict[str, np.ndarray]) -> dict[str, PackedMatrix]:
 
 
 def _layer_costs(
-    weights: dict[str, np.ndarray], calibrator: Calibrator | None
+    layer: int,
+    weights: dict[str, np.ndarray],
+    vectors: dict[str, np.ndarray],
+    calibrator: Calibrator | None,
 ) -> dict[str, Curvature]:
     """The cost of errors in each fabric pass of a layer, by the pass's name."""
     if calibrator is None:
         return {}
-    moments = calibrator.layer(_probe(weights))
+    moments = calibrator.layer(layer, _probe(weights), vectors)
     return {name: Curvature.of(sums.value) for name, sums in moments.items()}
 
 
-class _Away:
-    """Layers that workers are making, oldest first; shards are written in the layers' order."""
-
-    def __init__(
-        self,
-        source: Checkpoint,
-        options: CompileOptions,
-        rounds: int,
-        writer: ImageWriter,
-        steps: _Steps,
-        executor: Executor | None,
-    ) -> None:
-        self._source, self._mix, self._rounds = source, options.mix, rounds
-        self._writer, self._steps, self._executor = writer, steps, executor
-        self._layers: deque[tuple[int, str, list[Future[dict[str, PackedMatrix]]]]] = deque()
-        self._most = LAYERS_AHEAD + getattr(executor, "count", 1) // len(PASSES)
-
-    @property
-    def idle(self) -> bool:
-        return not self._layers
-
-    def send(self, layer: int, file: str, inputs: dict[str, Collected]) -> None:
-        """Hand out a layer; wait for the oldest if many are on their way."""
-        assert self._executor is not None
-        jobs = layer_jobs(
-            self._executor, self._source, ROTATION_SEED, layer, self._mix, self._rounds, inputs
-        )
-        self._layers.append((layer, file, jobs))
-        while len(self._layers) > self._most:
-            self._fetch()
-
-    def fetch_all(self) -> None:
-        while self._layers:
-            self._fetch()
-
-    def _fetch(self) -> None:
-        layer, file, jobs = self._layers.popleft()
-        made: dict[str, PackedMatrix] = {}
-        for job in jobs:
-            masks = job.result()
-            made |= masks
-            self._steps.advance(len(masks))
-        names = {f"layers.{layer}.{name}": made[name] for name in LAYER_MATRICES}
-        self._writer.add_shard(file, names)
+def _masks(
+    layer: int,
+    weights: dict[str, np.ndarray],
+    costs: dict[str, Curvature],
+    options: CompileOptions,
+    steps: _Steps,
+) -> dict[str, PackedMatrix]:
+    """The masks of a layer's matrices, by their names in the image."""
+    masks, rounds = {}, QUANTISERS[options.quantiser]
+    for name, w in weights.items():
+        cost = costs.get(INPUT_OF[name])
+        masks[f"layers.{layer}.{name}"] = masks_of(w, options.mix.bits(name, layer), cost, rounds)
+        steps.advance()
+    return masks
 
 
 def _tables(
@@ -220,9 +188,7 @@ def _tables(
     for name, seen in reads.items():
         bits = options.mix.bits(name)
         if executor is not None:
-            jobs = table_jobs(
-                executor, folder_of.source, ROTATION_SEED, name, bits, rounds, seen, damping
-            )
+            jobs = table_jobs(executor, folder_of, name, bits, rounds, seen, damping)
             matrices[name] = stacked(job.result() for job in jobs)
         else:
             cost = Curvature.of(seen.value, damping) if seen is not None else None
@@ -230,14 +196,6 @@ def _tables(
             matrices[name] = masks_of(w, bits, cost, rounds)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)
-
-
-def gain_codes(gain: np.ndarray) -> GainCodes:
-    """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
-    largest = float(np.abs(gain).max())
-    exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
-    codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
-    return codes.astype(np.int16), exponent
 
 
 def _manifest(
@@ -255,7 +213,7 @@ def _manifest(
         "rotation": {
             "seed": ROTATION_SEED,
             "residual_block": power_of_two_block(config.hidden),
-            "head_block": config.head_dim,
+            "head_block": power_of_two_block(config.head_dim),
             "ffn_block": power_of_two_block(config.ffn),
         },
         "chat_style": source.chat_style,

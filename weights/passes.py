@@ -8,48 +8,99 @@ many rows a job is a run of rows. Rows do not depend on each other, so the bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from kernels.rom.pack import TILE_ROWS, PackedMatrix
 from weights.calibrate import INPUT_OF, Collected
-from weights.checkpoint import LAYER_MATRICES, Checkpoint
+from weights.checkpoint import LAYER_MATRICES
 from weights.fold import Fold
 from weights.ldlq import DAMPING, Curvature, quantise_calibrated
 from weights.mix import Mix
 from weights.quantize import quantise
 from weights.remote import address_of
+from weights.rom_writer import ImageWriter
 from weights.sources import checkpoint_at
 
+LAYERS_AHEAD = 1  # that workers make while the text passes through the next
 PASSES = tuple(dict.fromkeys(INPUT_OF[name] for name in LAYER_MATRICES))
 
 
-def layer_jobs(
-    executor: Executor,
-    source: Checkpoint,
-    seed: int,
-    layer: int,
-    mix: Mix,
-    rounds: int,
-    inputs: dict[str, Collected],
-) -> list[Future[dict[str, PackedMatrix]]]:
-    """Hand out a layer: a job for each fabric pass, of which `inputs` are empty if uncalibrated."""
-    return [
-        executor.submit(
-            quantise_pass,
-            address_of(source.where),
-            source.digest,
-            seed,
-            layer,
-            {n: mix.bits(n, layer) for n in LAYER_MATRICES if INPUT_OF[n] == name},
-            rounds,
-            inputs.get(name),
-        )
-        for name in PASSES
-    ]
+class Away:
+    """Layers that workers are making, oldest first; shards are written in the layers' order."""
+
+    def __init__(
+        self,
+        executor: Executor | None,
+        fold: Fold,
+        mix: Mix,
+        rounds: int,
+        writer: ImageWriter,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._executor, self._fold, self._mix, self._rounds = executor, fold, mix, rounds
+        self._writer, self._advance = writer, advance
+        self._sent: deque[_Layer] = deque()
+        self._most = LAYERS_AHEAD + getattr(executor, "count", 1) // len(PASSES)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._sent
+
+    def send(
+        self, layer: int, file: str, inputs: dict[str, Collected], vectors: dict[str, np.ndarray]
+    ) -> None:
+        """Hand out a layer, a job for each fabric pass; `inputs` are empty if uncalibrated.
+
+        Waits for the oldest layer if many are on their way.
+        """
+        assert self._executor is not None
+        source = self._fold.source
+        jobs = [
+            self._executor.submit(
+                quantise_pass,
+                address_of(source.where),
+                source.digest,
+                self._fold.seed,
+                layer,
+                {n: self._mix.bits(n, layer) for n in LAYER_MATRICES if INPUT_OF[n] == name},
+                self._rounds,
+                inputs.get(name),
+            )
+            for name in PASSES
+        ]
+        self._sent.append(_Layer(layer, file, jobs, vectors))
+        while len(self._sent) > self._most:
+            self._fetch()
+
+    def fetch_all(self) -> None:
+        """Wait for all and write their shards."""
+        while self._sent:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        sent = self._sent.popleft()
+        made: dict[str, PackedMatrix] = {}
+        for job in sent.jobs:
+            masks = job.result()
+            made |= masks
+            self._advance(len(masks))
+        names = {f"layers.{sent.layer}.{name}": made[name] for name in LAYER_MATRICES}
+        self._writer.add_shard(sent.file, names, sent.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    layer: int
+    file: str
+    jobs: list[Future[dict[str, PackedMatrix]]]
+    vectors: dict[str, np.ndarray]
 
 
 def quantise_pass(
@@ -77,8 +128,7 @@ def masks_of(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> P
 
 def table_jobs(
     executor: Executor,
-    source: Checkpoint,
-    seed: int,
+    fold: Fold,
     name: str,
     bits: int,
     rounds: int,
@@ -86,16 +136,14 @@ def table_jobs(
     damping: float,
 ) -> list[Future[PackedMatrix]]:
     """Hand out "embedding" or "head", a run of rows for each worker."""
-    rows = source.config.vocabulary
+    rows = fold.source.config.vocabulary
     step = -(-rows // (TILE_ROWS * getattr(executor, "count", 1))) * TILE_ROWS
-    where, digest = address_of(source.where), source.digest
+    checkpoint = address_of(fold.source.where), fold.source.digest, fold.seed
+    how = bits, rounds, inputs, damping
     return [
-        executor.submit(
-            quantise_rows, where, digest, seed, name, start, start + step, bits, rounds, inputs,
-            damping,
-        )
+        executor.submit(quantise_rows, *checkpoint, name, start, start + step, *how)
         for start in range(0, rows, step)
-    ]  # fmt: skip
+    ]
 
 
 def quantise_rows(

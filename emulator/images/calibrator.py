@@ -69,13 +69,17 @@ class ChipCalibrator:
             self.residual.append(wires.residual)
 
     def layer(
-        self, matrices: dict[str, PackedMatrix], into: Collector = Moments
+        self,
+        layer: int,
+        matrices: dict[str, PackedMatrix],
+        vectors: dict[str, NDArray],
+        into: Collector = Moments,
     ) -> dict[str, Collected]:
         """Run the next layer; return what was collected of each fabric pass's input, by name."""
         length = self.windows.shape[1]
         sram = KvSram.of(self.config, length)
         rope = rope_tables(self.config, length)
-        return self._run(layer_blocks(self.config, matrices, rope, sram), into)
+        return self._run(layer_blocks(self.config, layer, matrices, vectors, rope, sram), into)
 
     def head(
         self,
