@@ -62,6 +62,10 @@ class Checkpoint(Protocol):
         """Constants that its family multiplies signals by."""
 
     @property
+    def where(self) -> Path:
+        """The file or folder that `weights.sources.open_checkpoint` opens."""
+
+    @property
     def name(self) -> str:
         """Its usual name, also part of the image's folder name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import INPUT_OF, Calibrator
+from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
 from weights.layer_vectors import GainCodes, gain_codes, stored
-from weights.ldlq import DAMPING, Curvature, quantise_calibrated
+from weights.ldlq import DAMPING, Curvature
 from weights.license import notice
 from weights.mix import Mix
+from weights.passes import Away, masks_of, stacked, table_jobs
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION
 from weights.rom_files import TABLES
@@ -59,13 +60,15 @@ def compile_image(
     options: CompileOptions,
     progress: Progress | None = None,
     calibrator: Calibrator | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
     The level `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
     and quantise with error feedback every matrix that reads a signal (`weights.ldlq`).
     A killed or interrupted compile resumes after its last finished shard. A thread hashes the
-    checkpoint meanwhile.
+    checkpoint meanwhile. With an executor its workers quantise, and the bytes are the same; the
+    calibration text passes through the layers here.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
     folder = Path(folder)
@@ -76,7 +79,6 @@ def compile_image(
         raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
-    rounds = QUANTISERS[options.quantiser]
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
@@ -85,29 +87,33 @@ def compile_image(
         steps = _Steps(matrices_in_all, progress)
         if calibrator is not None:
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
+        rounds = QUANTISERS[options.quantiser]
+        away = Away(executor, folder_of, options.mix, rounds, writer, steps.advance)
         for layer in range(config.layers):
             if provenance.done():
                 provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
             vectors = stored(folder_of.layer_vectors(layer))
-            if writer.reuse(file):
+            if away.idle and writer.reuse(file):
                 if calibrator is not None:  # the text must still pass through the layer
                     calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
             weights = folder_of.layer(layer)
-            costs = _layer_costs(layer, weights, vectors, calibrator)
-            masks = {}
-            for name, w in weights.items():
-                bits = options.mix.bits(name, layer)
-                masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
-                steps.advance()
             named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
-            writer.add_shard(file, masks, named)
-            del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
+            if executor is not None:
+                probe = {} if calibrator is None else _probe(weights)
+                del weights
+                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                away.send(layer, file, inputs, named)
+                continue
+            costs = _layer_costs(layer, weights, vectors, calibrator)
+            writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
+            del weights, costs  # 1 GB of an 8B model, which the tables then need
+        away.fetch_all()
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
-            _tables(folder_of, writer, options, steps, calibrator, gain)
+            _tables(folder_of, writer, options, steps, calibrator, gain, executor)
         manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
@@ -136,11 +142,23 @@ def _layer_costs(
     if calibrator is None:
         return {}
     moments = calibrator.layer(layer, _probe(weights), vectors)
-    return {name: Curvature.of(sums) for name, sums in moments.items()}
+    return {name: Curvature.of(sums.value) for name, sums in moments.items()}
 
 
-def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> PackedMatrix:
-    return quantise(w, bits) if cost is None else quantise_calibrated(w, cost, bits, rounds)
+def _masks(
+    layer: int,
+    weights: dict[str, np.ndarray],
+    costs: dict[str, Curvature],
+    options: CompileOptions,
+    steps: _Steps,
+) -> dict[str, PackedMatrix]:
+    """The masks of a layer's matrices, by their names in the image."""
+    masks, rounds = {}, QUANTISERS[options.quantiser]
+    for name, w in weights.items():
+        cost = costs.get(INPUT_OF[name])
+        masks[f"layers.{layer}.{name}"] = masks_of(w, options.mix.bits(name, layer), cost, rounds)
+        steps.advance()
+    return masks
 
 
 def _tables(
@@ -150,6 +168,7 @@ def _tables(
     steps: _Steps,
     calibrator: Calibrator | None,
     gain: GainCodes | None,
+    executor: Executor | None,
 ) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
@@ -157,16 +176,25 @@ def _tables(
     codes, exponent = gain or (None, 0)
     if config.tied:
         vectors |= {"final_gain": codes, "residual_mixer": mixer(config.hidden)}
-    cost = None
+    inputs: Collected | None = None
     if calibrator is not None:
-        sums = calibrator.head(codes, exponent, vectors.get("residual_mixer"))
-        cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
+        into = Moments if executor is None else Signals
+        inputs = calibrator.head(codes, exponent, vectors.get("residual_mixer"), into)
+    damping = TIED_DAMPING if config.tied else DAMPING
     rounds = QUANTISERS[options.quantiser]
-    bits, table_cost = options.mix.bits("embedding"), cost if config.tied else None
-    matrices = {"embedding": _masks(folder_of.embedding(), bits, table_cost, rounds)}
-    steps.advance()
-    if not config.tied:
-        matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)
+    # A tied table is the head too; an untied embedding's errors have no cost that is known.
+    reads = {"embedding": inputs if config.tied else None}
+    reads |= {} if config.tied else {"head": inputs}
+    matrices = {}
+    for name, seen in reads.items():
+        bits = options.mix.bits(name)
+        if executor is not None:
+            jobs = table_jobs(executor, folder_of, name, bits, rounds, seen, damping)
+            matrices[name] = stacked(job.result() for job in jobs)
+        else:
+            cost = Curvature.of(seen.value, damping) if seen is not None else None
+            w = folder_of.embedding() if name == "embedding" else folder_of.head()
+            matrices[name] = masks_of(w, bits, cost, rounds)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)
 

@@ -96,6 +96,11 @@ class GgufCheckpoint:
             raise UnsupportedError(f"{path}: architecture {shown(kind)}: compiled can be {known}")
         self._permuted = ARCHITECTURES[kind].permuted
 
+    @property
+    def where(self) -> Path:
+        """The file."""
+        return self.path
+
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from the file's metadata."""

@@ -36,6 +36,11 @@ class SafetensorsCheckpoint:
         self._files = {name: SafetensorsFile(self.folder / name) for name in self._shard_names()}
         self._where = {tensor: f for f in self._files.values() for tensor in f.names}
 
+    @property
+    def where(self) -> Path:
+        """The folder."""
+        return self.folder
+
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from config.json; end tokens also from generation_config.json, if present."""

@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
 
 def _chat(args: argparse.Namespace) -> int:
     from emulator.commands.chat_input import open_input
-    from emulator.images.folder import home
+    from emulator.home import home
     from emulator.terminal.progress import progress
 
     usual = Sampling(TOP_K, seed=secrets.randbelow(SEEDS)) if sys.stdin.isatty() else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.commands.models import short_mix
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.host import peak_rss_bytes
 from emulator.images.folder import is_image
@@ -46,6 +47,7 @@ def register(commands: Any) -> None:
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
     )
     parser.add_argument("--context", type=int, metavar="N", help="positions of the KV SRAM")
+    add_workers_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_compile)
 
@@ -79,7 +81,8 @@ def _compile(args: argparse.Namespace) -> int:
     folder = args.out or folder_of(source, where, options, text)
     reused = not args.out and is_image(folder)
     if not reused:
-        make_image(source, folder, options, calibrator)
+        with chosen_workers(args) as workers:
+            make_image(source, folder, options, calibrator, workers)
     image = open_image(folder)
     report = {
         "schema": 1,

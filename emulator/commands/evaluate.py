@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.attribution import attribute
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import CheckpointError, UsageError
 from emulator.host import installed_bytes
 from emulator.terminal.plot import add_plot_option, save_plot
@@ -49,6 +50,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_plot_option(parser)
+    add_workers_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_eval)
 
@@ -56,6 +58,7 @@ def register(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     from emulator.chat.template import chat_of
     from emulator.chip import Chip
+    from emulator.quality.elsewhere import evaluate_on
     from emulator.quality.evaluate import evaluate
     from emulator.quality.float_model import FloatModel
     from emulator.terminal.progress import progress
@@ -74,11 +77,16 @@ def _eval(args: argparse.Namespace) -> int:
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)
     if args.attribute:
+        if args.workers:
+            raise UsageError("--attribute runs in one process: leave --workers out")
         return attribute(args, image, source, windows)
-    with progress("scoring windows", "windows") as show:
+    with chosen_workers(args) as workers, progress("scoring windows", "windows") as show:
         show(0, len(windows))
-        reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-        report = evaluate(reference, masks, Chip(image), windows, show)
+        if workers is None:
+            reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
+            report = evaluate(reference, masks, Chip(image), windows, show)
+        else:
+            report = evaluate_on(workers, image, source, windows, show)
     if args.plot:
         from emulator.quality.pictures import kl_by_position
 

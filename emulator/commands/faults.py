@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import add_chip_options, spec_of
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import save_plot
 from emulator.terminal.table import table
@@ -48,6 +49,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--limit", type=int, default=1024, metavar="N", help="tokens used; 1024")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, SVG or PNG")
     add_chip_options(parser)
+    add_workers_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_faults)
 
@@ -72,8 +74,10 @@ def _faults(args: argparse.Namespace) -> int:
         raise UsageError(f"more than {MAX_RUNS} runs: take fewer rates or seeds")
     windows = _windows(image, args.text, args.limit, args.window)
     seeds = list(range(args.seed, args.seed + args.seeds))
-    with progress("running with faults", "runs") as show:
-        runs = sweep(image, args.kind, rates, seeds, groups, windows, spec, args.float, show)
+    with chosen_workers(args) as workers, progress("running with faults", "runs") as show:
+        runs = sweep(
+            image, args.kind, rates, seeds, groups, windows, spec, args.float, show, workers
+        )
         points = list(runs)
     if args.plot:
         save_plot(args.plot, lambda path: _draw(path, args.kind, points))

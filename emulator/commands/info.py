@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.models import short_mix
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, listed_image
 from emulator.images.make import image_folder
 from emulator.images.recipe import EMBEDDED
 

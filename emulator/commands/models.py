@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from emulator.errors import CheckpointError, ImageError, UsageError
-from emulator.images.folder import home, images_of, is_image, unreadable
+from emulator.home import home
+from emulator.images.folder import images_of, is_image, unreadable
 from emulator.images.recipe import EMBEDDED, embedded_folder
 
 

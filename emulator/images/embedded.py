@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 from emulator.errors import CheckpointError
-from emulator.images.folder import home
+from emulator.home import home
 from emulator.terminal.progress import progress
 from weights.gguf_source import EMBEDDED_PACKAGE, embedded_checkpoint
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, is_image, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, is_image, listed_image
 from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
 from emulator.terminal.progress import progress
 
@@ -52,11 +54,17 @@ def reading(model: str) -> AbstractContextManager[object]:
 def resolve(model: str) -> Path | Checkpoint:
     """Resolve a name: the folder of an existing image, or the checkpoint to compile.
 
+    An address that fsspec knows (s3://...) may lead to either.
+
     Image names come first, then checkpoints, then the hub, which is not asked again if an image of
     the repository exists. Raises ImageError for an unknown name.
     """
     from weights.hub import Repository
+    from weights.remote import is_remote, local_copy
 
+    if is_remote(model):
+        copy = local_copy(model)
+        return copy if is_image(copy) else checkpoint_of(model)
     if model == EMBEDDED:
         folder = embedded_folder()
         return folder if is_image(folder) else checkpoint_of(model)
@@ -105,7 +113,11 @@ def calibrator_for(
 
 
 def make_image(
-    source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
+    source: Checkpoint,
+    folder: Path,
+    options: CompileOptions,
+    calibrator: ChipCalibrator | None,
+    workers: Executor | None = None,
 ) -> None:
     """Compile to `folder`, with a progress bar."""
     from weights.compile import compile_image
@@ -113,4 +125,4 @@ def make_image(
     parameters = source.config.parameters
     about_s = parameters * SECONDS_A_PARAMETER[options.quantiser]
     with progress(f"compiling the {options.quantiser} masks, once", "matrices", about_s) as show:
-        compile_image(source, folder, options, show, calibrator)
+        compile_image(source, folder, options, show, calibrator, workers)

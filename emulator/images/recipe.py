@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator.images.folder import home
+from emulator.home import home
 
 if TYPE_CHECKING:
     from emulator.config import LlamaConfig

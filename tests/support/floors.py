@@ -13,12 +13,14 @@ PACKAGES = ("emulator", "kernels", "weights")
 # and the floors below it; what stands on one floor does not import its neighbours there.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.errors", "emulator.fixedpoint", "emulator.host", "kernels"),
+    ("emulator.home",),
     (
         "emulator.fields",
         "emulator.installation",
         "emulator.terminal",
         "emulator.text",
         "emulator.toml_file",
+        "emulator.workers",
     ),
     ("emulator.config", "emulator.silicon"),
     ("weights",),
@@ -40,7 +42,7 @@ ALLOWED = {
     "kernels": ("kernels",),
     "weights": (
         *("kernels", "weights", "emulator.config", "emulator.fields"),
-        *("emulator.fixedpoint", "emulator.errors"),
+        *("emulator.fixedpoint", "emulator.errors", "emulator.home"),
     ),
     "emulator.silicon": (
         *("emulator.silicon", "emulator.errors", "emulator.fields", "emulator.toml_file"),
