@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -139,7 +140,7 @@ def table_jobs(
     rows = fold.source.config.vocabulary
     step = -(-rows // (TILE_ROWS * getattr(executor, "count", 1))) * TILE_ROWS
     checkpoint = address_of(fold.source.where), fold.source.digest, fold.seed
-    how = bits, rounds, inputs, damping
+    how: tuple[Any, ...] = (bits, rounds, inputs, damping)
     return [
         executor.submit(quantise_rows, *checkpoint, name, start, start + step, *how)
         for start in range(0, rows, step)

@@ -136,9 +136,9 @@ def _cluster(address: str) -> Iterator[Workers]:
         try:
             client = stack.enter_context(Client(address, timeout=CONNECT_S, set_as_default=False))
             client.wait_for_workers(1, timeout=FIRST_WORKER_S)
-        except TimeoutError:
+        except OSError:  # a time-out too
             raise UsageError(_nobody(address)) from None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise UsageError(f"--workers {address}: {_first_line(error)}") from None
         count = len(client.scheduler_info(n_workers=-1)["workers"])
         name = f"{count} workers of {address}"
