@@ -103,7 +103,7 @@ def test_energy_and_area_are_brackets_around_the_published(report):
 
 def test_energy_by_hand():
     """10^9 MACs of 0.45 pJ, row-cycles of 0.8, bits of ROM at 0.05 and of SRAM at 0.13; 1 ms."""
-    chip, shape = load_spec(), shape_of(LLAMA)
+    chip, shape = load_spec().with_value("clock.frequency", 1e9), shape_of(LLAMA)
     work = Cost(macs=10**9, rom_bits=10**9, sram_bits=10**9, row_cycles=10**9)
     idle = token_energy(chip, shape, Cost(), 1e-3).totals[1]
     assert idle == pytest.approx(1e-3 * (20 + 0.6 * 34.35 + 0.15 * 29.37), rel=1e-3)

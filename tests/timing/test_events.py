@@ -139,13 +139,14 @@ def test_owned_adders_never_cost_time(case):
 
 WIDTHS = ("fabric.lanes", "vector.lanes", "attention.macs", "kv_sram.bandwidth")
 FEWER = ("vector.pipeline", "vector.reciprocal", "vector.table", "embedding.read", "fabric.wire",
-         "fabric.alphabet_setup", "fabric.scale_drain", "kv_sram.latency", "sequencer.layer")  # fmt: skip
+         "fabric.alphabet_setup", "fabric.scale_drain", "kv_sram.latency",
+         "sequencer.layer")  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([*WIDTHS, *FEWER, "vector.levels"]))
 def test_more_of_anything_is_no_slower(seed, key):
-    """Where no tree is deeper in cycles: exactly. Else by no more than the cycles that trees add."""
+    """Exactly where no tree is deeper in cycles; else by no more than the cycles that trees add."""
     rng = random.Random(seed)
     stages, spec, context = random_stages(rng), random_chip(rng), rng.randint(1, 600)
     low, high = HC1.constant(key).range
