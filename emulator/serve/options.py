@@ -15,6 +15,7 @@ from emulator.serve.samplers import HostSampler
 MOST_TOKENS = 1 << 24  # largest number of tokens that a request may name
 MOST_CHOICES = 8
 MOST_LOGPROBS = 20
+SESSION = 256  # characters of a session's name
 STOPS, STOP_CHARACTERS = 16, 256
 NOT_HERE = "this server cannot do that"
 
@@ -34,6 +35,7 @@ class Options:
     least_tokens: int = 0
     ignore_end: bool = False
     grammar: str | None = None
+    session: str = ""  # by which a sticky server finds the card that keeps its KV
 
     @property
     def greedy(self) -> bool:
@@ -126,6 +128,7 @@ def common_options(body: Body, most_tokens: int, limit: str) -> Options:
         % (1 << SEED_BITS),
         stop=body.texts("stop", STOPS, STOP_CHARACTERS),
         ignore_end=body.truth("ignore_eos"),
+        session=body.text("prompt_cache_key", SESSION) or body.text("user", SESSION),
     )
 
 

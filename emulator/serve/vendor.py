@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from emulator.chat.messages import chat_tokens
 from emulator.serve.body import BODY_BYTES, read_body
 from emulator.serve.openai_api import MODEL_CHARACTERS, answer
-from emulator.serve.options import Options, vendor_options
+from emulator.serve.options import vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.service import Service, service_of
 
-FRESH_SECONDS = 30.0  # a token younger than this shows that the chip works
+FRESH_SECONDS = 30.0  # a pass younger than this shows that the chip works
 PROBE_SECONDS = 20.0  # that an idle chip may take to make one
 
 
@@ -37,15 +37,17 @@ async def health(request: Request) -> Response:
 
 
 async def works(service: Service) -> bool:
-    """Whether a token was made recently; an idle chip makes one now, keeping its KV SRAM."""
+    """Whether a pass ended recently; an idle chip makes a token now, keeping its KV SRAM."""
     engine = service.engine
     if _age(service) < FRESH_SECONDS:
         return True
     if not engine.alive:
         return False
-    if engine.busy or engine.waiting:  # a long prompt may take its time
+    if engine.computing:  # a pass over much of a prompt may take its time
         return _age(service) < FRESH_SECONDS + PROBE_SECONDS
-    (probe,) = service.ask([engine.probe_prompt()], Options(max_tokens=1))
+    if engine.busy or engine.waiting:  # the cards hold back what is computed
+        return True
+    probe = service.probe()
     try:
         await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
     except asyncio.TimeoutError:
