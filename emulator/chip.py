@@ -18,6 +18,7 @@ from emulator.blocks.top_k import TopK
 from emulator.blocks.wires import Arrays, Int64, Wires
 from emulator.errors import ContextError, UsageError
 from weights.checkpoint import LAYER_MATRICES
+from weights.layer_vectors import of_layer
 from weights.rom import RomImage
 
 
@@ -37,7 +38,8 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
     layers = []
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
-        blocks = layer_blocks(config, matrices, rope, KvSram.of(config, context))
+        vectors, sram = of_layer(image.vectors, i), KvSram.of(config, context)
+        blocks = layer_blocks(config, i, matrices, vectors, rope, sram)
         layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
