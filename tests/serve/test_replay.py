@@ -27,7 +27,7 @@ WORDS = "[a-z ]*"  # a letter a token, so that each is seen when it is made
 
 
 def trace_of(path, times, positions, count):
-    """`count` requests with ShareGPT's lengths, a sixteenth as long, read from a file of records."""
+    """`count` requests with ShareGPT's lengths, a sixteenth as long, read from a file."""
     recorded = open_load(load_of("sharegpt-300"), 4, None, "poisson", None, None, count).requests()
     requests = shortened(recorded, times, 16, positions, BUSY, CARDS)
     write_records(path, simulate(requests, times, CARDS, "one-queue"))
