@@ -35,6 +35,7 @@ class Card:
     def begin(self, job: Job, at: float, now: Callable[[], float]) -> None:
         """Take a job that starts at `at`. Raises ContextError if its prompt does not fit."""
         job.card, job.started_at, job.now = self.number, at, now
+        job.keeps = self._keeps
         if self._keeps:
             self._change_session(job)
         job.cached = self.chip.resume(job.prompt)

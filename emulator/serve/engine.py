@@ -105,19 +105,23 @@ class Engine:
     def submit(self, jobs: list[Job]) -> None:
         """Queue all of these or none. Raises RequestError 429, or 503 while shutting down."""
         with self._changed:
-            if self._draining:
-                raise RequestError("the server is shutting down", 503, code="shutting_down")
-            if self.waiting + len(jobs) > self.places:
-                raise RequestError(
-                    f"the queue has {self.places} places and {self.waiting} jobs wait in it",
-                    429,
-                    code="queue_full",
-                    headers={"retry-after": str(self.retry_seconds())},
-                )
+            self.check_room(len(jobs))
             for job in jobs:
                 job.queued_at = self._clock.now()
                 self._lines.add(job)
             self._changed.notify()
+
+    def check_room(self, count: int) -> None:
+        """Raise RequestError as `submit` does; for asking before work is put into the jobs."""
+        if self._draining:
+            raise RequestError("the server is shutting down", 503, code="shutting_down")
+        if self.waiting + count > self.places:
+            raise RequestError(
+                f"the queue has {self.places} places and {self.waiting} jobs wait in it",
+                429,
+                code="queue_full",
+                headers={"retry-after": str(self.retry_seconds())},
+            )
 
     def retry_seconds(self) -> int:
         """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""

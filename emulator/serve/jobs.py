@@ -50,12 +50,21 @@ class Job:
         self.paced = True  # False: a test of the chip, which takes none of its time
         self.answer = Answer(len(prompt))
         self.card = 0  # number of the card that is at it, or was
+        self.keeps = False  # whether the card keeps sessions apart
         self.cached = 0  # prompt tokens that were in the KV SRAM already
         self.cancelled = self.failed = False
         self.queued_at = self.started_at = self.first_token_at = self.done_at = 0.0
         self.now: Callable[[], float] = lambda: 0.0
         self.due: Callable[[int], float] = lambda token: 0.0  # of answer token 1, 2, ..
         self._unshown: list[TokenChances] = []
+
+    @property
+    def told_cached(self) -> int:
+        """Cached prompt tokens, as the client may know them: those of its own named session.
+
+        Others are of a prompt before this one, which may be somebody else's.
+        """
+        return self.cached if self.keeps and self.session else 0
 
     @property
     def tokens_to_go(self) -> int:

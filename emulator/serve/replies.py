@@ -78,7 +78,7 @@ class Reply:
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": sum(job.cached for job in prompts)},
+            "prompt_tokens_details": {"cached_tokens": sum(job.told_cached for job in prompts)},
             "chip": {
                 "cycles": sum(cycles.values()),
                 "cycles_by_block": dict(cycles),

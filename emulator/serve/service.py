@@ -130,6 +130,7 @@ class Service:
 
     def ask(self, prompts: list[list[int]], options: Options) -> list[Choice]:
         """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503."""
+        self.engine.check_room(len(prompts) * options.choices)  # before matchers are built
         choices = [
             Choice(self._job_parts(prompt, options, i), options.session)
             for prompt in prompts
