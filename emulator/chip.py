@@ -14,7 +14,7 @@ from emulator.blocks.kv_sram import KvSram
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
-from emulator.blocks.wires import Int64, Wires
+from emulator.blocks.wires import Arrays, Int64, Wires
 from emulator.errors import ContextError, UsageError
 from emulator.terminal.kernels import load_kernels
 from weights.checkpoint import LAYER_MATRICES
@@ -44,6 +44,14 @@ def build_stages(image: RomImage, context: int) -> list[Stage]:
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
     return [entry, *layers, head]
+
+
+@dataclass(frozen=True, slots=True)
+class KvContents:
+    """A copy of what a KV SRAM holds of one sequence."""
+
+    tokens: list[int]
+    layers: list[Arrays]  # by name, each [len(tokens), ..]
 
 
 class Chip:
@@ -102,6 +110,22 @@ class Chip:
         if position < 0:
             raise UsageError(f"the chip cannot go back to position {position}")
         del self.tokens[position:]
+
+    def kv_contents(self) -> KvContents:
+        """Copy what the KV SRAM holds."""
+        end = self.position
+        layers = [{n: a[:end].copy() for n, a in kv.memory.items()} for kv in self._kv_srams()]
+        return KvContents(list(self.tokens), layers)
+
+    def load(self, contents: KvContents) -> None:
+        """Put a copy back, made on a chip with the same image."""
+        for kv, held in zip(self._kv_srams(), contents.layers, strict=True):
+            for name, array in kv.memory.items():
+                array[: len(contents.tokens)] = held[name]
+        self.tokens = list(contents.tokens)
+
+    def _kv_srams(self) -> list[KvSram]:
+        return [b for stage in self.stages for b in stage.blocks if isinstance(b, KvSram)]
 
     def _ids(self, tokens: list[int]) -> Int64:
         """The tokens as int64[T]: whole numbers, at least one, all inside the vocabulary."""

@@ -37,6 +37,12 @@ def _zeros(shape: tuple[int, int, int]) -> Int8:
     return memory
 
 
+def memory_bytes(config: LlamaConfig, context: int) -> int:
+    """What the KV SRAMs of all layers take on this computer."""
+    head = 2 * (config.head_dim + 2 * 4)  # key and value, each with a scale of two int32
+    return config.layers * context * config.kv_heads * head
+
+
 @dataclass(frozen=True, slots=True)
 class KvSram(Block):
     """The memory of one layer; positions above the current one hold whatever was there."""

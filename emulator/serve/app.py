@@ -33,7 +33,6 @@ from emulator.serve.description import openapi
 from emulator.serve.die import die, read_context
 from emulator.serve.hosts import Hosts
 from emulator.serve.metrics import CONTENT_TYPE
-from emulator.serve.options import Options
 from emulator.serve.replies import error_object
 from emulator.serve.service import Service, service_of
 from emulator.timing.schedule import token_cycles
@@ -54,8 +53,9 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service.engine.start()
-        (first,) = service.ask([service.engine.probe_prompt()], Options(max_tokens=1))
-        await first.whole()  # before any request: compiles the kernels, shows that the chip works
+        await (
+            service.probe().whole()
+        )  # before any request: compiles the kernels, shows that the chip works
         yield
         await asyncio.to_thread(service.engine.stop, patience)
 

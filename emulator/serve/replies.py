@@ -92,7 +92,7 @@ class Reply:
             completion_tokens=completion,
             total_tokens=prompt + completion,
             prompt_tokens_details=shape.CachedTokens(
-                cached_tokens=sum(job.cached for job in prompts)
+                cached_tokens=sum(job.told_cached for job in prompts)
             ),
             chip=shape.ChipCost(
                 cycles=sum(cycles.values()),

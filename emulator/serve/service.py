@@ -22,8 +22,9 @@ from emulator.chat.tools import CallForm, Tool, call_form, knows_tools, tools_te
 from emulator.errors import ContextError
 from emulator.serve.body import RequestError
 from emulator.serve.chances import PromptChances, Recorder, TokenChances
-from emulator.serve.engine import Done, Engine, Job, Piece
+from emulator.serve.engine import Engine
 from emulator.serve.grammar import Grammars
+from emulator.serve.jobs import Done, Job, Piece
 from emulator.serve.metrics import Metrics
 from emulator.serve.options import Options
 from emulator.serve.shapes.atoms import VENDOR_MODEL
@@ -36,11 +37,12 @@ T = TypeVar("T")
 
 
 class Choice:
-    """One answer on its way from the chip's thread to a client of this event loop."""
+    """One answer on its way from the host's thread to a client of this event loop."""
 
     def __init__(
         self,
         job_parts: tuple[list[int], int, Recorder, TextStream],
+        session: str = "",
         reader: Reader | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -52,17 +54,22 @@ class Choice:
             except RuntimeError:  # the loop is closed, so no client is left
                 self.job.cancelled = True
 
-        self.job = Job(*job_parts, tell, reader)
+        self.job = Job(*job_parts, tell, session, reader)
         self.chances: list[TokenChances] = []
 
     async def pieces(self) -> AsyncIterator[Piece | None]:
-        """Yield pieces as they come, and None while waiting. Raises the job's error."""
+        """Yield pieces when they are due, and None while waiting. Raises the job's error."""
         while True:
             try:
                 event = await asyncio.wait_for(self._events.get(), WAITING_SECONDS)
             except asyncio.TimeoutError:
                 yield None
                 continue
+            while (early := event.due - time.monotonic()) > WAITING_SECONDS:
+                await asyncio.sleep(WAITING_SECONDS)
+                yield None
+            if early > 0:  # the chip would not have given it yet
+                await asyncio.sleep(early)
             if isinstance(event, Done):
                 if event.error is not None:
                     raise event.error
@@ -90,7 +97,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Service:
-    """One chip and the model in its masks, ready for requests."""
+    """Cards and the model in their masks, ready for requests."""
 
     name: str
     image: RomImage
@@ -170,8 +177,13 @@ class Service:
 
         `reader_of` makes what reads every position of a prompt.
         """
+        self.engine.check_room(len(prompts) * options.choices)  # before matchers are built
         choices = [
-            Choice(self._job_parts(prompt, options, i), reader_of and reader_of(prompt))
+            Choice(
+                self._job_parts(prompt, options, i),
+                options.session,
+                reader_of and reader_of(prompt),
+            )
             for prompt in prompts
             for i in range(options.choices)
         ]
@@ -181,8 +193,15 @@ class Service:
     def cancel(self, choices: list[Choice]) -> None:
         """Cancel those of the choices that are not done."""
         for choice in choices:
-            if not choice.job.done_at:
-                self.engine.cancel(choice.job)
+            self.engine.cancel(choice.job)
+
+    def probe(self) -> Choice:
+        """Have a card make one token now, which takes none of the chip's paced time."""
+        parts = self._job_parts(self.engine.probe_prompt(), Options(max_tokens=1), 0)
+        choice = Choice(parts, "")
+        choice.job.paced = False
+        self.engine.submit([choice.job])
+        return choice
 
     def _job_parts(
         self, prompt: list[int], options: Options, choice: int

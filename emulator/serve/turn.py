@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from emulator.chat.tools import Call, CallForm
-from emulator.serve.engine import Piece
+from emulator.serve.jobs import Piece
 from emulator.serve.service import Choice
 
 

@@ -22,7 +22,7 @@ from emulator.serve.service import Service, service_of
 from emulator.serve.shapes.vendor import GenerateRequest
 from emulator.serve.tools import calling, choice_of, offered
 
-FRESH_SECONDS = 30.0  # a token younger than this shows that the chip works
+FRESH_SECONDS = 30.0  # a pass younger than this shows that the chip works
 PROBE_SECONDS = 20.0  # that an idle chip may take to make one
 
 
@@ -40,15 +40,17 @@ async def health(request: Request) -> Response:
 
 
 async def works(service: Service) -> bool:
-    """Whether a token was made recently; an idle chip makes one now, keeping its KV SRAM."""
+    """Whether a pass ended recently; an idle chip makes a token now, keeping its KV SRAM."""
     engine = service.engine
     if _age(service) < FRESH_SECONDS:
         return True
     if not engine.alive:
         return False
-    if engine.busy or engine.waiting:  # a long prompt may take its time
+    if engine.computing:  # a pass over much of a prompt may take its time
         return _age(service) < FRESH_SECONDS + PROBE_SECONDS
-    (probe,) = service.ask([engine.probe_prompt()], Options(max_tokens=1))
+    if engine.busy or engine.waiting:  # the cards hold back what is computed
+        return True
+    probe = service.probe()
     try:
         await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
     except asyncio.TimeoutError:

@@ -17,7 +17,8 @@ from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
 from emulator.serve.body import RequestError
-from emulator.serve.engine import Done, Engine, Job, Piece
+from emulator.serve.engine import Engine
+from emulator.serve.jobs import Done, Job, Piece
 from emulator.serve.samplers import HostSampler, Recorder
 from emulator.silicon.spec import load_spec
 
@@ -66,7 +67,7 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine(SlowChip(tiny_image), load_spec(), places=4)
+    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
     engine.start()
     yield engine
     engine.chip.go.set()
