@@ -19,10 +19,11 @@ from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
+from emulator.serve.chances import Recorder
 from emulator.serve.engine import Clock, Engine
 from emulator.serve.jobs import Done, Job
 from emulator.serve.pace import Pace
-from emulator.serve.samplers import HostSampler, Recorder
+from emulator.serve.samplers import HostSampler
 from emulator.silicon.spec import load_spec
 from emulator.traffic.requests import LATER, NS, Requests
 from emulator.traffic.server import POLICIES, simulate
