@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_option, chosen_adapters
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that answers a prompt."""
     add_image_options(parser)
+    add_lora_option(parser)
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument(
         "--date", metavar="YYYY-MM-DD", help="what Llama 3 is told of today; default: today"
@@ -62,7 +64,10 @@ def powered_chip(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
     today = _today(getattr(args, "date", None))
     image = chosen_image(args)
     chat = chat_format(image.tokenizer_json, image.manifest["chat_style"], today)
-    return chat, Chip(image), load_spec()
+    chip = Chip(image, adapters=chosen_adapters(args, image))
+    for name in chip.adapters:
+        chip.use(name)
+    return chat, chip, load_spec()
 
 
 def _today(text: str | None) -> date:

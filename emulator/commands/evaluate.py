@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.attribution import attribute
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_option
 from emulator.errors import CheckpointError, UsageError
 from emulator.host import installed_bytes
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.chip import Chip
     from emulator.config import LlamaConfig
+    from emulator.quality.float_model import FloatModel
     from weights.checkpoint import Checkpoint
     from weights.rom import RomImage
 
@@ -29,7 +32,8 @@ def register(commands: Any) -> None:
         help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
-        "float32; total: the chip against the original. KL by position shows the first half too.",
+        "float32; total: the chip against the original. KL by position shows the first half too. "
+        "With --lora all three have the adapter.",
     )
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
@@ -48,6 +52,7 @@ def register(commands: Any) -> None:
         "--depths", type=int, default=6, metavar="N", help="runs of layers of --attribute; 6"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_lora_option(parser, checkpoint=False)
     add_plot_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_eval)
@@ -74,15 +79,34 @@ def _eval(args: argparse.Namespace) -> int:
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)
     if args.attribute:
+        if args.lora:
+            raise UsageError("--attribute knows no adapters; leave --lora out")
         return attribute(args, image, source, windows)
     with progress("scoring windows", "windows") as show:
         show(0, len(windows))
         reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-        report = evaluate(reference, masks, Chip(image), windows, show)
+        chip = Chip(image)
+        if args.lora:
+            reference, masks = _with_adapter(args.lora, reference, masks, chip, source)
+        report = evaluate(reference, masks, chip, windows, show)
     if args.plot:
         save_plot(args.plot, lambda path: _draw(path, report))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
+
+
+def _with_adapter(
+    where: str, reference: FloatModel, masks: FloatModel, chip: Chip, source: Checkpoint
+) -> tuple[FloatModel, FloatModel]:
+    """Put an adapter into the chip's SRAM, and its own numbers into both float models."""
+    from emulator.images.adapters import read_adapter
+    from weights.lora import adapter_for, rotation_seed, turned
+
+    adapter = read_adapter(chip.image, where)
+    chip.load(adapter_for(chip.image, source, adapter))
+    chip.use(adapter.name)
+    inside = turned(adapter, source, rotation_seed(chip.image))
+    return reference.with_low_rank(adapter.matrices), masks.with_low_rank(inside)
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:

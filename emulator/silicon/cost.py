@@ -130,3 +130,23 @@ def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
         + int(spec.fabric.wire),
         unit="fabric",
     )
+
+
+def lora_pass(
+    spec: ChipSpec, columns: int, ranks: int, products: int, cells: int
+) -> tuple[Phase, ...]:
+    """What an adapter adds behind a fabric pass of `columns` inputs.
+
+    A (all `ranks` of the matrices that share the input) takes the inputs as the fabric does, beside
+    it; it costs time only where it has fewer multipliers than ranks * lanes. Its sums then become
+    mantissas: a maximum and a shift. B's `products` and a repair's `cells` follow, and their scale.
+    """
+    macs = spec.lora.macs.value
+    feed = math.ceil(columns / spec.fabric.lanes.value)
+    late = math.ceil(columns * ranks / macs) - feed
+    behind = [Phase(late, 0, unit="lora")] if late > 0 else []
+    if ranks:
+        behind.append(Phase(1, tree(spec, ranks) + 1, unit="lora"))
+    take = math.ceil(products / macs) + math.ceil(cells / spec.lora.cells.value)
+    scale = int(spec.lora.scale)
+    return (*behind, Phase(max(take, 1), tree(spec, ranks) + scale, unit="lora"))

@@ -6,6 +6,7 @@ matrices know their shape and hold no codes, so nothing can be computed with the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from emulator.fixedpoint import power_of_two_block
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import PackedMatrix
 from kernels.rom.widths import WIDTHS
-from weights.checkpoint import LAYER_MATRICES
+from kernels.sram_matrix import SramMatrix, empty_cells
+from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.mix import Mix
 from weights.rom import RomImage, expected_matrices
 
@@ -55,25 +57,33 @@ def known_model(name: str) -> LlamaConfig:
     return MODELS[name]
 
 
-def blank_stages(config: LlamaConfig, mix: Mix) -> list[Stage]:
+def blank_stages(
+    config: LlamaConfig, mix: Mix, ranks: Mapping[str, int] | None = None
+) -> list[Stage]:
     """The blocks of a chip with this model, as `build_stages` makes them, with blank masks.
 
     Layers with the same code widths share one set of blocks, so that a schedule computes it once.
+    `ranks` are those of an adapter, by matrix.
     """
-    embedding, _, head = _one_layer(config, mix)
+    embedding, _, head = _one_layer(config, mix, ranks)
     layers = []
     of_widths: dict[tuple[int, ...], Stage] = {}
     for i in range(config.layers):
         widths = {name: mix.bits(name, i) for name in LAYER_MATRICES}
         key = tuple(widths.values())
         if key not in of_widths:
-            of_widths[key] = _one_layer(config, Mix(mix.text, mix.base, widths))[1]
+            of_widths[key] = _one_layer(config, Mix(mix.text, mix.base, widths), ranks)[1]
         layers.append(replace(of_widths[key], name=f"layer {i}", layer=i))
     return [embedding, *layers, head]
 
 
-def _one_layer(config: LlamaConfig, mix: Mix) -> list[Stage]:
-    return build_stages(_blank_image(replace(config, layers=1), mix), context=1)
+def _one_layer(config: LlamaConfig, mix: Mix, ranks: Mapping[str, int] | None) -> list[Stage]:
+    image = _blank_image(replace(config, layers=1), mix)
+    side = {}
+    for name, rank in (ranks or {}).items():
+        rows, columns = tensor_shape(config, name)
+        side[f"layers.0.{name}"] = _blank_side(rows, columns, rank)
+    return build_stages(image, context=1, side=side)
 
 
 def rom_bits(config: LlamaConfig, mix: Mix, positions: int) -> int:
@@ -121,4 +131,16 @@ def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
         row_mantissa=np.zeros(0, np.uint16),
         row_exponent=np.zeros(0, np.int8),
         alphabet=np.zeros(1 << bits, np.int8),
+    )
+
+
+def _blank_side(rows: int, columns: int, rank: int) -> SramMatrix:
+    return SramMatrix(
+        np.zeros((rank, columns), np.int8),
+        np.zeros((rank, rows), np.int8),
+        np.zeros(rows, np.uint16),
+        np.zeros(rows, np.int8),
+        row_mantissa=np.zeros(rows, np.uint16),
+        row_exponent=np.zeros(rows, np.int8),
+        **empty_cells(),
     )
