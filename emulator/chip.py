@@ -20,6 +20,7 @@ from emulator.blocks.wires import Int64, Wires
 from emulator.errors import AdapterError, ContextError, UsageError
 from kernels.sram_matrix import SramMatrix
 from weights.checkpoint import LAYER_MATRICES
+from weights.layer_vectors import of_layer
 from weights.lora import Adapter
 from weights.rom import RomImage
 
@@ -51,11 +52,11 @@ def build_stages(
     layers = []
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
-        added = {
-            name: side[key] for name in LAYER_MATRICES if (key := f"layers.{i}.{name}") in side
-        }
+        own = {name: f"layers.{i}.{name}" for name in LAYER_MATRICES}
+        added = {name: side[key] for name, key in own.items() if key in side}
+        vectors = of_layer(image.vectors, i)
         sram = srams[i] if srams else KvSram.of(config, context)
-        blocks = layer_blocks(config, matrices, rope, sram, added)
+        blocks = layer_blocks(config, i, matrices, vectors, rope, sram, added)
         layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])

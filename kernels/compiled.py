@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.host import cache as _cache
-from kernels.reference import Int8, Int16, Int32, Int64
+from kernels.reference import ALL_POSITIONS, Int8, Int16, Int32, Int64
 from kernels.rom.pack import PackedMatrix
 from kernels.sram_matrix import SramMatrix, SramPass
 
@@ -20,9 +20,12 @@ with _cache.filling():
     from kernels import jobs as _jobs
     from kernels import narrow as _narrow
     from kernels.blocks import attention as _attention
+    from kernels.blocks import bias_add as _bias_add
     from kernels.blocks import embedding as _embedding
+    from kernels.blocks import head_norm as _head_norm
     from kernels.blocks import kv_sram as _kv_sram
     from kernels.blocks import lora as _lora
+    from kernels.blocks import other_gates as _other_gates
     from kernels.blocks import residual_add as _residual_add
     from kernels.blocks import rms_norm as _rms_norm
     from kernels.blocks import rope as _rope
@@ -30,6 +33,8 @@ with _cache.filling():
     from kernels.blocks import top_k as _top_k
     from kernels.blocks import weight_fabric as _weight_fabric
     from kernels.host.team import Team
+
+VECTOR = 32  # int8 values that the attention kernel loads at once
 
 
 @functools.cache
@@ -126,7 +131,23 @@ def gain_norm(
     return x, scale
 
 
+def head_norm(v: Int32, gain: Int16, epsilon: int, constant: Int32) -> Int32:
+    out = np.empty(v.shape, np.int32)
+    _head_norm.head_norm(*_vectors(v), gain, epsilon, constant, *_vectors(out))
+    return out
+
+
+def bias_add(v: Int32, bias: Int32) -> Int32:
+    out = np.empty(v.shape, np.int32)
+    _bias_add.bias_add(v, bias, out)
+    return out
+
+
 def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
+    turning = 2 * cosine.shape[1]
+    if turning < v.shape[2]:  # the kernel turns whole heads
+        turned = rope(np.ascontiguousarray(v[..., :turning]), start, cosine, sine)
+        return np.concatenate([turned, v[..., turning:]], axis=2)
     out = np.empty_like(v)
     _rope.rope(v, start, cosine, sine, out)
     return out
@@ -153,14 +174,32 @@ def kv_write(
 
 
 def attention(
-    q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
+    q: Int8,
+    q_scale: Int32,
+    k: Int8,
+    k_scale: Int32,
+    v: Int8,
+    v_scale: Int32,
+    start: int,
+    window: int = ALL_POSITIONS,
 ) -> Int32:
-    out = np.empty(q.shape, np.int32)
     tokens, heads, head_dim = q.shape
+    end = start + tokens
+    if head_dim % VECTOR:  # the kernel loads whole vectors: zeros fill the last, here in a copy
+        first = max(start + 1 - window, 0)
+        padding = ((0, 0), (0, 0), (0, -head_dim % VECTOR))
+        held = (np.pad(array[first:end], padding) for array in (k, v))
+        scales = (array[first:end] for array in (k_scale, v_scale))
+        (k, v), (k_scale, v_scale) = held, scales
+        padded = np.pad(q, padding), q_scale, k, k_scale, v, v_scale
+        whole = attention(*padded, start - first, window).reshape(tokens, heads, -1)
+        return np.ascontiguousarray(whole[..., :head_dim]).reshape(tokens, -1)
+    out = np.empty(q.shape, np.int32)
     shared = heads // k.shape[1]  # query heads per KV head
     span = shared if tokens * k.shape[1] >= 4 * team().threads else 1
-    own = _attention.scratch_bytes(span, start + tokens, head_dim)
-    team().run(_jobs.attention, own, 0, q, q_scale, k, k_scale, v, v_scale, start, span, out)
+    own = _attention.scratch_bytes(span, min(end, window), head_dim)
+    args = q, q_scale, k, k_scale, v, v_scale, start, window, span, out
+    team().run(_jobs.attention, own, 0, *args)
     return out.reshape(tokens, -1)
 
 
@@ -177,6 +216,32 @@ def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[
     else:
         own = 8 * x.shape[1]
         team().run(_jobs.swiglu_narrow, own, 0, gate, up, block, constant, x, scale)
+    return x, scale
+
+
+def geglu(gate: Int32, up: Int32, table: Int32) -> Int32:
+    out = np.empty(gate.shape, np.int32)
+    _other_gates.geglu(gate.reshape(-1), up.reshape(-1), table, out.reshape(-1))
+    return out
+
+
+def geglu_narrow(
+    gate: Int32, up: Int32, table: Int32, block: int, constant: Int32
+) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _other_gates.geglu_narrow(gate, up, table, block, constant, x, scale)
+    return x, scale
+
+
+def relu2_glu(gate: Int32, up: Int32) -> Int32:
+    out = np.empty(gate.shape, np.int32)
+    _other_gates.relu2_glu(gate.reshape(-1), up.reshape(-1), out.reshape(-1))
+    return out
+
+
+def relu2_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _other_gates.relu2_narrow(gate, up, block, constant, x, scale)
     return x, scale
 
 

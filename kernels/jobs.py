@@ -32,7 +32,7 @@ KIND = WORDS - 1  # of the present job
 FABRIC, ATTENTION, TOKENWISE, LORA = range(4)
 MOST_MATRICES = 3
 assert fab.MATRIX + MOST_MATRICES * fab.MATRIX_WORDS <= KIND
-assert JOB + 13 <= KIND
+assert JOB + 14 <= KIND
 
 CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk of the fabric
 CHUNKS_A_THREAD = 4
@@ -142,11 +142,11 @@ def fabric_sums(shared, first, second, third, matrices, x, out):
 
 @njit(
     "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int32[:, :, ::1])",
+    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])",
     nogil=True,
     cache=True,
 )
-def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
+def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, out):
     """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
     tokens, heads, head_dim = q.shape
     shared[KIND] = ATTENTION
@@ -155,7 +155,7 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
     shared[att.Q], shared[att.Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
     shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
     shared[att.V], shared[att.V_SCALE] = v.ctypes.data, v_scale.ctypes.data
-    shared[att.OUT] = out.ctypes.data
+    shared[att.OUT], shared[att.WINDOW] = out.ctypes.data, window
     shared[CHUNKS_NEXT] = tokens * heads // span
 
 

@@ -1,4 +1,4 @@
-"""The NumPy twins: this file defines every bit of the datapath.
+"""The NumPy twins: this file, with `kernels.formats`, defines every bit of the datapath.
 
 Each function here has a compiled counterpart of the same name in `kernels.compiled`, pinned to
 it by tests. Arithmetic is int64 throughout; results are stored at the width the chip has.
@@ -13,10 +13,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.integers import (
+from kernels.formats import (
+    ALL_POSITIONS,
     FRACTION,
     INT8_MAX,
+    Q1_14,
     RECIPROCAL_BITS,
+    SCORE_FRACTION,
+    SUM_RECIPROCAL_BITS,
     ZERO_EXPONENT,
     Int8,
     Int16,
@@ -35,49 +39,65 @@ from kernels.integers import (
     to_int8,
     to_int16,
 )
+from kernels.lora_twin import lora
 from kernels.rom.pack import PackedMatrix, unpack_codes, untile_rows
-from kernels.sram_matrix import SramPass
-from kernels.tables import (
-    EXP2_BITS,
-    SILU_RANGE,
-    SILU_STEP_BITS,
-    exp2_table,
-    silu_table,
-)
+from kernels.tables import EXP2_BITS, SILU_RANGE, SILU_STEP_BITS, exp2_table, silu_table
 
-__all__ = [  # of `kernels.integers`, a part of the specification
+__all__ = [
+    "ALL_POSITIONS",
+    "EXP2",
     "FRACTION",
     "INT8_MAX",
+    "Q1_14",
     "RECIPROCAL_BITS",
+    "SCORE_FRACTION",
+    "SILU",
+    "SUM_RECIPROCAL_BITS",
     "ZERO_EXPONENT",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
+    "attention",
+    "bias_add",
     "bit_length",
+    "exp2_negative",
+    "fabric",
+    "fabric_sums",
+    "gain_norm",
+    "geglu",
+    "geglu_narrow",
     "hadamard",
+    "head_norm",
     "integer_sqrt",
+    "inverse_rms",
+    "kv_write",
+    "levels",
+    "lookup",
+    "lora",
     "multiply_scales",
     "narrow",
     "normalise",
+    "relu2_glu",
+    "relu2_narrow",
     "requantise",
+    "residual_add",
+    "rms_norm",
+    "rope",
     "rotate_narrow",
+    "rotate_residual",
     "round_shift",
+    "row_scales",
     "saturate_int32",
+    "swiglu",
+    "swiglu_narrow",
     "to_int8",
     "to_int16",
-]
-
-Q1_14 = 14  # fractional bits of the rotary tables and of the residual mixer
-SCORE_FRACTION = 8  # fractional bits of an attention score, in log2 units
-SUM_RECIPROCAL_BITS = 46  # of 1 / sum of probabilities
-LARGEST_ADDED = 1 << 44  # that an adapter's product adds to an accumulator
+    "top_k",
+]  # fmt: skip
 
 EXP2 = exp2_table()
 SILU = silu_table()
-
-
-# --- blocks ---------------------------------------------------------------------------------
 
 
 def levels(matrix: PackedMatrix) -> Int64:
@@ -112,30 +132,6 @@ def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[In
 def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
     """The fabric's accumulators, before the row scales: int64[T, rows of all matrices]."""
     return np.concatenate([x.astype(np.int64) @ levels(m).T for m in matrices], axis=1)
-
-
-def lora(side: SramPass, x: Int8, scale: Int32, sums: Int64) -> list[Int32]:
-    """What the adapter SRAM adds to the fabric's accumulators; then they are requantised.
-
-    x int8[T, columns], scale int32[T, 2], sums int64[T, rows of all matrices] of `fabric_sums`.
-    A's sums become 16-bit mantissas, since all that follows is linear in them. B's row scale is
-    counted in steps of the row's accumulator, so that x's scale and the row's come once, at the
-    end. Returns of each matrix Q15.16 int32[T, rows].
-    """
-    results, begin, x64 = [], 0, x.astype(np.int64)
-    for m in side.matrices:
-        acc = sums[:, begin : begin + m.rows].copy()
-        begin += m.rows
-        if len(m.a):
-            h, shift = to_int16(x64 @ m.a.astype(np.int64).T)
-            product = (h @ m.b.astype(np.int64)) * m.mantissa
-            added = round_shift(product, m.exponent - shift[:, None])
-            acc += np.clip(added, -LARGEST_ADDED, LARGEST_ADDED)
-        for row, column, value in zip(m.cell_rows, m.cell_columns, m.cell_values, strict=True):
-            acc[:, row] += x64[:, column] * value
-        scales = np.stack([m.row_mantissa, m.row_exponent], axis=-1)
-        results.append(requantise(acc, scales[None], scale[:, None, :], FRACTION))
-    return results
 
 
 def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:
@@ -184,19 +180,38 @@ def gain_norm(
     return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
 
 
+def head_norm(v: Int32, gain: Int16, epsilon: int, constant: Int32) -> Int32:
+    """RMSNorm of each head of [T, heads, head_dim], times a gain int16[head_dim]; Q15.16 again.
+
+    `constant` holds sqrt(head_dim) and the gain's exponent, `epsilon` is head_dim * eps * 2**32.
+    """
+    h, shift = to_int16(v)
+    inverse = inverse_rms(h, shift, epsilon, np.ones_like(shift), np.zeros_like(shift))
+    scale = multiply_scales(inverse, constant).astype(np.int64)[..., None, :]
+    return saturate_int32(
+        round_shift(h * gain.astype(np.int64) * scale[..., 0], scale[..., 1] - FRACTION)
+    )
+
+
+def bias_add(v: Int32, bias: Int32) -> Int32:
+    """Saturating sum of [T, rows] and a bias [rows], both Q15.16."""
+    return saturate_int32(v.astype(np.int64) + bias)
+
+
 def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
     """Rotary embedding of [T, heads, head_dim] at positions start .. start + T - 1.
 
-    Tables int16[context, head_dim / 2], Q1.14. Dimension i turns with dimension i + head_dim / 2,
-    as Llama's checkpoints on the hub do.
+    Tables int16[context, n], Q1.14. Dimension i turns with dimension i + n, as the checkpoints on
+    the hub do; n is head_dim / 2, or less where the rest of a head stays as it is.
     """
-    half = v.shape[-1] // 2
+    half = cosine.shape[-1]
     now = slice(start, start + v.shape[0])
-    a, b = v[..., :half].astype(np.int64), v[..., half:].astype(np.int64)
+    a, b = v[..., :half].astype(np.int64), v[..., half : 2 * half].astype(np.int64)
+    rest = v[..., 2 * half :].astype(np.int64)
     c = cosine[now].astype(np.int64)[:, None, :]
     s = sine[now].astype(np.int64)[:, None, :]
     turned = [round_shift(a * c - b * s, Q1_14), round_shift(b * c + a * s, Q1_14)]
-    return saturate_int32(np.concatenate(turned, axis=-1))
+    return saturate_int32(np.concatenate([*turned, rest], axis=-1))
 
 
 def kv_write(
@@ -212,13 +227,15 @@ def kv_write(
 ) -> tuple[Int8, Int32]:
     """R3 and int8 for q and k, int8 for v; k and v go to the SRAM from position `start` on.
 
+    R3's block is the largest power of two that divides head_dim.
+
     q, k, v Q15.16 int32[T, heads or kv_heads, head_dim]; constants int32[3, 2] of q, k and v.
     Returns q int8[T, heads, head_dim] and its scale int32[T, heads, 2].
     """
-    now, head_dim = slice(start, start + q.shape[0]), q.shape[-1]
-    k_sram[now], k_scale[now] = rotate_narrow(k, head_dim, constants[1])
+    now, block = slice(start, start + q.shape[0]), q.shape[-1] & -q.shape[-1]
+    k_sram[now], k_scale[now] = rotate_narrow(k, block, constants[1])
     v_sram[now], v_scale[now] = narrow(v, constants[2])
-    return rotate_narrow(q, head_dim, constants[0])
+    return rotate_narrow(q, block, constants[0])
 
 
 def exp2_negative(n: NDArray) -> Int64:
@@ -234,9 +251,18 @@ def exp2_negative(n: NDArray) -> Int64:
 
 
 def attention(
-    q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
+    q: Int8,
+    q_scale: Int32,
+    k: Int8,
+    k_scale: Int32,
+    v: Int8,
+    v_scale: Int32,
+    start: int,
+    window: int = ALL_POSITIONS,
 ) -> Int32:
     """Causal attention of T queries at positions start .. start + T - 1 over the KV SRAM.
+
+    Each attends to the last `window` positions, its own included.
 
     q int8[T, heads, head_dim]; k, v int8[context, kv_heads, head_dim]; scales int32[..., 2].
     q's scale holds log2(e) / sqrt(head_dim), so scores are powers of two. Returns Q15.16
@@ -246,19 +272,20 @@ def attention(
     shared = heads // k.shape[1]  # query heads per KV head
     out = np.empty((tokens, heads, head_dim), np.int32)
     for t in range(tokens):
-        n = start + t + 1
+        end = start + t + 1
+        now = slice(max(end - window, 0), end)
         for head in range(heads):
             kv = head // shared
-            dot = k[:n, kv].astype(np.int64) @ q[t, head].astype(np.int64)
-            score = requantise(dot, k_scale[:n, kv], q_scale[t, head], SCORE_FRACTION)
+            dot = k[now, kv].astype(np.int64) @ q[t, head].astype(np.int64)
+            score = requantise(dot, k_scale[now, kv], q_scale[t, head], SCORE_FRACTION)
             score = score.astype(np.int64)
             p = exp2_negative(score.max() - score)
             # Fold each position's V scale into its probability, relative to the largest one.
-            mantissa = v_scale[:n, kv, 0].astype(np.int64)
-            exponent = v_scale[:n, kv, 1].astype(np.int64)
+            mantissa = v_scale[now, kv, 0].astype(np.int64)
+            exponent = v_scale[now, kv, 1].astype(np.int64)
             least = exponent.min()
             w = round_shift(p * mantissa, 16 + exponent - least)
-            acc = w @ v[:n, kv].astype(np.int64)
+            acc = w @ v[now, kv].astype(np.int64)
             reciprocal = (1 << SUM_RECIPROCAL_BITS) // p.sum()
             shift = SUM_RECIPROCAL_BITS - FRACTION - 16 + least
             out[t, head] = saturate_int32(round_shift(acc * reciprocal, shift))
@@ -267,14 +294,41 @@ def attention(
 
 def swiglu(gate: Int32, up: Int32) -> Int32:
     """SiLU(gate) * up, all Q15.16: table of 256 steps over +-8, linear between."""
+    return geglu(gate, up, SILU)
+
+
+def geglu(gate: Int32, up: Int32, table: Int32) -> Int32:
+    """A function of the gate, times up, all Q15.16; 0 far below 0, the gate itself far above.
+
+    table int32[257]: the function at -8, -8 + 1/16, .. +8, of which GELU and SiLU are two.
+    """
     g = gate.astype(np.int64)
     limit = SILU_RANGE << FRACTION
     offset = np.clip(g + limit, 0, 2 * limit - 1)
     index, rest = offset >> SILU_STEP_BITS, offset & ((1 << SILU_STEP_BITS) - 1)
-    table = SILU.astype(np.int64)
-    inside = table[index] + round_shift((table[index + 1] - table[index]) * rest, SILU_STEP_BITS)
-    silu = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
-    return saturate_int32(round_shift(silu * up.astype(np.int64), FRACTION))
+    at = table.astype(np.int64)
+    inside = at[index] + round_shift((at[index + 1] - at[index]) * rest, SILU_STEP_BITS)
+    value = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
+    return saturate_int32(round_shift(value * up.astype(np.int64), FRACTION))
+
+
+def geglu_narrow(
+    gate: Int32, up: Int32, table: Int32, block: int, constant: Int32
+) -> tuple[Int8, Int32]:
+    """`rotate_narrow` of `geglu`: gate, up [T, ffn] -> int8[T, ffn] and its scale."""
+    return rotate_narrow(geglu(gate, up, table), block, constant)
+
+
+def relu2_glu(gate: Int32, up: Int32) -> Int32:
+    """max(gate, 0)**2 * up, all Q15.16: a square, saturated, then a product."""
+    positive = np.maximum(gate.astype(np.int64), 0)
+    square = saturate_int32(round_shift(positive * positive, FRACTION)).astype(np.int64)
+    return saturate_int32(round_shift(square * up.astype(np.int64), FRACTION))
+
+
+def relu2_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    """`rotate_narrow` of `relu2_glu`: gate, up [T, ffn] -> int8[T, ffn] and its scale."""
+    return rotate_narrow(relu2_glu(gate, up), block, constant)
 
 
 def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:

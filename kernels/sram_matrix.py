@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_RANK = 64
+LARGEST_ADDED = 1 << 44  # that B's product adds to an accumulator
 MOST_COLUMNS = 1 << 17  # columns * 127 * 127 < 2**31
 LARGEST_CELL = 2 * 64 * 128  # |value|: the difference of two of a mask's levels * group scales
 

@@ -60,8 +60,13 @@ class Calibrator(Protocol):
     def embed(self, table: PackedMatrix) -> None:
         """Start the residual streams with the text's embeddings."""
 
-    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
-        """Run the next layer with these masks; second moments of each fabric input (INPUT_OF)."""
+    def layer(
+        self, layer: int, matrices: dict[str, PackedMatrix], vectors: dict[str, NDArray]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Run the next layer, number `layer`, with these masks and stored vectors.
+
+        Returns the second moments of each fabric input (INPUT_OF).
+        """
 
     def head(
         self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None

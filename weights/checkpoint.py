@@ -64,6 +64,7 @@ class Checkpoint(Protocol):
 
 LARGEST_WEIGHT = 1 << 15  # the range of Q15.16
 LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+PASS_MATRICES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
     "q": "self_attn.q_proj",
@@ -75,18 +76,31 @@ LAYER_TENSORS = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
+HEAD_GAINS = {"q_gain": "self_attn.q_norm", "k_gain": "self_attn.k_norm"}  # Qwen3's
+BIAS = "_bias"
+
+
+def layer_vectors(config: LlamaConfig) -> tuple[str, ...]:
+    """Short names of a layer's tensors besides matrices and norms: "q_bias", "q_gain", .."""
+    biases = [m + BIAS for name in config.biases for m in PASS_MATRICES[name]]
+    return (*biases, *(HEAD_GAINS if config.head_norm else ()))
 
 
 def hub_name(name: str, layer: int | None = None) -> str:
     """Our short name ("q", "embedding", ..) -> the tensor's name in a hub checkpoint."""
     if layer is not None:
-        return f"model.layers.{layer}.{LAYER_TENSORS[name]}.weight"
+        stem = {**LAYER_TENSORS, **HEAD_GAINS}[name.removesuffix(BIAS)]
+        return f"model.layers.{layer}.{stem}.{'bias' if name.endswith(BIAS) else 'weight'}"
     names = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
     return f"{names[name]}.weight"
 
 
 def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
     """Shape of the tensor with our short name, by the model's configuration."""
+    if name.endswith(BIAS):
+        return tensor_shape(config, name.removesuffix(BIAS))[:1]
+    if name in HEAD_GAINS:
+        return (config.head_dim,)
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     return {
         "embedding": (config.vocabulary, config.hidden),

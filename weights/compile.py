@@ -19,11 +19,12 @@ from kernels.rom.pack import PackedMatrix
 from weights.calibrate import INPUT_OF, Calibrator
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
+from weights.layer_vectors import GainCodes, gain_codes, stored
 from weights.ldlq import DAMPING, Curvature, quantise_calibrated
 from weights.license import notice
 from weights.mix import Mix
 from weights.quantize import quantise
-from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
+from weights.rom import FORMAT_VERSION
 from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
@@ -35,7 +36,6 @@ PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
 RECIPE = 4  # goes up with every change that gives other bytes for the same input
-GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and a shared exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
@@ -88,19 +88,21 @@ def compile_image(
             if provenance.done():
                 provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
+            vectors = stored(folder_of.layer_vectors(layer))
             if writer.reuse(file):
                 if calibrator is not None:  # the text must still pass through the layer
-                    calibrator.layer(_probe(folder_of.layer(layer)))
+                    calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
             weights = folder_of.layer(layer)
-            costs = _layer_costs(weights, calibrator)
+            costs = _layer_costs(layer, weights, vectors, calibrator)
             masks = {}
             for name, w in weights.items():
                 bits = options.mix.bits(name, layer)
                 masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
                 steps.advance()
-            writer.add_shard(file, masks)
+            named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
+            writer.add_shard(file, masks, named)
             del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
@@ -124,12 +126,15 @@ def _probe(weights: dict[str, np.ndarray]) -> dict[str, PackedMatrix]:
 
 
 def _layer_costs(
-    weights: dict[str, np.ndarray], calibrator: Calibrator | None
+    layer: int,
+    weights: dict[str, np.ndarray],
+    vectors: dict[str, np.ndarray],
+    calibrator: Calibrator | None,
 ) -> dict[str, Curvature]:
     """The cost of errors in each fabric pass of a layer, by the pass's name."""
     if calibrator is None:
         return {}
-    moments = calibrator.layer(_probe(weights))
+    moments = calibrator.layer(layer, _probe(weights), vectors)
     return {name: Curvature.of(sums) for name, sums in moments.items()}
 
 
@@ -165,14 +170,6 @@ def _tables(
     writer.add_shard(TABLES, matrices, vectors)
 
 
-def gain_codes(gain: np.ndarray) -> GainCodes:
-    """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
-    largest = float(np.abs(gain).max())
-    exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
-    codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
-    return codes.astype(np.int16), exponent
-
-
 def _manifest(
     source: Checkpoint,
     options: CompileOptions,
@@ -188,7 +185,7 @@ def _manifest(
         "rotation": {
             "seed": ROTATION_SEED,
             "residual_block": power_of_two_block(config.hidden),
-            "head_block": config.head_dim,
+            "head_block": power_of_two_block(config.head_dim),
             "ffn_block": power_of_two_block(config.ffn),
         },
         "chat_style": source.chat_style,

@@ -16,6 +16,7 @@ from emulator.errors import CheckpointError
 from emulator.fields import Fields, read_object
 from weights.chat_style import chat_style
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
+from weights.fused import fused_part
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
@@ -104,7 +105,11 @@ class SafetensorsCheckpoint:
         return self.origin.sha256 if self.origin else {}
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """One tensor as float32."""
+        """One tensor as float32; of tensors stored as one, its rows."""
+        part = fused_part(self.config, name)
+        if part is not None and name not in self._where and part[0] in self._where:
+            stored, rows = part
+            return self._where[stored].float32(stored)[rows]
         file = self._where.get(name)
         if file is None:
             raise CheckpointError(f"{self.folder}: no tensor {name} in any shard")

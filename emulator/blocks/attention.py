@@ -13,7 +13,7 @@ from emulator.blocks.wires import Arrays, Int32, Wires
 from emulator.fixedpoint import scale_of
 from emulator.silicon.cost import WHOLE_VECTOR, Cost, Phase, narrow, stream, tree
 from emulator.silicon.spec import ChipSpec
-from kernels.reference import INT8_MAX
+from kernels.reference import ALL_POSITIONS, INT8_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +26,24 @@ class Attention(Block):
 
     sram: KvSram
     constant: Int32  # 1 / 127
+    window: int = ALL_POSITIONS  # that a token attends to, its own included
 
     @classmethod
-    def of(cls, sram: KvSram) -> Attention:
-        return cls(sram, scale_of(1 / INT8_MAX))
+    def of(cls, sram: KvSram, window: int | None = None) -> Attention:
+        """`window`: None for all positions."""
+        return cls(sram, scale_of(1 / INT8_MAX), window or ALL_POSITIONS)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         sram = self.sram
-        mixed = ops.attention(
-            wires.q8, wires.q8_scale, sram.k, sram.k_scale, sram.v, sram.v_scale, wires.start
-        )
+        held = sram.k, sram.k_scale, sram.v, sram.v_scale
+        mixed = ops.attention(wires.q8, wires.q8_scale, *held, wires.start, self.window)
         wires.x, wires.x_scale = ops.narrow(mixed, self.constant)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """All scores of a head before its maximum, then its values: a KV head reads its values
         while the next one reads its keys. The SRAM or the multipliers set the pace.
         """
-        sram = self.sram
+        sram, context = self.sram, min(context, self.window)
         width = sram.heads * sram.head_dim
         position_bits = sram.position_bits(spec)
         by_reads = 8 * spec.kv_sram.bandwidth.value / position_bits
@@ -75,10 +76,12 @@ class Attention(Block):
 
     @property
     def parameters(self) -> dict[str, int]:
-        """The SRAM's: heads and head_dim."""
-        return self.sram.parameters
+        """The SRAM's heads and head_dim, and the window where there is one."""
+        own = {"window": self.window} if self.window != ALL_POSITIONS else {}
+        return self.sram.parameters | own
 
     def rebuilt(self, parameters: dict[str, int], rom: Arrays) -> Attention:
         heads, head_dim = parameters["heads"], parameters["head_dim"]
         sram = replace(self.sram, heads=heads, head_dim=head_dim)
-        return replace(self, sram=sram, constant=rom["constant"])
+        window = parameters.get("window", ALL_POSITIONS)
+        return replace(self, sram=sram, constant=rom["constant"], window=window)

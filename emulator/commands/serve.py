@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_options, chosen_adapters
 from emulator.errors import UsageError
 
 KEY_VARIABLE = "HARDWIRED_API_KEY"
@@ -42,6 +44,10 @@ def register(commands: Any) -> None:
         help=f"of any answer; {MOST_TOKENS}",
     )
     parser.add_argument("--context", type=int, metavar="N", help="positions, at most the image's")
+    add_lora_options(parser)
+    parser.add_argument(
+        "--lora-root", type=Path, metavar="DIR", help="requests may load adapters from below DIR"
+    )
     parser.add_argument(
         "--faithful", action="store_true", help="the vendor's routes with their observed quirks"
     )
@@ -66,17 +72,18 @@ def _serve(args: argparse.Namespace) -> int:
     listener = listen(args.host, args.port)
     host, port = listener.getsockname()[:2]
     hosts = Hosts(host, args.host, args.allow_host)
-    service = _service(args)
+    service = _service(args, key is not None)
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {service.name} at http://{shown}:{port}", file=sys.stderr, flush=True)
     run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
     return 0
 
 
-def _service(args: argparse.Namespace) -> Any:
+def _service(args: argparse.Namespace, has_key: bool) -> Any:
     """The chosen model in a chip of its own, and the engine around it."""
     from emulator.chat.template import chat_format
     from emulator.chip import Chip
+    from emulator.serve.adapter_folder import AdapterFolder
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
     from emulator.silicon.spec import load_spec
@@ -84,5 +91,7 @@ def _service(args: argparse.Namespace) -> Any:
     image, spec = chosen_image(args), load_spec()
     name = args.image.resolve().name if args.image else args.model
     chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
-    engine = Engine(Chip(image, args.context), spec, args.queue)
-    return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful)
+    chip = Chip(image, args.context, adapters=chosen_adapters(args, image))
+    engine = Engine(chip, spec, args.queue)
+    folder = AdapterFolder(args.lora_root, args.checkpoint, has_key)
+    return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful, folder)

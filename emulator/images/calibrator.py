@@ -68,12 +68,14 @@ class ChipCalibrator:
             Embedding(table).run(self.ops, wires)
             self.residual.append(wires.residual)
 
-    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
+    def layer(
+        self, layer: int, matrices: dict[str, PackedMatrix], vectors: dict[str, NDArray]
+    ) -> dict[str, NDArray[np.float64]]:
         """Run the next layer; return the second moments of each fabric pass's input, by name."""
         length = self.windows.shape[1]
         sram = KvSram.of(self.config, length)
         rope = rope_tables(self.config, length)
-        return self._run(layer_blocks(self.config, matrices, rope, sram))
+        return self._run(layer_blocks(self.config, layer, matrices, vectors, rope, sram))
 
     def head(
         self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from emulator.errors import EmulatorError
-from emulator.serve import demo, openai_api, vendor
+from emulator.serve import adapters, demo, openai_api, vendor
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
@@ -54,6 +54,8 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/v1/models/{name:path}", openai_api.model),
         Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
         Route("/v1/completions", openai_api.completions, methods=["POST"]),
+        Route("/v1/load_lora_adapter", adapters.load, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"]),
         Route("/health", vendor.health),
         Route("/models", openai_api.models),
         Route("/generate", vendor.generate, methods=["POST"]),

@@ -35,7 +35,8 @@ async def health(request: Request) -> Response:
     """GET /api/health"""
     service = service_of(request)
     state = "healthy" if await works(service) else "failing"
-    details = {"status": state, "queue_size": queue_size(service), "current_adapter": "none"}
+    adapter = service.engine.chip.adapter or "none"
+    details = {"status": state, "queue_size": queue_size(service), "current_adapter": adapter}
     report = {
         "status": "ok",
         "nextjs": "ok",

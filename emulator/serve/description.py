@@ -11,6 +11,7 @@ from emulator import __version__
 from emulator.chat.messages import ROLES, SYSTEM_ROLES
 from emulator.chat.sampler import SEED_BITS, TEMPERATURES
 from emulator.config import MAX_K
+from emulator.fields import PLAIN_NAME
 from emulator.serve.options import MOST_CHOICES, MOST_LOGPROBS, STOP_CHARACTERS, STOPS
 from emulator.serve.prompts import MESSAGES
 from emulator.serve.service import VENDOR_MODEL
@@ -111,8 +112,11 @@ DEMO_CHAT = _object(
     ),
     attachment={"anyOf": [_object((), name=TEXT, content=TEXT), {"type": "null"}]},
 )
+LORA_NAME: Schema = {"type": "string", "pattern": f"^{PLAIN_NAME.pattern}$"}
+LOAD_LORA = _object(("lora_name", "lora_path"), lora_name=LORA_NAME, lora_path=SOME_TEXT)
+UNLOAD_LORA = _object(("lora_name",), lora_name=LORA_NAME)
 GETS = {
-    "/v1/models": "the one model, in OpenAI's list",
+    "/v1/models": "the model, and with each adapter, in OpenAI's list",
     "/health": "queue and proof that a token was made",
     "/models": "the one model",
     "/api/health": "the demo's health",
@@ -123,6 +127,8 @@ GETS = {
 POSTS = {
     "/v1/chat/completions": ("an answer in OpenAI's shape", CHAT),
     "/v1/completions": ("a continuation in OpenAI's shape", COMPLETION),
+    "/v1/load_lora_adapter": ("an adapter into the chip's SRAM", LOAD_LORA),
+    "/v1/unload_lora_adapter": ("an adapter out of it", UNLOAD_LORA),
     "/generate": ("an answer to the vendor's fields", GENERATE),
     "/api/chat": ("the demo's answer: text, then stats", DEMO_CHAT),
 }

@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from emulator.chat.answer import Answer
 from emulator.chat.generate import generate
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
-from emulator.errors import EmulatorError
+from emulator.errors import AdapterError, EmulatorError
 from emulator.serve.body import RequestError
 from emulator.serve.samplers import Recorder, TokenChances
 from emulator.silicon.spec import ChipSpec
@@ -58,6 +59,7 @@ class Job:
         self.stream, self.tell = stream, tell
         self.answer = Answer(len(prompt))
         self.cached = 0  # prompt tokens that were in the KV SRAM already
+        self.adapter = ""  # name of the one that answers
         self.cancelled = False
         self.queued_at = time.monotonic()
         self.started_at = self.first_token_at = self.done_at = 0.0  # time.monotonic()
@@ -94,6 +96,7 @@ class Engine:
         self.on_done: Callable[[Job], None] = lambda job: None  # in the chip's thread
         self._queue: deque[Job] = deque()
         self._changed = threading.Condition()
+        self._tasks: deque[tuple[Future[None], Callable[[], None]]] = deque()
         self._draining = self._stopped = False
         self._running: Job | None = None
         self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
@@ -149,6 +152,16 @@ class Engine:
             self._queue.remove(job)
         job.finish()
 
+    def between_jobs(self, work: Callable[[], None]) -> Future[None]:
+        """Do `work` in the chip's thread before the next job; the future has its error, if any."""
+        future: Future[None] = Future()
+        with self._changed:
+            if self._draining:
+                raise RequestError("the server is shutting down", 503, code="shutting_down")
+            self._tasks.append((future, work))
+            self._changed.notify()
+        return future
+
     def drain(self) -> None:
         """Accept no more jobs and refuse those that wait; the current answer goes on."""
         with self._changed:
@@ -171,10 +184,15 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._stopped)
-                if not self._queue:
+                self._changed.wait_for(lambda: self._tasks or self._queue or self._stopped)
+                tasks, self._tasks = self._tasks, deque()
+                if not tasks and not self._queue:
                     return
-                job = self._running = self._queue.popleft()
+                job = self._running = None if tasks else self._queue.popleft()
+            for future, work in tasks:
+                _finish(future, work)
+            if job is None:
+                continue
             try:
                 self._answer(job)
             except EmulatorError as error:
@@ -189,6 +207,10 @@ class Engine:
     def _answer(self, job: Job) -> None:
         """Run one job. The last token of the prompt always runs, since its logits are needed."""
         job.started_at = time.monotonic()
+        try:
+            self.chip.use(job.adapter)
+        except AdapterError as error:  # dropped while the job waited
+            raise RequestError(str(error), 404, "model", "model_not_found") from None
         job.cached = self.chip.resume(job.prompt)
 
         def on_token(token: int) -> bool:
@@ -211,3 +233,13 @@ class Engine:
         job.finish()
         self._recent.append(job.done_at - job.started_at)
         self.on_done(job)
+
+
+def _finish(future: Future[None], work: Callable[[], None]) -> None:
+    """Do the work; its error is the future's."""
+    try:
+        work()
+    except Exception as error:  # told to the one who waits
+        future.set_exception(error)
+    else:
+        future.set_result(None)

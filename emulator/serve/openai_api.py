@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -23,33 +24,38 @@ MODEL_CHARACTERS = 200
 
 async def models(request: Request) -> Response:
     """GET /v1/models, and the vendor's /models"""
-    return JSONResponse({"object": "list", "data": [model_entry(service_of(request))]})
+    service = service_of(request)
+    names = ["", *service.engine.chip.adapters]
+    return JSONResponse({"object": "list", "data": [model_entry(service, name) for name in names]})
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{name}"""
     service = service_of(request)
-    service.check_model(request.path_params["name"])
-    return JSONResponse(model_entry(service))
+    adapter = service.check_model(request.path_params["name"])
+    return JSONResponse(model_entry(service, adapter))
 
 
-def model_entry(service: Service) -> dict[str, Any]:
+def model_entry(service: Service, adapter: str = "") -> dict[str, Any]:
+    """The model, or the model with an adapter, whose parent it is."""
     return {
-        "id": service.name,
+        "id": service.model_id(adapter),
         "object": "model",
         "created": service.created,
         "owned_by": "hardwired-llama",
         "context_window": service.context,
+        **({"parent": service.name} if adapter else {}),
     }
 
 
 async def chat_completions(request: Request) -> Response:
     """POST /v1/chat/completions"""
     service, body = service_of(request), await read_body(request)
-    service.check_model(body.text("model", MODEL_CHARACTERS))
+    adapter = service.check_model(body.text("model", MODEL_CHARACTERS))
     options = await asyncio.to_thread(
         openai_options, body, service.most_tokens, service.grammars, True
     )
+    options = replace(options, adapter=adapter)
     messages = read_messages(body, "messages")
     prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
     service.check_prompt(prompt, "messages")
@@ -59,10 +65,11 @@ async def chat_completions(request: Request) -> Response:
 async def completions(request: Request) -> Response:
     """POST /v1/completions"""
     service, body = service_of(request), await read_body(request)
-    service.check_model(body.text("model", MODEL_CHARACTERS))
+    adapter = service.check_model(body.text("model", MODEL_CHARACTERS))
     options = await asyncio.to_thread(
         openai_options, body, service.most_tokens, service.grammars, False
     )
+    options = replace(options, adapter=adapter)
     best = body.whole("best_of", 1, options.choices, options.choices)
     if best != options.choices:
         body.refuse("best_of", "the same as n")

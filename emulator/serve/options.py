@@ -34,6 +34,7 @@ class Options:
     least_tokens: int = 0
     ignore_end: bool = False
     grammar: str | None = None
+    adapter: str = ""  # name of the LoRA adapter that answers
 
     @property
     def greedy(self) -> bool:

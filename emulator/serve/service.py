@@ -16,6 +16,7 @@ from emulator.chat.answer import END, STOP
 from emulator.chat.template import ChatFormat
 from emulator.chat.text_stream import TextStream
 from emulator.errors import ContextError
+from emulator.serve.adapter_folder import AdapterFolder
 from emulator.serve.body import RequestError
 from emulator.serve.engine import Done, Engine, Job, Piece
 from emulator.serve.grammar import Grammars
@@ -85,6 +86,7 @@ class Service:
     engine: Engine
     most_tokens: int
     faithful: bool = False
+    adapter_folder: AdapterFolder = field(default_factory=AdapterFolder)
     grammars: Grammars = field(init=False)
     metrics: Metrics = field(init=False)
     fingerprint: str = field(init=False)
@@ -103,11 +105,22 @@ class Service:
     def end_ids(self) -> tuple[int, ...]:
         return self.image.config.end_ids
 
-    def check_model(self, name: str) -> None:
-        """Raise RequestError 404 unless `name` is the model in the masks."""
-        if name not in ("", self.name, VENDOR_MODEL):
-            message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
-            raise RequestError(message, 404, "model", "model_not_found")
+    def check_model(self, name: str) -> str:
+        """The adapter that `name` asks for, "" for the model in the masks alone.
+
+        Raises RequestError 404 for a name that is neither.
+        """
+        if name in ("", self.name, VENDOR_MODEL):
+            return ""
+        adapter = name.removeprefix(f"{self.name}:")
+        if adapter in self.engine.chip.adapters:
+            return adapter
+        message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
+        raise RequestError(message, 404, "model", "model_not_found")
+
+    def model_id(self, adapter: str = "") -> str:
+        """What clients call the model with this adapter."""
+        return f"{self.name}:{adapter}" if adapter else self.name
 
     def check_prompt(self, prompt: list[int], param: str) -> None:
         """Raise RequestError if the prompt is empty or leaves no room for an answer."""
@@ -127,6 +140,8 @@ class Service:
             for prompt in prompts
             for i in range(options.choices)
         ]
+        for choice in choices:
+            choice.job.adapter = options.adapter
         self.engine.submit([choice.job for choice in choices])
         return choices
 

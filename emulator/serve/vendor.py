@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator.chat.messages import chat_tokens
-from emulator.serve.body import BODY_BYTES, read_body
+from emulator.serve.body import BODY_BYTES, RequestError, read_body
 from emulator.serve.openai_api import MODEL_CHARACTERS, answer
 from emulator.serve.options import Options, vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
@@ -30,7 +31,7 @@ async def health(request: Request) -> Response:
     report = {
         "status": "ok" if healthy else "failing",
         "queue_size": queue_size(service),
-        "current_adapter": "none",
+        "current_adapter": service.engine.chip.adapter or "none",
         "last_token_seconds_ago": round(_age(service), 3),
     }
     return JSONResponse(report, 200 if healthy else 503)
@@ -45,10 +46,11 @@ async def works(service: Service) -> bool:
         return False
     if engine.busy or engine.waiting:  # a long prompt may take its time
         return _age(service) < FRESH_SECONDS + PROBE_SECONDS
-    (probe,) = service.ask([engine.probe_prompt()], Options(max_tokens=1))
+    options = Options(max_tokens=1, adapter=engine.chip.adapter)
+    (probe,) = service.ask([engine.probe_prompt()], options)
     try:
         await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
-    except asyncio.TimeoutError:
+    except (asyncio.TimeoutError, RequestError):
         return False
     finally:
         service.cancel([probe])
@@ -67,9 +69,10 @@ def _age(service: Service) -> float:
 async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
     service, body = service_of(request), await read_body(request)
-    if not service.faithful:
-        service.check_model(body.text("model", MODEL_CHARACTERS))
+    name = body.text("model", MODEL_CHARACTERS)
+    adapter = "" if service.faithful else service.check_model(name)
     options = await asyncio.to_thread(vendor_options, body, service.most_tokens, service.grammars)
+    options = replace(options, adapter=adapter)
     chat = not isinstance(body.values.get("prompt"), str)
     if chat:
         messages = read_messages(body, "prompt")

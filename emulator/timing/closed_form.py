@@ -50,12 +50,12 @@ class ClosedForm:
 
     @classmethod
     def of(cls, config: LlamaConfig, mix: Mix) -> ClosedForm:
-        """Raises UsageError for a mix in which layers differ, or a tied model."""
+        """Raises UsageError where layers differ, for a tied model, or for another than a Llama."""
         layers = [
             {name: mix.bits(name, i) for name in LAYER_MATRICES} for i in range(config.layers)
         ]
-        if any(layer != layers[0] for layer in layers) or config.tied:
-            raise UsageError("many chips at once: only an untied model whose layers are all alike")
+        if any(layer != layers[0] for layer in layers) or config.tied or not config.is_plain:
+            raise UsageError("many chips at once: only an untied Llama whose layers are all alike")
         return cls(config, layers[0] | {"head": mix.bits("head", None)})
 
     def cycles(self, at: At, context: float) -> Cycles:

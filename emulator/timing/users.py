@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emulator.chip import Stage
@@ -71,6 +71,8 @@ def needs(
     """
     shape = shape_of(stages)
     at = _one_of_each(values_at(spec), shape, aggregate.users * context)
+    windows = {aggregate.users * window: layers for window, layers in shape.windows.items()}
+    shape = replace(shape, windows=windows)  # each user's own
     work = Work.of(token_work(stages, spec, context))
     power = power_parts(at, shape, work, aggregate.tokens_per_second)
     return float(total(area_parts(at, shape))), float(total(power))

@@ -8,6 +8,7 @@ is said by its class (`emulator.blocks.block`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Arrays, Wires
 from emulator.chip import Chip
+from emulator.config.model import ACTIVATIONS, PASSES
 from emulator.errors import UsageError
 from emulator.timing.models import MODELS, blank_stages
 from emulator.verification.golden import array_digest
@@ -23,9 +25,14 @@ from weights.mix import Mix
 
 
 def known_blocks() -> dict[str, Block]:
-    """A block of every name, from a chip with blank masks whose model has all of them."""
-    stages = blank_stages(MODELS["smollm2-135m"], Mix.parse("6"))
-    return {block.name: block for stage in stages for block in stage.blocks}
+    """A block of every name, from chips with blank masks whose models have them."""
+    small = MODELS["smollm2-135m"]
+    found: dict[str, Block] = {}
+    for activation in ACTIVATIONS:
+        config = replace(small, activation=activation, biases=PASSES, head_norm=True)
+        stages = blank_stages(config, Mix.parse("6"))
+        found |= {block.name: block for stage in stages for block in stage.blocks}
+    return found
 
 
 def vectors(

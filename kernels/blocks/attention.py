@@ -41,6 +41,7 @@ from kernels.reference import (
 # Words of a job; then addresses.
 TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
 Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
+WINDOW = JOB + 13
 
 # 2**-n for each score n below the largest, the last entry 0: what the twin computes.
 EXP2_NEGATIVE = exp2_negative(np.arange((16 << SCORE_FRACTION) + 1)).astype(np.int32)
@@ -211,15 +212,18 @@ def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
 
 @njit(nogil=True)
 def attention_chunk(shared, chunk, scratch):
-    """`SPAN` query heads of one token that share a KV head, over all its positions."""
+    """`SPAN` query heads of one token that share a KV head, over its last `WINDOW` positions."""
     heads, kv_heads, head_dim = shared[HEADS], shared[KV_HEADS], shared[HEAD_DIM]
     span = shared[SPAN]
     t, first = chunk * span // heads, chunk * span % heads
     kv = first // (heads // kv_heads)
-    n = shared[START] + t + 1
+    end = shared[START] + t + 1
+    n = min(end, shared[WINDOW])
     stride, scale_stride = kv_heads * head_dim, 8 * kv_heads
-    k, v = shared[K] + kv * head_dim, shared[V] + kv * head_dim
-    k_scale, v_scale = shared[K_SCALE] + 8 * kv, shared[V_SCALE] + 8 * kv
+    begins, scale_begins = (end - n) * stride, (end - n) * scale_stride
+    k, v = shared[K] + kv * head_dim + begins, shared[V] + kv * head_dim + begins
+    k_scale = shared[K_SCALE] + 8 * kv + scale_begins
+    v_scale = shared[V_SCALE] + 8 * kv + scale_begins
     q = shared[Q] + (t * heads + first) * head_dim
     q_scale = shared[Q_SCALE] + (t * heads + first) * 8
     out = shared[OUT] + (t * heads + first) * head_dim * 4

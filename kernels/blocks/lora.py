@@ -12,7 +12,7 @@ from numba import njit
 from kernels.arith import requantise_rows, round_shift, to_int16
 from kernels.host.simd import get_i32, view_i8, view_i16, view_i32, view_i64, view_u16
 from kernels.host.team import CHUNKS_NEXT, JOB, THREADS, common_memory
-from kernels.reference import FRACTION, LARGEST_ADDED
+from kernels.reference import FRACTION
 from kernels.sram_matrix import (
     CELL_COLUMNS,
     CELL_ROWS,
@@ -20,6 +20,7 @@ from kernels.sram_matrix import (
     CELLS,
     COLUMNS,
     EXPONENT,
+    LARGEST_ADDED,
     MANTISSA,
     MOST_RANK,
     RANK,

@@ -1,4 +1,4 @@
-"""RMSNorm, with and without a gain of its own, compiled. Twins in `kernels.reference`."""
+"""RMSNorm, without a gain and with one of its own, compiled. Twins in `kernels.reference`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_moments_are_those_of_the_float_model(tiny_checkpoint: Path):
     folder = Fold(source, ROTATION_SEED)
     calibrator.embed(quantise(folder.embedding(), 6))
     masks = {name: quantise(folder.layer_matrix(name, 0), 6) for name in LAYER_MATRICES}
-    moments = calibrator.layer(masks)
+    moments = calibrator.layer(0, masks, {})
     assert {name: len(m) for name, m in moments.items()} == {
         "qkv": 64, "o": 128, "gate_up": 64, "down": 96,
     }  # fmt: skip
@@ -66,7 +66,7 @@ def test_moments_depend_on_no_host(tiny_checkpoint: Path):
         calibrator.embed(quantise(folder.embedding(), 6))
     for layer in range(2):
         masks = {name: quantise(folder.layer_matrix(name, layer), 6) for name in LAYER_MATRICES}
-        a, b = (calibrator.layer(masks) for calibrator in both)
+        a, b = (calibrator.layer(layer, masks, {}) for calibrator in both)
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 

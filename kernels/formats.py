@@ -1,7 +1,6 @@
-"""The integers that every twin is built from: the rounding rule, scales, narrow vectors.
+"""The one rounding rule of the datapath, and the number formats that are built from it, in NumPy.
 
-A part of the specification: `kernels.reference` has the blocks, docs/datapath.md the words.
-Arithmetic is int64 throughout; results are stored at the width the chip has.
+With `kernels.reference`, which uses them, these functions define every bit.
 """
 
 from __future__ import annotations
@@ -10,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRACTION = 16  # fractional bits of every int32 signal
+Q1_14 = 14  # fractional bits of the rotary tables and of the residual mixer
+SCORE_FRACTION = 8  # fractional bits of an attention score, in log2 units
 INT8_MAX = 127
 RECIPROCAL_BITS = 22  # of 127 / absmax
+SUM_RECIPROCAL_BITS = 46  # of 1 / sum of probabilities
 ZERO_EXPONENT = 127  # of the scale of a vector of zeros, so that it never is the largest scale
+ALL_POSITIONS = 1 << 40  # a window of attention that leaves none out
 
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]
