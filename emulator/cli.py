@@ -24,6 +24,7 @@ from emulator.commands import (
     models,
     plan,
     repair,
+    respin,
     run,
     sensitivity,
     serve,
@@ -37,7 +38,7 @@ from emulator.errors import EmulatorError
 
 COMMANDS = {  # in the order of --help, under its headings
     "talk": (chat, run, serve),
-    "masks": (compile_masks, models, info),
+    "masks": (compile_masks, models, info, respin),
     "quality": (evaluate,),
     "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),

@@ -101,6 +101,9 @@ def patch_of(
 def broken_cells(sound: PackedMatrix, broken: PackedMatrix) -> Cells:
     """Where two masks of a matrix differ in their codes; only tiles that differ are unpacked."""
     tile, chunk = np.nonzero((sound.codes != broken.codes).any(axis=-1))
+    if tile.size == 0:
+        none = np.empty(0, np.int64)
+        return Cells(none, none, none)
     one, other = (
         unpack_codes(m.codes[tile, chunk][:, None], TILE_ROWS * tile.size, m.bits).reshape(
             tile.size, TILE_ROWS, TILE_COLUMNS

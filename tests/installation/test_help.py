@@ -14,7 +14,7 @@ from tests.installation.conftest import run
 
 HEADINGS = {
     "talk": ["chat", "run", "serve"],
-    "masks": ["compile", "models", "info"],
+    "masks": ["compile", "models", "info", "respin"],
     "quality": ["eval"],
     "time": [
         *("cycles", "area", "infer", "validate", "sensitivity", "compare", "chips", "trace"),
