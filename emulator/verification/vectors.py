@@ -21,6 +21,7 @@ from emulator.errors import UsageError
 from emulator.timing.models import MODELS, blank_stages
 from emulator.verification.golden import array_digest
 from emulator.verification.vector_files import Vector
+from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 
 
@@ -30,8 +31,9 @@ def known_blocks() -> dict[str, Block]:
     found: dict[str, Block] = {}
     for activation in ACTIVATIONS:
         config = replace(small, activation=activation, biases=PASSES, head_norm=True)
-        stages = blank_stages(config, Mix.parse("6"))
-        found |= {block.name: block for stage in stages for block in stage.blocks}
+        for ranks in ({}, dict.fromkeys(LAYER_MATRICES, 1)):  # without an adapter, and with one
+            stages = blank_stages(config, Mix.parse("6"), ranks)
+            found |= {block.name: block for stage in stages for block in stage.blocks}
     return found
 
 

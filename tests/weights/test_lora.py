@@ -13,7 +13,9 @@ from emulator.images.adapters import checkpoint_of, load_adapters, read_adapter
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax
 from emulator.quality.float_model import FloatModel
 from emulator.verification.golden import array_digest, logits_digest
-from kernels import reference
+from emulator.verification.twins import disagreements
+from emulator.verification.vectors import expected, replay, vectors
+from kernels import compiled, reference
 from tests.support.adapters import write_adapter
 from tests.support.tiny_model import write_tiny_checkpoint
 from weights.lora import adapter_for, rotation_seed, turned
@@ -169,3 +171,19 @@ def test_names_and_checkpoints_are_checked(
     with pytest.raises(CheckpointError, match="the image was made from"):
         checkpoint_of(tiny_image, write_tiny_checkpoint(tmp_path / "untied", tied=False))
     assert checkpoint_of(tiny_image, tiny_checkpoint).config == tiny_image.config
+
+
+def test_vectors_and_twins_of_its_blocks(tiny_image, tiny_checkpoint, tiny_adapter):
+    """Each block of an adapted chip is replayed from its vector, by kernel and twin."""
+    (adapter,) = load_adapters(tiny_image, [str(tiny_adapter)], tiny_checkpoint)
+    chip = Chip(tiny_image, adapters=[adapter])
+    chip.use("tiny")
+    seen = set()
+    for vector in vectors(chip, TOKENS[:5], None, 1, 16):
+        seen.add(vector.block)
+        for backend in (compiled, reference):
+            answers = replay(vector, backend)
+            for name, array in expected(vector).items():
+                np.testing.assert_array_equal(answers[name], array, f"{vector.block}: {name}")
+    assert {f"lora_{p}" for p in ("qkv", "o", "gate_up", "down")} <= seen
+    assert [what for _, what in disagreements(chip, 3) if what is not None] == []
