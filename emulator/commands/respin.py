@@ -14,9 +14,11 @@ from emulator.terminal.table import table
 
 if TYPE_CHECKING:
     from emulator.economics.respin import MatrixChange, Price
+    from emulator.silicon.spec import ChipSpec
     from weights.rom import RomImage
 
 WEEKS_A_MONTH = 365.25 / 12 / 7
+WINDOW = 256  # tokens of the shipped text, in the comparison with an adapter
 
 
 def register(commands: Any) -> None:
@@ -29,6 +31,12 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("first", help="an image's folder, or a model as --model takes it")
     parser.add_argument("second", help="the same")
+    parser.add_argument(
+        "--lora",
+        metavar="DIR",
+        help="B is A with this adapter merged: also compare it with the adapter in A's SRAM",
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="what A was made from")
     add_chip_options(parser)
     add_plot_option(parser)
     parser.set_defaults(command=_respin)
@@ -53,7 +61,46 @@ def _respin(args: argparse.Namespace) -> int:
         print(json.dumps(head | {"matrices": rows, "price": cost.to_json()}))
     else:
         print(_text(found, tables, cost))
+        if args.lora:
+            print(f"\n{_side_by_side(args, first, second, spec, cost)}")
     return 0
+
+
+def _side_by_side(
+    args: argparse.Namespace, first: RomImage, second: RomImage, spec: ChipSpec, cost: Price
+) -> str:
+    """The same fine-tune in SRAM and in new masks: KL from it in float32, speed, price."""
+    from emulator.chat.template import chat_format
+    from emulator.chip import Chip
+    from emulator.images.adapters import checkpoint_of, read_adapter
+    from emulator.quality.evaluate import Distance, chip_logits, log_softmax
+    from emulator.quality.float_model import FloatModel
+    from emulator.text import read_text
+    from emulator.timing.schedule import token_cycles
+    from weights.calibrate import DEFAULT_TEXT
+    from weights.lora import adapter_for
+
+    source, adapter = checkpoint_of(first, args.checkpoint), read_adapter(first, args.lora)
+    chat = chat_format(first.tokenizer_json, first.manifest["chat_style"])
+    tokens = chat.encode(read_text(DEFAULT_TEXT)[-8 * WINDOW :])[:WINDOW]
+    wanted = FloatModel.of_checkpoint(source).with_low_rank(adapter.matrices)
+    log_p = log_softmax(wanted.forward(tokens))
+    side = adapter_for(first, source, adapter)
+    rows = []
+    for name, image, adapters in (("adapter in SRAM", first, [side]), ("new masks", second, [])):
+        chip, distance = Chip(image, adapters=adapters), Distance()
+        chip.use(adapter.name if adapters else "")
+        distance.add(log_p, log_softmax(chip_logits(chip, tokens[: chip.context])))
+        found = distance.report()
+        rate = spec.clock_hz / sum(token_cycles(chip.stages, spec, WINDOW, True).values())
+        price = f"{side.stored_bits / 8e6:.2f} MB, {chip.positions - chip.context} positions"
+        months = " to ".join(f"{m:g}" for m in cost.months[::2])
+        dollars = (cost.masks[1] + cost.work[1]) / 1e6
+        price = price if adapters else f"{dollars:.1f} M$, {months} months (estimate)"
+        top1 = f"{100 * found['top1_agreement']:.1f}"
+        rows.append([name, f"{found['kl_mean']:.5f}", top1, f"{rate:,.0f}", price])
+    head = ["the same fine-tune as", "KL, nats", "top-1, %", "tok/s (estimate)", "price"]
+    return table(head, rows)
 
 
 def _image(where: str) -> RomImage:

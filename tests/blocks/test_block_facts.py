@@ -69,8 +69,7 @@ def test_every_block_is_known(tiny_image, untied_image, qwen3_image, smollm3_ima
     """The test images have every block, so that no test on them all leaves one out."""
     images = tiny_image, untied_image, qwen3_image, smollm3_image
     blocks = [b for image in images for stage in Chip(image).stages for b in stage.blocks]
-    adapted = {name for name in known_blocks() if name.startswith(("sums_", "lora_"))}
-    assert {block.name for block in blocks} == set(known_blocks()) - adapted  # tests/weights
+    assert {block.name for block in blocks} == set(known_blocks())
 
 
 def test_stages_say_their_layer(tiny_image: RomImage):
