@@ -11,6 +11,7 @@ from emulator.chat.generate import generate
 from emulator.chat.template import chat_format
 from emulator.chip import Chip
 from emulator.images.adapters import checkpoint_of, load_adapters, read_adapter
+from emulator.images.recipe import embedded_folder
 from emulator.quality.float_model import FloatModel
 from emulator.silicon.spec import load_spec
 from emulator.verification.golden import logits_digest
@@ -22,8 +23,7 @@ GOLDEN = "31eda6cf76f2b510"
 
 @pytest.fixture(scope="module")
 def image(default_home: Path) -> RomImage:
-    (folder,) = (path.parent for path in default_home.glob("smollm2*/rom.json"))
-    return open_image(folder)
+    return open_image(default_home / embedded_folder().name)
 
 
 @pytest.fixture(scope="module")
