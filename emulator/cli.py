@@ -23,6 +23,7 @@ from emulator.commands import (
     info,
     models,
     plan,
+    rtl,
     run,
     sensitivity,
     serve,
@@ -40,7 +41,7 @@ COMMANDS = {  # in the order of --help, under its headings
     "quality": (evaluate,),
     "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),
-    "proof": (verify, vectors, faults),
+    "proof": (verify, vectors, rtl, faults),
 }
 
 
