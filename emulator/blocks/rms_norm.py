@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
-from emulator.silicon.cost import Cost, Phase, narrow, reduce, stream, tree
+from emulator.silicon.cost import WHOLE_VECTOR, Cost, hadamard, narrow, reduce, stream, tree
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import FRACTION, INT8_MAX
 
@@ -83,9 +83,9 @@ class FinalGain(Block):
         """Maximum, rotation, gain; maximum, rotation, and to int8."""
         hidden, m = self.gain.size, len(self.mixer)
         peak = reduce(spec, hidden)
-        hadamard = stream(spec, hidden, tree(spec, hidden // m) + 1)
-        mix = Phase(1, int(spec.vector.pipeline) + tree(spec, m))  # across the blocks
-        rotate = (hadamard, mix) if m > 1 else (hadamard,)
+        turn = hadamard(spec, hidden, hidden // m)
+        mix = stream(spec, hidden, int(spec.vector.pipeline) + tree(spec, m))  # across the blocks
+        rotate = (turn, WHOLE_VECTOR, mix) if m > 1 else (turn,)
         gain = stream(spec, hidden)
         phases = (peak, *rotate, gain, peak, *rotate, *narrow(spec, hidden))
         return Cost(phases, rom_bits=16 * hidden)

@@ -37,13 +37,16 @@ class WeightFabric(Block):
                 setattr(wires, wire, out)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
-        """Matrices side by side take the same inputs, so the widest codes set the time."""
+        """Matrices side by side take the same inputs, so the widest codes set the time.
+
+        Their rows share the drain: the first row's scale begins when the last input is in.
+        """
         matrices = self.matrices.values()
         widest = max(matrices, key=lambda m: m.bits)
-        feed = fabric_pass(spec, widest.columns, widest.bits)
         rows = sum(m.rows for m in matrices)
+        feed, drain = fabric_pass(spec, widest.columns, rows, widest.bits)
         return Cost(
-            (feed,),
+            (feed, drain),
             macs=sum(m.rows * m.columns for m in matrices),
             rom_bits=sum(m.stored_bits for m in matrices),
             row_cycles=rows * feed.take,

@@ -98,6 +98,13 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequencer:
+    """Tells the units whose turn it is; their times are known before, so nothing else waits."""
+
+    layer: Annotated[Constant, "cycles"]  # between two layers
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
     """Of one event or transistor at `clock.voltage`; events go with V squared, leakage with V^3."""
 

@@ -35,6 +35,7 @@ class ChipSpec:
     kv_sram: sections.KvSram
     attention: sections.Attention
     top_k: sections.TopK
+    sequencer: sections.Sequencer
     link: sections.Link
     energy: sections.Energy
     area: sections.Area

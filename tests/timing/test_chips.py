@@ -67,7 +67,8 @@ def test_links_cost_time_and_users_fill_it():
     one, six = (rack(cut(LARGE, HC1, 8192, n), HC1, 1536) for n in (1, 6))
     assert one.link_share == 0
     assert 0 < six.link_share < 0.1
-    assert six.tokens_per_second == pytest.approx(one.tokens_per_second * (1 - six.link_share))
+    without = one.tokens_per_second * (1 - six.link_share)
+    assert six.tokens_per_second == pytest.approx(without, rel=1e-4)  # a norm hides a cycle
     assert six.users == 4
     assert six.users_tokens_per_second == pytest.approx(4 * six.tokens_per_second, rel=0.02)
     slow = HC1.with_value("link.latency", 5.0)
