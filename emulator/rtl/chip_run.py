@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth.sim import Simulator
 
 from emulator.blocks.wires import SIGNALS
 from emulator.chip import Stage
@@ -16,7 +15,7 @@ from emulator.errors import EmulatorError
 from emulator.rtl.chip import ChipRtl
 from emulator.rtl.pipeline import Port
 from emulator.rtl.rom import word_of
-from emulator.rtl.simulate import values_of
+from emulator.rtl.simulate import run_bench, values_of
 from emulator.verification.golden import array_digest
 
 
@@ -78,10 +77,7 @@ def run_chip(chip: ChipRtl, prompt: list[int], limit: int = 200_000) -> ChipRun:
                 ctx.set(chip.prompt.valid, 0)
         raise EmulatorError(f"the chip made {len(tokens)} of {chip.context + 1} tokens")
 
-    simulator = Simulator(chip)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(bench)
-    simulator.run()
+    run_bench(chip, bench)
     return ChipRun(tokens, end, seen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +69,28 @@ def simulate(dut: BlockRtl, signals: dict[str, np.ndarray]) -> Answer:
                 break
             await ctx.tick()
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(bench)
-    simulator.run()
+    run_bench(dut, bench)
     for port, seen in words.items():
         if len(seen) != port.beats:
             raise EmulatorError(f"port {port.name} gave {len(seen)} of {port.beats} beats")
     arrays = {port.name: values_of(port, seen) for port, seen in words.items()}
     return Answer(arrays, max(at for port, at in last.items() if not port.name.endswith("_scale")))
+
+
+def run_bench(dut: Any, bench: Any) -> None:
+    """Simulate until the bench ends.
+
+    The simulator writes masks as decimal numbers, and a row of ROM has more digits than Python
+    converts unasked.
+    """
+    before = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
+    if before:
+        sys.set_int_max_str_digits(0)
+    try:
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(bench)
+        simulator.run()
+    finally:
+        if before:
+            sys.set_int_max_str_digits(before)

@@ -39,7 +39,7 @@ def emit(folder: Path, vector: Vector, spec: ChipSpec) -> int:
     for name, values in {**bench.inputs, **bench.outputs}.items():
         (scratch / f"{name}.hex").write_text(_hex(bench.dut.port(name), values), "ascii")
     (scratch / f"{vector.block}.v").write_text(text, "utf-8")
-    (scratch / "bench.sv").write_text(test_bench(bench, vector.block), "ascii")
+    (scratch / "bench.sv").write_text(bench_text(bench, vector.block), "ascii")
     (scratch / f"{vector.block}.core").write_text(_core(vector.block), "ascii")
     (scratch / "README.md").write_text(_readme(bench, vector, spec), "utf-8")
     scratch.rename(folder)
@@ -67,7 +67,7 @@ def _hex(port: Port, values: np.ndarray) -> str:
     return "".join(f"{int(v) & mask:0{digits}x}\n" for v in np.ravel(values))
 
 
-def test_bench(bench: Bench, name: str) -> str:
+def bench_text(bench: Bench, name: str) -> str:
     """SystemVerilog: beats in from cycle 0, answers compared, cycles counted."""
     dut, lines = bench.dut, []
     ports = [*dut.inputs, *dut.outputs]
