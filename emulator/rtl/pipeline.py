@@ -238,10 +238,14 @@ def emit(
     widths = {len(value) for value in values}
     if len(widths) != 1:
         raise ValueError("values of several widths on one bus")
-    width = widths.pop()
-    word = Signal(beats * lanes * width)
-    m.d.comb += word.eq(join(values))
-    beat = Signal(lanes * width)
-    m.d.comb += beat.eq(word.word_select(now, lanes * width))
-    sign = Value.cast(values[0]).shape().signed
-    return active, fields(beat, [width] * lanes, sign), now
+    width, sign = widths.pop(), Value.cast(values[0]).shape().signed
+    full = [*values, *[Const(0, width)] * (beats * lanes - len(values))]
+    found: list[Value] = []
+    for at in range(0, lanes, PACK_LANES):
+        own = range(at, min(at + PACK_LANES, lanes))
+        word = Signal(beats * len(own) * width)
+        m.d.comb += word.eq(join([full[beat * lanes + i] for beat in range(beats) for i in own]))
+        part = Signal(len(own) * width)
+        m.d.comb += part.eq(word.word_select(now, len(own) * width))
+        found += fields(part, [width] * len(own), sign)
+    return active, found, now
