@@ -48,7 +48,8 @@ class Attention(Block):
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """All scores of a head before its maximum, then its values: a KV head reads its values
         while the next one reads its keys, both in whole cycles. The SRAM or the multipliers set
-        the pace. The first address goes out when q is whole; the values' latency hides behind the softmax table.
+        the pace. The first address goes out when q is whole; the values' latency hides behind
+        the softmax table.
         """
         sram = self.sram
         width = sram.heads * sram.head_dim
