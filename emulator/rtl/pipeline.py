@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable
 
 PACK_LANES = 64  # values that share one register signal
+EMIT_LANES = 16  # lanes that one selection among beats serves
 
 Op = Callable[[Value, Value], Value]
 
@@ -241,8 +242,8 @@ def emit(
     width, sign = widths.pop(), Value.cast(values[0]).shape().signed
     full = [*values, *[Const(0, width)] * (beats * lanes - len(values))]
     found: list[Value] = []
-    for at in range(0, lanes, PACK_LANES):
-        own = range(at, min(at + PACK_LANES, lanes))
+    for at in range(0, lanes, EMIT_LANES):
+        own = range(at, min(at + EMIT_LANES, lanes))
         word = Signal(beats * len(own) * width)
         m.d.comb += word.eq(join([full[beat * lanes + i] for beat in range(beats) for i in own]))
         part = Signal(len(own) * width)

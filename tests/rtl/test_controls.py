@@ -34,13 +34,16 @@ def test_the_fabric_itself_passes():
 
 
 def test_one_mutated_code(monkeypatch):
-    """One bit of one row's ROM."""
+    """One weight of one row's ROM."""
     whole = weight_fabric.plain_arrays
 
     def mutated(m):
         plain = whole(m)
         plain["codes"] = plain["codes"].copy()
-        plain["codes"][1, 40] ^= 1
+        row = int(np.flatnonzero(plain["row_mantissa"])[-1])
+        level = plain["alphabet"].astype(int)
+        away = np.abs(level - level[plain["codes"][row, 0]]).argmax()  # the level farthest off
+        plain["codes"][row, 0] = away
         return plain
 
     monkeypatch.setattr(weight_fabric, "plain_arrays", mutated)
