@@ -25,6 +25,7 @@ from emulator.commands import (
     plan,
     repair,
     respin,
+    rtl,
     run,
     sensitivity,
     serve,
@@ -42,7 +43,7 @@ COMMANDS = {  # in the order of --help, under its headings
     "quality": (evaluate,),
     "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),
-    "proof": (verify, vectors, faults, repair),
+    "proof": (verify, vectors, rtl, faults, repair),
 }
 
 

@@ -20,7 +20,7 @@ HEADINGS = {
         *("cycles", "area", "infer", "validate", "sensitivity", "compare", "chips", "trace"),
     ],
     "traffic and cost": ["plan", "cost"],
-    "proof": ["verify", "vectors", "faults", "repair"],
+    "proof": ["verify", "vectors", "rtl", "faults", "repair"],
 }
 HEAVY = ("numpy", "numba", "rich", "tokenizers", "shtab", "difflib", "importlib.metadata")
 
