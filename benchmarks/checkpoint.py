@@ -1,4 +1,4 @@
-"""Synthetic checkpoints in the hub's form: BF16 shards with an index, any Llama shape, any size.
+"""Synthetic checkpoints in the hub's form: BF16 shards with an index, any family, any size.
 
 Weights are sums of random bytes, so close to Gaussian, and behave as trained ones do: some columns
 are louder, a token attends to a few of those before it, logits differ by a few nats. They come from
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from emulator.config import LlamaConfig, from_hub_config
-from weights.checkpoint import LAYER_TENSORS, hub_name, tensor_shape
+from weights.checkpoint import LAYER_TENSORS, hub_name, layer_vectors, tensor_shape
 from weights.safetensors_source import INDEX
 
 LLAMA_31_8B: dict[str, Any] = {
@@ -65,6 +65,7 @@ def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, see
     (folder / "config.json").write_text(json.dumps(hub))
     (folder / "tokenizer.json").write_text(tokenizer_json)
     config = from_hub_config(hub)
+    fused = hub["model_type"] == "phi3"
     shards: list[dict[str, tuple[int, ...]]] = [{}]
     room = SHARD_BYTES
     for name, shape in _tensors(config):
@@ -77,8 +78,8 @@ def write_checkpoint(folder: Path, hub: dict[str, Any], tokenizer_json: str, see
     where = {}
     for i, tensors in enumerate(shards):
         file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        _write_shard(folder / file, tensors, _lengths(config), rng)
-        where |= dict.fromkeys(tensors, file)
+        stored = _write_shard(folder / file, tensors, _lengths(config), rng, fused)
+        where |= dict.fromkeys(stored, file)
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return folder
 
@@ -87,7 +88,7 @@ def _tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     for name in ("embedding", *(() if config.tied else ("head",)), "norm"):
         yield hub_name(name), tensor_shape(config, name)
     for layer in range(config.layers):
-        for name in LAYER_TENSORS:
+        for name in (*LAYER_TENSORS, *layer_vectors(config)):
             yield hub_name(name, layer), tensor_shape(config, name)
 
 
@@ -106,27 +107,42 @@ def _write_shard(
     tensors: dict[str, tuple[int, ...]],
     lengths: dict[str, float],
     rng: np.random.PCG64,
-) -> None:
+    fused: bool,
+) -> list[str]:
+    """Names in the file. Fused, q, k and v are one tensor, gate and up another; same bytes."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers asks for it
     end = 0
     for name, shape in tensors.items():
         begin, end = end, end + 2 * int(np.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+        stored, rows = _stored(name) if fused else name, shape[0]
+        if stored in header:
+            begin = header[stored]["data_offsets"][0]
+            rows += header[stored]["shape"][0]
+        whole = [rows, *shape[1:]]
+        header[stored] = {"dtype": "BF16", "shape": whole, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name, shape in tensors.items():
             length = next((length for part, length in lengths.items() if part in name), 1.0)
-            _write_tensor(file, shape, length, rng)
+            _write_tensor(file, shape, length, rng, name.endswith("bias"))
+    return [name for name in header if name != "__metadata__"]
+
+
+def _stored(name: str) -> str:
+    """The tensor that holds this one in a Phi-3."""
+    stem, _, part = name.rpartition("_proj.weight")[0].rpartition(".")
+    together = {**dict.fromkeys("qkv", "qkv"), **dict.fromkeys(("gate", "up"), "gate_up")}
+    return f"{stem}.{together[part]}_proj.weight" if part in together else name
 
 
 def _write_tensor(
-    file: BinaryIO, shape: tuple[int, ...], length: float, rng: np.random.PCG64
+    file: BinaryIO, shape: tuple[int, ...], length: float, rng: np.random.PCG64, bias: bool
 ) -> None:
-    """A norm's gains around 1; a matrix of rows whose products are `length` times their input."""
+    """Gains around 1, biases around 0; rows whose products are `length` times their input."""
     columns = shape[-1]
     if len(shape) == 1:
-        _write_bf16(file, 1 + _bell(rng, columns) * np.float32(0.2))
+        _write_bf16(file, (0 if bias else 1) + _bell(rng, columns) * np.float32(0.2))
         return
     scale = np.full(columns, length / math.sqrt(columns), np.float32)
     loud = rng.random_raw(int(columns * LOUD_COLUMNS)) % np.uint64(columns)

@@ -44,10 +44,10 @@ def mean_squares(model: FloatModel, windows: list[list[int]]) -> dict[str, Float
     result = {}
     tokens = sum(map(len, windows))
     residuals = [model.embedding[ids] for ids in windows]
-    for layer, weights in enumerate(model.layers):
+    for layer in range(len(model.layers)):
         squares = Squares()
         watched = replace(model, places=squares)
-        residuals = [watched.layer(weights, r) for r in residuals]
+        residuals = [watched.layer(layer, r) for r in residuals]
         for place, names in READERS.items():
             mean = (squares.sums[place] / tokens).astype(np.float32)
             result.update({f"blk.{layer}.{name}.weight": mean for name in names})

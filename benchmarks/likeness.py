@@ -78,8 +78,8 @@ def _gains(model: FloatModel) -> str:
 def _window(model: FloatModel, ids: list[int]) -> tuple[list[list[float]], list[float]]:
     """FIGURES of every layer; deviation, entropy and probability of the best, of the logits."""
     r, layers = model.embedding[ids], []
-    for w in model.layers:
-        r, figures = _layer(model, w, r)
+    for number in range(len(model.layers)):
+        r, figures = _layer(model, number, r)
         layers.append(figures)
     logits = model.logits(r[1:])
     log_p = log_softmax(logits)
@@ -103,13 +103,13 @@ class Watched(Exact):
         return super().silu(gate)
 
 
-def _layer(model: FloatModel, w: dict[str, Float32], r: Float32) -> tuple[Float32, list[float]]:
+def _layer(model: FloatModel, number: int, r: Float32) -> tuple[Float32, list[float]]:
     """The stream after a layer, and FIGURES: RMS of the stream before it; deviation of a row of
     attention scores; RMS of the attention's output, of a value's; what attention adds, of the
     stream; RMS of the gate and of the down projection's input; what the feed-forward adds.
     """
-    watched = Watched()
-    after, seen = replace(model, places=watched).layer(w, r), watched.seen
+    watched, w = Watched(), model.layers[number]
+    after, seen = replace(model, places=watched).layer(number, r), watched.seen
     attention = seen["o_input"] @ w["o"].T
     between = r + attention
     value = np.median(_rms(np.concatenate(seen["v"], axis=1))[1:])

@@ -33,6 +33,7 @@ from emulator.images.make import image_folder
 from emulator.images.recipe import EMBEDDED
 from emulator.quality.evaluate import Distance, chip_logits, log_softmax, scored_losses
 from emulator.quality.float_model import FloatModel
+from emulator.quality.pictures import OWN_WEIGHTS, kl_over_bits
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.text import read_text, windows_of
 from weights.calibrate import DEFAULT_TEXT
@@ -125,7 +126,9 @@ def models(
         return
     for gguf in args.gguf or [embedded_checkpoint()]:
         with closing(LlamaLogits(args.llama_python, gguf, args.threads)) as peer:
-            yield "llama.cpp", gguf.stem, 8 * gguf.stat().st_size / weights, peer
+            own = not args.gguf
+            name = f"Q4_1, {OWN_WEIGHTS}" if own else gguf.stem
+            yield "llama.cpp", name, 8 * gguf.stat().st_size / weights, peer
     original, matrix = folder / "float32.gguf", folder / "importance.npz"
     kinds = [(kind, kind, [str(matrix)]) for kind in args.types.split(",") if kind]
     plain = [(f"{kind} plain", kind, []) for kind in args.plain_types.split(",") if kind]
@@ -142,23 +145,6 @@ def models(
         with closing(LlamaLogits(args.llama_python, gguf, args.threads)) as peer:
             yield "llama.cpp", name, 8 * gguf.stat().st_size / weights, peer
         gguf.unlink()
-
-
-def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """KL over bits a weight."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for whose in dict.fromkeys(row["whose"] for row in rows):
-        own = [row for row in rows if row["whose"] == whose]
-        axes.plot([r["bits"] for r in own], [r["kl_mean"] for r in own], "o", label=whose)
-        for row in own:
-            place = row["bits"], row["kl_mean"]
-            axes.annotate(row["name"], place, (4, 4), textcoords="offset points", fontsize=7)
-    axes.set(xlabel="bits a weight, whole file", ylabel="KL mean, nats", yscale="log")
-    axes.legend(frameon=False)
-    figure.savefig(path)
 
 
 def main() -> None:
@@ -197,7 +183,7 @@ def main() -> None:
                 {"whose": whose, "name": name, "bits": bits, **scores(logits, windows, exact)}
             )
     if args.plot:
-        save_plot(args.plot, lambda path: draw(path, rows))
+        save_plot(args.plot, lambda path: kl_over_bits(path, rows))
     more = {"ppl_reference": float(np.exp(np.concatenate(losses).mean()))}
     common.show("quality", rows, args.json, windows=len(windows), **more)
 

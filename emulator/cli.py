@@ -23,6 +23,9 @@ from emulator.commands import (
     info,
     models,
     plan,
+    repair,
+    respin,
+    rtl,
     run,
     sensitivity,
     serve,
@@ -36,11 +39,11 @@ from emulator.errors import EmulatorError
 
 COMMANDS = {  # in the order of --help, under its headings
     "talk": (chat, run, serve),
-    "masks": (compile_masks, models, info),
+    "masks": (compile_masks, models, info, respin),
     "quality": (evaluate,),
     "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),
-    "proof": (verify, vectors, faults),
+    "proof": (verify, vectors, rtl, faults, repair),
 }
 
 
@@ -110,6 +113,20 @@ def _parser() -> FrontParser:
         for module in modules:
             module.register(parser)
     return parser
+
+
+def command_names() -> set[str]:
+    """What may stand behind `python -m emulator`."""
+    return set(_parser().commands.choices)
+
+
+def accepted(words: list[str]) -> bool:
+    """Whether the command line is one that `main` would begin to obey."""
+    try:
+        _parser().parse_args(words)
+    except SystemExit:
+        return False
+    return True
 
 
 def _name() -> str:

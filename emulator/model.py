@@ -14,7 +14,7 @@ from emulator.chat.answer import STOP, Answer
 from emulator.chat.generate import tokens
 from emulator.chat.messages import ROLES, SYSTEM_ROLES, Message, chat_tokens
 from emulator.chat.sampler import Sampler
-from emulator.chat.template import chat_format
+from emulator.chat.template import chat_of
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip, Stage
 from emulator.config import LlamaConfig
@@ -22,10 +22,10 @@ from emulator.errors import UsageError
 from emulator.images.folder import is_image
 from emulator.images.make import open_named
 from emulator.images.recipe import EMBEDDED
+from emulator.images.shape_of import shape_of
 from emulator.silicon.spec import DEFAULT_SPEC, ChipSpec, load_spec
-from emulator.timing.models import HC1_MIX, MODELS, blank_stages
+from emulator.timing.models import HC1_MIX, blank_stages
 from emulator.timing.report import Report, report
-from emulator.timing.shapes import shape_from_file
 from weights.mix import Mix
 from weights.rom import RomImage, open_image
 
@@ -65,7 +65,7 @@ class Model:
     def __init__(self, image: RomImage, spec: ChipSpec, context: int | None = None) -> None:
         self.image, self.spec = image, spec
         self.chip = Chip(image, context)
-        self.chat_format = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+        self.chat_format = chat_of(image)
         self._last: AnswerStream | None = None
 
     def chat(self, text_or_messages: Text, **options: Any) -> Answer:
@@ -191,8 +191,8 @@ def cycles(
 ) -> Report:
     """Estimated cycles of one decode step, by block and layer; no weights are needed.
 
-    model: the name of a known shape ("llama-3.1-8b"), a `config.json` or its folder, a
-        LlamaConfig, or an open Model, whose own chip and mix are taken.
+    model: a name ("llama-3.1-8b"; see `shape_of`), a `config.json` or its folder, a LlamaConfig,
+        or an open Model, whose own chip and mix are taken.
     context: positions that the token attends to, itself included.
     chip: the chip's description, or the TOML file that holds it.
     mix: bits by class of matrices, as `compile --mix` takes them.
@@ -213,14 +213,7 @@ def cycles(
 
 def _blank(model: str | Path | LlamaConfig, mix: str) -> list[Stage]:
     """The blocks of a chip with this shape, without weights."""
-    if isinstance(model, LlamaConfig):
-        config = model
-    elif str(model) in MODELS:
-        config = MODELS[str(model)]
-    elif Path(model).exists():
-        config, _ = shape_from_file(Path(model))
-    else:
-        raise UsageError(f"{model}: no config.json, and no known shape; {', '.join(MODELS)}")
+    config = model if isinstance(model, LlamaConfig) else shape_of(str(model))[0]
     return blank_stages(config, Mix.parse(mix))
 
 

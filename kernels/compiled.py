@@ -7,26 +7,34 @@ Each function allocates its outputs and calls one kernel. Documentation, shapes 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
+from kernels import jobs as _jobs
+from kernels import narrow as _narrow
+from kernels.blocks import attention as _attention
+from kernels.blocks import bias_add as _bias_add
+from kernels.blocks import embedding as _embedding
+from kernels.blocks import head_norm as _head_norm
+from kernels.blocks import kv_sram as _kv_sram
+from kernels.blocks import lora as _lora
+from kernels.blocks import other_gates as _other_gates
+from kernels.blocks import residual_add as _residual_add
+from kernels.blocks import rms_norm as _rms_norm
+from kernels.blocks import rope as _rope
+from kernels.blocks import swiglu as _swiglu
+from kernels.blocks import top_k as _top_k
+from kernels.blocks import weight_fabric as _weight_fabric
 from kernels.host import cache as _cache
-from kernels.reference import Int8, Int16, Int32, Int64
+from kernels.host.team import Team
+from kernels.reference import ALL_POSITIONS, Int8, Int16, Int32, Int64
 from kernels.rom.pack import PackedMatrix
+from kernels.sram_matrix import SramMatrix, SramPass
 
-with _cache.filling():
-    from kernels import jobs as _jobs
-    from kernels import narrow as _narrow
-    from kernels.blocks import attention as _attention
-    from kernels.blocks import embedding as _embedding
-    from kernels.blocks import kv_sram as _kv_sram
-    from kernels.blocks import residual_add as _residual_add
-    from kernels.blocks import rms_norm as _rms_norm
-    from kernels.blocks import rope as _rope
-    from kernels.blocks import swiglu as _swiglu
-    from kernels.blocks import top_k as _top_k
-    from kernels.blocks import weight_fabric as _weight_fabric
-    from kernels.host.team import Team
+_cache.load()
+
+VECTOR = 32  # int8 values that the attention kernel loads at once
 
 
 @functools.cache
@@ -51,20 +59,46 @@ def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
 
 
 def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
-    tokens, columns = x.shape
+    tokens = len(x)
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
+    _fabric_job(_jobs.fabric, matrices, x, scale, out)
+    return _split(out, tokens, matrices)
+
+
+def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
+    out = np.empty((len(x), sum([m.rows for m in matrices])), np.int64)
+    _fabric_job(_jobs.fabric_sums, matrices, x, out)
+    return out
+
+
+def _fabric_job(
+    set_up: Callable[..., None], matrices: tuple[PackedMatrix, ...], x: Int8, *more: np.ndarray
+) -> None:
     spare = _jobs.MOST_MATRICES - len(matrices)
     if spare < 0:
         raise ValueError(f"{len(matrices)} matrices in one pass; at most {_jobs.MOST_MATRICES}")
     first, second, third = [m.wiring for m in (*matrices, *matrices[:1] * spare)]
-    own, common = _weight_fabric.SCRATCH_BYTES, tokens * columns // 8
-    team().run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
+    own, common = _weight_fabric.SCRATCH_BYTES, x.size // 8
+    team().run(set_up, own, common, first, second, third, len(matrices), x, *more)
+
+
+def _split(
+    out: Int32, tokens: int, matrices: tuple[PackedMatrix, ...] | tuple[SramMatrix, ...]
+) -> list[Int32]:
+    """Outputs one after another -> of each matrix, [T, rows]."""
     results, begin = [], 0
     for m in matrices:
         end = begin + tokens * m.rows
         results.append(out[begin:end].reshape(tokens, m.rows))
         begin = end
     return results
+
+
+def lora(side: SramPass, x: Int8, scale: Int32, sums: Int64) -> list[Int32]:
+    out = np.empty(sums.size, np.int32)
+    own, common = _lora.scratch_bytes(side.most_rows), _lora.scratch_bytes(0) * len(side.matrices)
+    team().run(_jobs.lora, own, common, side.wiring, x, scale, sums, out)
+    return _split(out, len(x), side.matrices)
 
 
 def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:
@@ -97,7 +131,23 @@ def gain_norm(
     return x, scale
 
 
+def head_norm(v: Int32, gain: Int16, epsilon: int, constant: Int32) -> Int32:
+    out = np.empty(v.shape, np.int32)
+    _head_norm.head_norm(*_vectors(v), gain, epsilon, constant, *_vectors(out))
+    return out
+
+
+def bias_add(v: Int32, bias: Int32) -> Int32:
+    out = np.empty(v.shape, np.int32)
+    _bias_add.bias_add(v, bias, out)
+    return out
+
+
 def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
+    turning = 2 * cosine.shape[1]
+    if turning < v.shape[2]:  # the kernel turns whole heads
+        turned = rope(np.ascontiguousarray(v[..., :turning]), start, cosine, sine)
+        return np.concatenate([turned, v[..., turning:]], axis=2)
     out = np.empty_like(v)
     _rope.rope(v, start, cosine, sine, out)
     return out
@@ -124,14 +174,32 @@ def kv_write(
 
 
 def attention(
-    q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
+    q: Int8,
+    q_scale: Int32,
+    k: Int8,
+    k_scale: Int32,
+    v: Int8,
+    v_scale: Int32,
+    start: int,
+    window: int = ALL_POSITIONS,
 ) -> Int32:
-    out = np.empty(q.shape, np.int32)
     tokens, heads, head_dim = q.shape
+    end = start + tokens
+    if head_dim % VECTOR:  # the kernel loads whole vectors: zeros fill the last, here in a copy
+        first = max(start + 1 - window, 0)
+        padding = ((0, 0), (0, 0), (0, -head_dim % VECTOR))
+        held = (np.pad(array[first:end], padding) for array in (k, v))
+        scales = (array[first:end] for array in (k_scale, v_scale))
+        (k, v), (k_scale, v_scale) = held, scales
+        padded = np.pad(q, padding), q_scale, k, k_scale, v, v_scale
+        whole = attention(*padded, start - first, window).reshape(tokens, heads, -1)
+        return np.ascontiguousarray(whole[..., :head_dim]).reshape(tokens, -1)
+    out = np.empty(q.shape, np.int32)
     shared = heads // k.shape[1]  # query heads per KV head
     span = shared if tokens * k.shape[1] >= 4 * team().threads else 1
-    own = _attention.scratch_bytes(span, start + tokens, head_dim)
-    team().run(_jobs.attention, own, 0, q, q_scale, k, k_scale, v, v_scale, start, span, out)
+    own = _attention.scratch_bytes(span, min(end, window), head_dim)
+    args = q, q_scale, k, k_scale, v, v_scale, start, window, span, out
+    team().run(_jobs.attention, own, 0, *args)
     return out.reshape(tokens, -1)
 
 
@@ -148,6 +216,32 @@ def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[
     else:
         own = 8 * x.shape[1]
         team().run(_jobs.swiglu_narrow, own, 0, gate, up, block, constant, x, scale)
+    return x, scale
+
+
+def geglu(gate: Int32, up: Int32, table: Int32) -> Int32:
+    out = np.empty(gate.shape, np.int32)
+    _other_gates.geglu(gate.reshape(-1), up.reshape(-1), table, out.reshape(-1))
+    return out
+
+
+def geglu_narrow(
+    gate: Int32, up: Int32, table: Int32, block: int, constant: Int32
+) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _other_gates.geglu_narrow(gate, up, table, block, constant, x, scale)
+    return x, scale
+
+
+def relu2_glu(gate: Int32, up: Int32) -> Int32:
+    out = np.empty(gate.shape, np.int32)
+    _other_gates.relu2_glu(gate.reshape(-1), up.reshape(-1), out.reshape(-1))
+    return out
+
+
+def relu2_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    x, scale = _int8_like(gate)
+    _other_gates.relu2_narrow(gate, up, block, constant, x, scale)
     return x, scale
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels import tokenwise as by_token
 from kernels.blocks import attention as att
+from kernels.blocks import lora as side
 from kernels.blocks import weight_fabric as fab
+from kernels.host.entry import entry, inner
 from kernels.host.simd import view_i32
 from kernels.host.team import (
     CHUNKS_NEXT,
@@ -28,16 +29,16 @@ from kernels.rom import wiring as wired
 from kernels.rom.pack import TILE_ROWS, VECTORS
 
 KIND = WORDS - 1  # of the present job
-FABRIC, ATTENTION, TOKENWISE = range(3)
+FABRIC, ATTENTION, TOKENWISE, LORA = range(4)
 MOST_MATRICES = 3
 assert fab.MATRIX + MOST_MATRICES * fab.MATRIX_WORDS <= KIND
-assert JOB + 13 <= KIND
+assert JOB + 14 <= KIND
 
 CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk of the fabric
 CHUNKS_A_THREAD = 4
 
 
-@njit(nogil=True)
+@inner
 def work(shared, job, worker):
     """Do chunks of this job until none is left."""
     while True:
@@ -49,19 +50,21 @@ def work(shared, job, worker):
             fab.fabric_chunk(shared, chunk, scratch)
         elif shared[KIND] == ATTENTION:
             att.attention_chunk(shared, chunk, scratch)
+        elif shared[KIND] == LORA:
+            side.lora_chunk(shared, chunk, scratch)
         else:
             by_token.tokens_chunk(shared, chunk, scratch)
         finish(shared)
 
 
-@njit("void(int64[::1], int64)", nogil=True, cache=True)
+@entry("void(int64[::1], int64)")
 def serve(shared, worker):
     """Thread 0 does the job that was set up, with the others; they live here between two sleeps.
 
     One function for both, for it holds the code of all kernels.
     """
     if worker == 0:
-        work(shared, open_job(shared), 0)
+        work(shared, open_job(shared), worker)
         close_job(shared)
         return
     job = np.int64(-1)
@@ -73,34 +76,23 @@ def serve(shared, worker):
     fall_asleep(shared, worker)
 
 
-@njit(
-    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
-    " int8[:, ::1], int32[:, ::1], int32[::1])",
-    nogil=True,
-    cache=True,
-)
-def fabric(shared, first, second, third, matrices, x, scale, out):
-    """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
-
-    out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
-    """
+@inner
+def _describe_fabric(shared, first, second, third, matrices, x):
+    """All words of the fabric's job but those of its outputs."""
     tokens, columns = x.shape
     sums = common_memory(shared)
     fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
     shared[KIND] = FABRIC
     shared[fab.TOKEN_COUNT] = tokens
     shared[fab.X] = x.ctypes.data
-    shared[fab.X_SCALE] = scale.ctypes.data
     shared[fab.X_SUMS] = sums
     shared[fab.VECTOR_COUNT] = VECTORS
-    address, tiles, tile_bytes = out.ctypes.data, np.int64(0), np.int64(0)
+    tiles, tile_bytes = np.int64(0), np.int64(0)
     for m in range(matrices):
         wiring = first if m == 0 else second if m == 1 else third
         place = fab.MATRIX + m * fab.MATRIX_WORDS
         for word in range(wired.WORDS):
             shared[place + word] = wiring[word]
-        shared[place + wired.WORDS] = address
-        address += 4 * tokens * wiring[wired.ROWS]
         tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
         tile_bytes = max(tile_bytes, columns * (wiring[wired.KIND] % wired.EVEN))
     least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
@@ -111,13 +103,42 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
     shared[CHUNKS_NEXT] = (tiles + size - 1) // size
 
 
-@njit(
-    "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int32[:, :, ::1])",
-    nogil=True,
-    cache=True,
+@entry(
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
+    " int8[:, ::1], int32[:, ::1], int32[::1])"
 )
-def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
+def fabric(shared, first, second, third, matrices, x, scale, out):
+    """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
+
+    out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
+    """
+    shared[fab.X_SCALE] = scale.ctypes.data
+    shared[fab.SUM_ROWS] = 0
+    tokens, address = x.shape[0], out.ctypes.data
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        shared[fab.MATRIX + m * fab.MATRIX_WORDS + wired.WORDS] = address
+        address += 4 * tokens * wiring[wired.ROWS]
+    _describe_fabric(shared, first, second, third, matrices, x)
+
+
+@entry("void(int64[::1], int64[::1], int64[::1], int64[::1], int64, int8[:, ::1], int64[:, ::1])")
+def fabric_sums(shared, first, second, third, matrices, x, out):
+    """Set up: the same as sums, int64[T, rows of all matrices] in `out`."""
+    shared[fab.SUM_ROWS] = out.shape[1]
+    address = out.ctypes.data
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        shared[fab.MATRIX + m * fab.MATRIX_WORDS + wired.WORDS] = address
+        address += 8 * wiring[wired.ROWS]
+    _describe_fabric(shared, first, second, third, matrices, x)
+
+
+@entry(
+    "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])"
+)
+def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, out):
     """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
     tokens, heads, head_dim = q.shape
     shared[KIND] = ATTENTION
@@ -126,46 +147,43 @@ def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, span, out):
     shared[att.Q], shared[att.Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
     shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
     shared[att.V], shared[att.V_SCALE] = v.ctypes.data, v_scale.ctypes.data
-    shared[att.OUT] = out.ctypes.data
+    shared[att.OUT], shared[att.WINDOW] = out.ctypes.data, window
     shared[CHUNKS_NEXT] = tokens * heads // span
 
 
-@njit(
-    "void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
-    nogil=True,
-    cache=True,
-)
+@entry("void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
 def rms_norm(shared, residual, epsilon, constant, x, scale):
     shared[KIND] = TOKENWISE
     by_token.describe_rms_norm(shared, residual, epsilon, constant, x, scale)
 
 
-@njit(
-    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1],"
-    " int32[:, ::1])",
-    nogil=True,
-    cache=True,
+@entry(
+    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])"
 )
 def swiglu_narrow(shared, gate, up, block, constant, x, scale):
     shared[KIND] = TOKENWISE
     by_token.describe_swiglu_narrow(shared, gate, up, block, constant, x, scale)
 
 
-@njit("void(int64[::1], int32[:, ::1], int32[:, ::1], int32[:, ::1])", nogil=True, cache=True)
+@entry("void(int64[::1], int32[:, ::1], int32[:, ::1], int32[:, ::1])")
 def residual_add(shared, residual, delta, out):
     shared[KIND] = TOKENWISE
     by_token.describe_residual_add(shared, residual, delta, out)
 
 
-@njit(
+@entry(
     "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1])",
-    nogil=True,
-    cache=True,
+    " int8[:, :, ::1], int32[:, :, ::1])"
 )
 def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     shared[KIND] = TOKENWISE
     by_token.describe_kv_write(
         shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
     )
+
+
+@entry("void(int64[::1], int64[:, ::1], int8[:, ::1], int32[:, ::1], int64[:, ::1], int32[::1])")
+def lora(shared, wiring, x, scale, sums, out):
+    shared[KIND] = LORA
+    side.describe(shared, wiring, x, scale, sums, out)

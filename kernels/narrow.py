@@ -6,14 +6,14 @@ Several blocks end with it. Twins in `kernels.reference`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels.arith import hadamard, normalise, store_scale, to_int8, to_int16
+from kernels.host.entry import entry, inner
 from kernels.host.simd import view_i8, view_i32
 from kernels.reference import FRACTION
 
 
-@njit(nogil=True)
+@inner
 def narrow_one(v, n, constant, x, scale):
     """int32[n] at address v -> int8[n] at x, int32[2] at `scale`.
 
@@ -24,7 +24,7 @@ def narrow_one(v, n, constant, x, scale):
     store_scale(scale, mantissa, exponent, constant)
 
 
-@njit(nogil=True)
+@inner
 def rotate_narrow_one(v, n, block, constant, x, scale, h):
     """The same behind a Hadamard transform; int32[n] at h is overwritten."""
     mantissas = view_i32(h, n)
@@ -35,7 +35,7 @@ def rotate_narrow_one(v, n, block, constant, x, scale, h):
     store_scale(scale, mantissa, exponent, constant)
 
 
-@njit("void(int32[:, ::1], int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
+@entry("void(int32[:, ::1], int32[::1], int8[:, ::1], int32[:, ::1])")
 def narrow(v, constant, x, scale):
     n = v.shape[1]
     for t in range(v.shape[0]):
@@ -45,7 +45,7 @@ def narrow(v, constant, x, scale):
         )
 
 
-@njit("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
+@entry("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
 def rotate_narrow(v, block, constant, x, scale):
     n = v.shape[1]
     h = np.empty(n, np.int32)

@@ -1,4 +1,4 @@
-"""The NumPy twins: this file defines every bit of the datapath.
+"""The NumPy twins: this file, with `kernels.formats`, defines every bit of the datapath.
 
 Each function here has a compiled counterpart of the same name in `kernels.compiled`, pinned to
 it by tests. Arithmetic is int64 throughout; results are stored at the width the chip has.
@@ -13,154 +13,91 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.rom.pack import PackedMatrix, unpack_codes, untile_rows
-from kernels.tables import (
-    EXP2_BITS,
-    SILU_RANGE,
-    SILU_STEP_BITS,
-    exp2_table,
-    silu_table,
+from kernels.formats import (
+    ALL_POSITIONS,
+    FRACTION,
+    INT8_MAX,
+    Q1_14,
+    RECIPROCAL_BITS,
+    SCORE_FRACTION,
+    SUM_RECIPROCAL_BITS,
+    ZERO_EXPONENT,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    bit_length,
+    hadamard,
+    integer_sqrt,
+    multiply_scales,
+    narrow,
+    normalise,
+    requantise,
+    rotate_narrow,
+    round_shift,
+    saturate_int32,
+    to_int8,
+    to_int16,
 )
+from kernels.lora_twin import lora
+from kernels.rom.pack import PackedMatrix, unpack_codes, untile_rows
+from kernels.tables import EXP2_BITS, SILU_RANGE, SILU_STEP_BITS, exp2_table, silu_table
 
-FRACTION = 16  # fractional bits of every int32 signal
-Q1_14 = 14  # fractional bits of the rotary tables and of the residual mixer
-SCORE_FRACTION = 8  # fractional bits of an attention score, in log2 units
-INT8_MAX = 127
-RECIPROCAL_BITS = 22  # of 127 / absmax
-SUM_RECIPROCAL_BITS = 46  # of 1 / sum of probabilities
-ZERO_EXPONENT = 127  # of the scale of a vector of zeros, so that it never is the largest scale
+__all__ = [
+    "ALL_POSITIONS",
+    "EXP2",
+    "FRACTION",
+    "INT8_MAX",
+    "Q1_14",
+    "RECIPROCAL_BITS",
+    "SCORE_FRACTION",
+    "SILU",
+    "SUM_RECIPROCAL_BITS",
+    "ZERO_EXPONENT",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "attention",
+    "bias_add",
+    "bit_length",
+    "exp2_negative",
+    "fabric",
+    "fabric_sums",
+    "gain_norm",
+    "geglu",
+    "geglu_narrow",
+    "hadamard",
+    "head_norm",
+    "integer_sqrt",
+    "inverse_rms",
+    "kv_write",
+    "levels",
+    "lookup",
+    "lora",
+    "multiply_scales",
+    "narrow",
+    "normalise",
+    "relu2_glu",
+    "relu2_narrow",
+    "requantise",
+    "residual_add",
+    "rms_norm",
+    "rope",
+    "rotate_narrow",
+    "rotate_residual",
+    "round_shift",
+    "row_scales",
+    "saturate_int32",
+    "swiglu",
+    "swiglu_narrow",
+    "to_int8",
+    "to_int16",
+    "top_k",
+]  # fmt: skip
 
 EXP2 = exp2_table()
 SILU = silu_table()
-
-Int8 = NDArray[np.int8]
-Int16 = NDArray[np.int16]
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-
-
-# --- the one rounding rule, and what is built from it ---------------------------------------
-
-
-def round_shift(x: NDArray, shift: NDArray | int) -> Int64:
-    """x * 2**-shift, rounded half up; a negative shift is exact. |x|, shifted, below 2**62."""
-    x = np.asarray(x, np.int64)
-    shift = np.minimum(np.asarray(shift, np.int64), 63)
-    right = np.maximum(shift, 1)
-    down = (x + (np.int64(1) << (right - 1))) >> right
-    shifted: Int64 = np.where(shift > 0, down, x << np.maximum(-shift, 0))
-    return shifted
-
-
-def saturate_int32(x: NDArray) -> Int32:
-    """Clamp to int32."""
-    clamped: Int32 = np.clip(x, -(2**31), 2**31 - 1).astype(np.int32)
-    return clamped
-
-
-def bit_length(x: NDArray) -> Int64:
-    """Bits of a non-negative int64, 0 for 0; from compares and shifts, never from a logarithm."""
-    x = np.array(x, np.int64)
-    bits = np.zeros(x.shape, np.int64)
-    for step in (32, 16, 8, 4, 2, 1):
-        more = (x >> step) > 0
-        bits += np.where(more, step, 0)
-        x = np.where(more, x >> step, x)
-    return bits + (x > 0)
-
-
-def normalise(value: NDArray, exponent: NDArray | int) -> Int32:
-    """value * 2**-exponent, value >= 0, as a scale: int32[..., 2] with a 16-bit mantissa."""
-    value = np.asarray(value, np.int64)
-    shift = bit_length(value) - 16
-    mantissa = round_shift(value, shift)
-    carry = mantissa >> 16  # rounding up to 2**16
-    mantissa = np.where(carry > 0, mantissa >> 1, mantissa)
-    exponent = np.where(value > 0, exponent - shift - carry, ZERO_EXPONENT)
-    return np.stack([mantissa, exponent], axis=-1).astype(np.int32)
-
-
-def multiply_scales(a: NDArray, b: NDArray) -> Int32:
-    """Product of two scales, rounded to a 16-bit mantissa."""
-    a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
-    return normalise(a[..., 0] * b[..., 0], a[..., 1] + b[..., 1])
-
-
-def requantise(acc: NDArray, scale_a: NDArray, scale_b: NDArray, fraction: int) -> Int32:
-    """acc * scale_a * scale_b as int32 with `fraction` bits, saturated. |acc| < 2**45.
-
-    The two mantissas become one 17-bit multiplier first, so that nothing leaves int64.
-    """
-    a, b = np.asarray(scale_a, np.int64), np.asarray(scale_b, np.int64)
-    product = np.asarray(acc, np.int64) * round_shift(a[..., 0] * b[..., 0], 15)
-    shift = a[..., 1] + b[..., 1] - 15 - fraction
-    # A left shift happens only far outside the useful range; clamp first so that it cannot wrap.
-    product = np.where(shift < 0, np.clip(product, -(2**31), 2**31), product)
-    return saturate_int32(round_shift(product, np.maximum(shift, -31)))
-
-
-def integer_sqrt(x: NDArray) -> Int64:
-    """floor(sqrt(x)) for 0 <= x < 2**62, bit by bit."""
-    x = np.asarray(x, np.int64)
-    root = np.zeros(x.shape, np.int64)
-    for bit in range(30, -1, -1):
-        trial = root | (1 << bit)
-        root = np.where(trial * trial <= x, trial, root)
-    return root
-
-
-# --- number formats -------------------------------------------------------------------------
-
-
-def to_int16(v: NDArray) -> tuple[Int64, Int64]:
-    """[..., n] -> mantissas of at most 2**15 and one shift per vector: v ~ h * 2**shift."""
-    v = np.asarray(v, np.int64)
-    shift = np.maximum(bit_length(np.abs(v).max(axis=-1)) - 15, 0)
-    return round_shift(v, shift[..., None]), shift
-
-
-def to_int8(v: NDArray, exponent: NDArray | int) -> tuple[Int8, Int64, Int64]:
-    """[..., n] of value v * 2**-exponent -> int8 by the vector's own absolute maximum.
-
-    Returns (x, peak, exponent'): the vector is x * peak / 127 * 2**-exponent'.
-    """
-    v = np.asarray(v, np.int64)
-    largest = np.abs(v).max(axis=-1)
-    shift = np.maximum(bit_length(largest) - 15, 0)
-    h = round_shift(v, shift[..., None])
-    peak = round_shift(largest, shift)
-    reciprocal = (INT8_MAX << RECIPROCAL_BITS) // np.maximum(peak, 1)
-    x = round_shift(h * reciprocal[..., None], RECIPROCAL_BITS)
-    return x.astype(np.int8), peak, exponent - shift
-
-
-def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:
-    """Q15.16 [..., n] -> int8[..., n] and its scale, times `constant` (a scale, with its 1/127)."""
-    x, peak, exponent = to_int8(v, FRACTION)
-    return x, multiply_scales(normalise(peak, exponent), constant)
-
-
-def hadamard(h: NDArray, block: int) -> Int64:
-    """Unnormalised Walsh-Hadamard transform of each run of `block` values; adders only."""
-    h = np.asarray(h, np.int64)
-    y = h.reshape(-1, block)
-    step = 1
-    while step < block:
-        pairs = y.reshape(-1, block // (2 * step), 2, step)
-        low, high = pairs[:, :, 0], pairs[:, :, 1]
-        y = np.stack([low + high, low - high], axis=2).reshape(-1, block)
-        step *= 2
-    return y.reshape(h.shape)
-
-
-def rotate_narrow(v: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
-    """`narrow` behind a Hadamard transform of 16-bit mantissas."""
-    h, shift = to_int16(v)
-    x, peak, exponent = to_int8(hadamard(h, block), FRACTION - shift)
-    return x, multiply_scales(normalise(peak, exponent), constant)
-
-
-# --- blocks ---------------------------------------------------------------------------------
 
 
 def levels(matrix: PackedMatrix) -> Int64:
@@ -190,6 +127,11 @@ def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[In
         acc = x.astype(np.int64) @ levels(matrix).T
         results.append(requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION))
     return results
+
+
+def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
+    """The fabric's accumulators, before the row scales: int64[T, rows of all matrices]."""
+    return np.concatenate([x.astype(np.int64) @ levels(m).T for m in matrices], axis=1)
 
 
 def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:
@@ -238,19 +180,38 @@ def gain_norm(
     return x, multiply_scales(inverse_rms(h, shift, epsilon, peak, exponent), constant)
 
 
+def head_norm(v: Int32, gain: Int16, epsilon: int, constant: Int32) -> Int32:
+    """RMSNorm of each head of [T, heads, head_dim], times a gain int16[head_dim]; Q15.16 again.
+
+    `constant` holds sqrt(head_dim) and the gain's exponent, `epsilon` is head_dim * eps * 2**32.
+    """
+    h, shift = to_int16(v)
+    inverse = inverse_rms(h, shift, epsilon, np.ones_like(shift), np.zeros_like(shift))
+    scale = multiply_scales(inverse, constant).astype(np.int64)[..., None, :]
+    return saturate_int32(
+        round_shift(h * gain.astype(np.int64) * scale[..., 0], scale[..., 1] - FRACTION)
+    )
+
+
+def bias_add(v: Int32, bias: Int32) -> Int32:
+    """Saturating sum of [T, rows] and a bias [rows], both Q15.16."""
+    return saturate_int32(v.astype(np.int64) + bias)
+
+
 def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
     """Rotary embedding of [T, heads, head_dim] at positions start .. start + T - 1.
 
-    Tables int16[context, head_dim / 2], Q1.14. Dimension i turns with dimension i + head_dim / 2,
-    as Llama's checkpoints on the hub do.
+    Tables int16[context, n], Q1.14. Dimension i turns with dimension i + n, as the checkpoints on
+    the hub do; n is head_dim / 2, or less where the rest of a head stays as it is.
     """
-    half = v.shape[-1] // 2
+    half = cosine.shape[-1]
     now = slice(start, start + v.shape[0])
-    a, b = v[..., :half].astype(np.int64), v[..., half:].astype(np.int64)
+    a, b = v[..., :half].astype(np.int64), v[..., half : 2 * half].astype(np.int64)
+    rest = v[..., 2 * half :].astype(np.int64)
     c = cosine[now].astype(np.int64)[:, None, :]
     s = sine[now].astype(np.int64)[:, None, :]
     turned = [round_shift(a * c - b * s, Q1_14), round_shift(b * c + a * s, Q1_14)]
-    return saturate_int32(np.concatenate(turned, axis=-1))
+    return saturate_int32(np.concatenate([*turned, rest], axis=-1))
 
 
 def kv_write(
@@ -266,13 +227,15 @@ def kv_write(
 ) -> tuple[Int8, Int32]:
     """R3 and int8 for q and k, int8 for v; k and v go to the SRAM from position `start` on.
 
+    R3's block is the largest power of two that divides head_dim.
+
     q, k, v Q15.16 int32[T, heads or kv_heads, head_dim]; constants int32[3, 2] of q, k and v.
     Returns q int8[T, heads, head_dim] and its scale int32[T, heads, 2].
     """
-    now, head_dim = slice(start, start + q.shape[0]), q.shape[-1]
-    k_sram[now], k_scale[now] = rotate_narrow(k, head_dim, constants[1])
+    now, block = slice(start, start + q.shape[0]), q.shape[-1] & -q.shape[-1]
+    k_sram[now], k_scale[now] = rotate_narrow(k, block, constants[1])
     v_sram[now], v_scale[now] = narrow(v, constants[2])
-    return rotate_narrow(q, head_dim, constants[0])
+    return rotate_narrow(q, block, constants[0])
 
 
 def exp2_negative(n: NDArray) -> Int64:
@@ -288,9 +251,18 @@ def exp2_negative(n: NDArray) -> Int64:
 
 
 def attention(
-    q: Int8, q_scale: Int32, k: Int8, k_scale: Int32, v: Int8, v_scale: Int32, start: int
+    q: Int8,
+    q_scale: Int32,
+    k: Int8,
+    k_scale: Int32,
+    v: Int8,
+    v_scale: Int32,
+    start: int,
+    window: int = ALL_POSITIONS,
 ) -> Int32:
     """Causal attention of T queries at positions start .. start + T - 1 over the KV SRAM.
+
+    Each attends to the last `window` positions, its own included.
 
     q int8[T, heads, head_dim]; k, v int8[context, kv_heads, head_dim]; scales int32[..., 2].
     q's scale holds log2(e) / sqrt(head_dim), so scores are powers of two. Returns Q15.16
@@ -300,19 +272,20 @@ def attention(
     shared = heads // k.shape[1]  # query heads per KV head
     out = np.empty((tokens, heads, head_dim), np.int32)
     for t in range(tokens):
-        n = start + t + 1
+        end = start + t + 1
+        now = slice(max(end - window, 0), end)
         for head in range(heads):
             kv = head // shared
-            dot = k[:n, kv].astype(np.int64) @ q[t, head].astype(np.int64)
-            score = requantise(dot, k_scale[:n, kv], q_scale[t, head], SCORE_FRACTION)
+            dot = k[now, kv].astype(np.int64) @ q[t, head].astype(np.int64)
+            score = requantise(dot, k_scale[now, kv], q_scale[t, head], SCORE_FRACTION)
             score = score.astype(np.int64)
             p = exp2_negative(score.max() - score)
             # Fold each position's V scale into its probability, relative to the largest one.
-            mantissa = v_scale[:n, kv, 0].astype(np.int64)
-            exponent = v_scale[:n, kv, 1].astype(np.int64)
+            mantissa = v_scale[now, kv, 0].astype(np.int64)
+            exponent = v_scale[now, kv, 1].astype(np.int64)
             least = exponent.min()
             w = round_shift(p * mantissa, 16 + exponent - least)
-            acc = w @ v[:n, kv].astype(np.int64)
+            acc = w @ v[now, kv].astype(np.int64)
             reciprocal = (1 << SUM_RECIPROCAL_BITS) // p.sum()
             shift = SUM_RECIPROCAL_BITS - FRACTION - 16 + least
             out[t, head] = saturate_int32(round_shift(acc * reciprocal, shift))
@@ -321,14 +294,41 @@ def attention(
 
 def swiglu(gate: Int32, up: Int32) -> Int32:
     """SiLU(gate) * up, all Q15.16: table of 256 steps over +-8, linear between."""
+    return geglu(gate, up, SILU)
+
+
+def geglu(gate: Int32, up: Int32, table: Int32) -> Int32:
+    """A function of the gate, times up, all Q15.16; 0 far below 0, the gate itself far above.
+
+    table int32[257]: the function at -8, -8 + 1/16, .. +8, of which GELU and SiLU are two.
+    """
     g = gate.astype(np.int64)
     limit = SILU_RANGE << FRACTION
     offset = np.clip(g + limit, 0, 2 * limit - 1)
     index, rest = offset >> SILU_STEP_BITS, offset & ((1 << SILU_STEP_BITS) - 1)
-    table = SILU.astype(np.int64)
-    inside = table[index] + round_shift((table[index + 1] - table[index]) * rest, SILU_STEP_BITS)
-    silu = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
-    return saturate_int32(round_shift(silu * up.astype(np.int64), FRACTION))
+    at = table.astype(np.int64)
+    inside = at[index] + round_shift((at[index + 1] - at[index]) * rest, SILU_STEP_BITS)
+    value = np.where(g >= limit, g, np.where(g < -limit, 0, inside))
+    return saturate_int32(round_shift(value * up.astype(np.int64), FRACTION))
+
+
+def geglu_narrow(
+    gate: Int32, up: Int32, table: Int32, block: int, constant: Int32
+) -> tuple[Int8, Int32]:
+    """`rotate_narrow` of `geglu`: gate, up [T, ffn] -> int8[T, ffn] and its scale."""
+    return rotate_narrow(geglu(gate, up, table), block, constant)
+
+
+def relu2_glu(gate: Int32, up: Int32) -> Int32:
+    """max(gate, 0)**2 * up, all Q15.16: a square, saturated, then a product."""
+    positive = np.maximum(gate.astype(np.int64), 0)
+    square = saturate_int32(round_shift(positive * positive, FRACTION)).astype(np.int64)
+    return saturate_int32(round_shift(square * up.astype(np.int64), FRACTION))
+
+
+def relu2_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    """`rotate_narrow` of `relu2_glu`: gate, up [T, ffn] -> int8[T, ffn] and its scale."""
+    return rotate_narrow(relu2_glu(gate, up), block, constant)
 
 
 def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:

@@ -5,12 +5,11 @@ One token is not worth a job: `kernels.compiled` then calls the kernel itself.
 
 from __future__ import annotations
 
-from numba import njit
-
 from kernels.blocks.kv_sram import kv_write_one
 from kernels.blocks.residual_add import residual_add_one
 from kernels.blocks.rms_norm import rms_norm_one
 from kernels.blocks.swiglu import swiglu_narrow_one
+from kernels.host.entry import inner
 from kernels.host.simd import view_i32
 from kernels.host.team import CHUNKS_NEXT, JOB, THREADS
 
@@ -22,7 +21,7 @@ A, B, C, CONSTANT, OUT, SCALE, K, K_SCALE, V, V_SCALE = range(JOB + 7, JOB + 17)
 RMS_NORM, SWIGLU_NARROW, RESIDUAL_ADD, KV_WRITE = range(4)
 
 
-@njit(nogil=True)
+@inner
 def tokens_chunk(shared, chunk, scratch):
     """The tokens of one chunk, by the operation that the words describe."""
     first = chunk * shared[TOKENS_A_CHUNK]
@@ -54,7 +53,7 @@ def tokens_chunk(shared, chunk, scratch):
             )  # fmt: skip
 
 
-@njit(nogil=True)
+@inner
 def _describe(shared, operation, tokens, n):
     size = max(tokens // (CHUNKS_A_THREAD * shared[THREADS]), 1)
     shared[OPERATION], shared[TOKEN_COUNT], shared[N] = operation, tokens, n
@@ -62,7 +61,7 @@ def _describe(shared, operation, tokens, n):
     shared[CHUNKS_NEXT] = (tokens + size - 1) // size
 
 
-@njit(nogil=True)
+@inner
 def describe_rms_norm(shared, residual, epsilon, constant, x, scale):
     _describe(shared, RMS_NORM, *residual.shape)
     shared[A], shared[NUMBER] = residual.ctypes.data, epsilon
@@ -70,7 +69,7 @@ def describe_rms_norm(shared, residual, epsilon, constant, x, scale):
     shared[OUT], shared[SCALE] = x.ctypes.data, scale.ctypes.data
 
 
-@njit(nogil=True)
+@inner
 def describe_swiglu_narrow(shared, gate, up, block, constant, x, scale):
     _describe(shared, SWIGLU_NARROW, *gate.shape)
     shared[A], shared[B], shared[NUMBER] = gate.ctypes.data, up.ctypes.data, block
@@ -78,13 +77,13 @@ def describe_swiglu_narrow(shared, gate, up, block, constant, x, scale):
     shared[OUT], shared[SCALE] = x.ctypes.data, scale.ctypes.data
 
 
-@njit(nogil=True)
+@inner
 def describe_residual_add(shared, residual, delta, out):
     _describe(shared, RESIDUAL_ADD, *residual.shape)
     shared[A], shared[B], shared[OUT] = residual.ctypes.data, delta.ctypes.data, out.ctypes.data
 
 
-@njit(nogil=True)
+@inner
 def describe_kv_write(
     shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
 ):

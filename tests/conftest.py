@@ -24,7 +24,7 @@ from kernels import compiled
 from kernels.host import cache
 from tests.support.allowed_skips import forbidden, left_out
 from tests.support.paths import ROOT
-from tests.support.tiny_model import compile_tiny, write_tiny_checkpoint
+from tests.support.tiny_model import QWEN3, SMOLLM3, compile_tiny, write_tiny_checkpoint
 from weights.gguf_source import EMBEDDED_PACKAGE
 from weights.rom import RomImage, open_image
 
@@ -124,6 +124,26 @@ def untied_image(shared: Shared) -> RomImage:
     return open_image(shared("untied", make) / "image")
 
 
+@pytest.fixture(scope="session")
+def qwen3_image(shared: Shared) -> RomImage:
+    """A tiny Qwen3 with all that the family can have."""
+
+    def make(folder: Path) -> None:
+        compile_tiny(write_tiny_checkpoint(folder / "checkpoint", **QWEN3), folder / "image")
+
+    return open_image(shared("qwen3", make) / "image")
+
+
+@pytest.fixture(scope="session")
+def smollm3_image(shared: Shared) -> RomImage:
+    """A tiny SmolLM3 with all that the family can have."""
+
+    def make(folder: Path) -> None:
+        compile_tiny(write_tiny_checkpoint(folder / "checkpoint", **SMOLLM3), folder / "image")
+
+    return open_image(shared("smollm3", make) / "image")
+
+
 @pytest.fixture(scope="session", params=["at hand", pytest.param("anew", marks=pytest.mark.slow)])
 def default_home(request: pytest.FixtureRequest, shared: Shared) -> Path:
     """A cache folder with the embedded model's default image.
@@ -157,6 +177,13 @@ def either_image(request: pytest.FixtureRequest) -> RomImage:
     """A test that asks for this runs on both tiny images."""
     name = {"tied": "tiny_image", "untied": "untied_image"}[request.param]
     image: RomImage = request.getfixturevalue(name)
+    return image
+
+
+@pytest.fixture(params=["tiny_image", "untied_image", "qwen3_image", "smollm3_image"])
+def any_image(request: pytest.FixtureRequest) -> RomImage:
+    """A test that asks for this runs on tiny images that have every block."""
+    image: RomImage = request.getfixturevalue(request.param)
     return image
 
 

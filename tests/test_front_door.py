@@ -143,7 +143,7 @@ def test_cycles_without_weights(tmp_path, tiny_checkpoint):
     faster = emulator.load_spec().with_value("fabric.lanes", 64)
     assert emulator.cycles("smollm2-135m", context=100, chip=faster).cycles < by_name.cycles
     assert "rms_norm" in by_name._repr_html_()
-    with pytest.raises(UsageError, match="no known shape"):
+    with pytest.raises(UsageError, match="the known shapes are"):
         emulator.cycles("llama-9")
     with pytest.raises(UsageError, match="the chip has positions 1 to 6144"):
         emulator.cycles(context=0)

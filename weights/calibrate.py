@@ -54,19 +54,56 @@ class Moments:
             loudness[chosen] = 0
 
 
+@dataclass(slots=True)
+class Signals:
+    """The inputs themselves, for a worker that sums them in the same order."""
+
+    columns: int
+    windows: list[tuple[NDArray[np.int8], NDArray[np.int32]]] = field(default_factory=list)
+
+    def add(self, x: NDArray[np.int8], scale: NDArray[np.int32]) -> None:
+        """Tokens as `Moments.add` takes them."""
+        self.windows.append((x.copy(), scale.copy()))
+
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """What `Moments` would hold, [columns, columns]."""
+        moments = Moments(self.columns)
+        for x, scale in self.windows:
+            moments.add(x, scale)
+        return moments.value
+
+
+Collected = Moments | Signals
+Collector = type[Moments] | type[Signals]
+
+
 class Calibrator(Protocol):
     """Runs calibration text through a chip that is being compiled, one layer at a time."""
 
     def embed(self, table: PackedMatrix) -> None:
         """Start the residual streams with the text's embeddings."""
 
-    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
-        """Run the next layer with these masks; second moments of each fabric input (INPUT_OF)."""
+    def layer(
+        self,
+        layer: int,
+        matrices: dict[str, PackedMatrix],
+        vectors: dict[str, NDArray],
+        into: Collector = Moments,
+    ) -> dict[str, Collected]:
+        """Run the next layer, number `layer`, with these masks and stored vectors.
+
+        Returns each fabric pass's input (INPUT_OF), collected.
+        """
 
     def head(
-        self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None
-    ) -> NDArray[np.float64]:
-        """Second moments of the head's input; gain and mixer as in a tied model's image."""
+        self,
+        gain: NDArray[np.int16] | None,
+        exponent: int,
+        mixer: NDArray[np.int16] | None,
+        into: Collector = Moments,
+    ) -> Collected:
+        """Collect the head's input; gain and mixer as in a tied model's image."""
 
     def provenance(self) -> dict[str, object]:
         """What the moments depend on, for the image's manifest."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig
+from emulator.config.factors import Factors
 from emulator.errors import CheckpointError
 
 
@@ -49,6 +50,22 @@ class Checkpoint(Protocol):
     def chat_style(self) -> str: ...
 
     @property
+    def chat_template(self) -> str:
+        """Jinja, if it speaks of tools; else the style says all, and this is empty."""
+
+    @property
+    def chat_instructions(self) -> str:
+        """Its default instructions, where only its own chat template has them; else ""."""
+
+    @property
+    def factors(self) -> Factors:
+        """Constants that its family multiplies signals by."""
+
+    @property
+    def where(self) -> Path:
+        """The file or folder that `weights.sources.open_checkpoint` opens."""
+
+    @property
     def name(self) -> str:
         """Its usual name, also part of the image's folder name."""
 
@@ -64,6 +81,7 @@ class Checkpoint(Protocol):
 
 LARGEST_WEIGHT = 1 << 15  # the range of Q15.16
 LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+PASS_MATRICES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
     "q": "self_attn.q_proj",
@@ -75,18 +93,31 @@ LAYER_TENSORS = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
+HEAD_GAINS = {"q_gain": "self_attn.q_norm", "k_gain": "self_attn.k_norm"}  # Qwen3's
+BIAS = "_bias"
+
+
+def layer_vectors(config: LlamaConfig) -> tuple[str, ...]:
+    """Short names of a layer's tensors besides matrices and norms: "q_bias", "q_gain", .."""
+    biases = [m + BIAS for name in config.biases for m in PASS_MATRICES[name]]
+    return (*biases, *(HEAD_GAINS if config.head_norm else ()))
 
 
 def hub_name(name: str, layer: int | None = None) -> str:
     """Our short name ("q", "embedding", ..) -> the tensor's name in a hub checkpoint."""
     if layer is not None:
-        return f"model.layers.{layer}.{LAYER_TENSORS[name]}.weight"
+        stem = {**LAYER_TENSORS, **HEAD_GAINS}[name.removesuffix(BIAS)]
+        return f"model.layers.{layer}.{stem}.{'bias' if name.endswith(BIAS) else 'weight'}"
     names = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
     return f"{names[name]}.weight"
 
 
 def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
     """Shape of the tensor with our short name, by the model's configuration."""
+    if name.endswith(BIAS):
+        return tensor_shape(config, name.removesuffix(BIAS))[:1]
+    if name in HEAD_GAINS:
+        return (config.head_dim,)
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     return {
         "embedding": (config.vocabulary, config.hidden),
@@ -105,7 +136,7 @@ def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:
 
 
 def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDArray[np.float32]:
-    """Read the tensor with our short name; check its shape and values.
+    """Read the tensor with our short name, its family's factor folded in; check it.
 
     Raises CheckpointError for a wrong shape, a value that is not finite, or one beyond
     LARGEST_WEIGHT (so that gains and rotations cannot overflow float32 either).
@@ -120,7 +151,11 @@ def read_tensor(source: Checkpoint, name: str, layer: int | None = None) -> NDAr
         raise CheckpointError(f"tensor {hub} holds values that are not finite")
     if max(-least, most) > LARGEST_WEIGHT:
         raise CheckpointError(f"tensor {hub} holds values beyond +-{LARGEST_WEIGHT}")
-    return tensor
+    factors = source.factors
+    if offset := factors.offset(name):
+        tensor = tensor + np.float32(offset)
+    factor = factors.of(name, source.config)
+    return tensor if factor == 1 else tensor * np.float32(factor)
 
 
 def files_digest(sha256: Mapping[str, str]) -> str:

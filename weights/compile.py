@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import INPUT_OF, Calibrator
+from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
-from weights.ldlq import DAMPING, Curvature, quantise_calibrated
+from weights.layer_vectors import GainCodes, gain_codes, stored
+from weights.ldlq import DAMPING, Curvature
 from weights.license import notice
 from weights.mix import Mix
+from weights.passes import Away, masks_of, stacked, table_jobs
 from weights.quantize import quantise
-from weights.rom import FORMAT_VERSION, GAIN_EXPONENT
+from weights.rom import FORMAT_VERSION
 from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
@@ -35,7 +37,6 @@ PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
 QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
 RECIPE = 4  # goes up with every change that gives other bytes for the same input
-GainCodes = tuple[np.ndarray, int]  # a tied model's final gain: int16[hidden] and a shared exponent
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
 
@@ -55,19 +56,22 @@ def recipe_tag(options: CompileOptions) -> str:
 
 def compile_image(
     source: Checkpoint,
-    folder: Path,
+    folder: Path | str,
     options: CompileOptions,
     progress: Progress | None = None,
     calibrator: Calibrator | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Write the ROM image of `source` to `folder`. Peak memory is that of one layer in float32.
 
     The level `fast` rounds each weight by itself (`weights.quantize`). The others need a calibrator
     and quantise with error feedback every matrix that reads a signal (`weights.ldlq`).
     A killed or interrupted compile resumes after its last finished shard. A thread hashes the
-    checkpoint meanwhile.
+    checkpoint meanwhile. With an executor its workers quantise, and the bytes are the same; the
+    calibration text passes through the layers here.
     Raises CheckpointError, UnsupportedError, UsageError or ImageError; nothing half-written stays.
     """
+    folder = Path(folder)
     config = source.config
     if not 1 <= options.context <= config.context:
         raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
@@ -75,7 +79,6 @@ def compile_image(
         raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
-    rounds = QUANTISERS[options.quantiser]
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
@@ -84,31 +87,37 @@ def compile_image(
         steps = _Steps(matrices_in_all, progress)
         if calibrator is not None:
             calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
+        rounds = QUANTISERS[options.quantiser]
+        away = Away(executor, folder_of, options.mix, rounds, writer, steps.advance)
         for layer in range(config.layers):
             if provenance.done():
                 provenance.result()  # raises if the checkpoint is not what the hub states
             file = f"layer-{layer:03}.safetensors"
-            if writer.reuse(file):
+            vectors = stored(folder_of.layer_vectors(layer))
+            if away.idle and writer.reuse(file):
                 if calibrator is not None:  # the text must still pass through the layer
-                    calibrator.layer(_probe(folder_of.layer(layer)))
+                    calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
             weights = folder_of.layer(layer)
-            costs = _layer_costs(weights, calibrator)
-            masks = {}
-            for name, w in weights.items():
-                bits = options.mix.bits(name, layer)
-                masks[f"layers.{layer}.{name}"] = _masks(w, bits, costs.get(INPUT_OF[name]), rounds)
-                steps.advance()
-            writer.add_shard(file, masks)
-            del weights, costs, w, masks  # 1 GB of an 8B model, which the tables then need
+            named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
+            if executor is not None:
+                probe = {} if calibrator is None else _probe(weights)
+                del weights
+                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                away.send(layer, file, inputs, named)
+                continue
+            costs = _layer_costs(layer, weights, vectors, calibrator)
+            writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
+            del weights, costs  # 1 GB of an 8B model, which the tables then need
+        away.fetch_all()
         gain = gain_codes(folder_of.final_gain()) if config.tied else None
         if not writer.reuse(TABLES):
-            _tables(folder_of, writer, options, steps, calibrator, gain)
+            _tables(folder_of, writer, options, steps, calibrator, gain, executor)
         manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
-        writer.finish(source.tokenizer_json, manifest, text)
+        writer.finish(source.tokenizer_json, manifest, text, source.chat_template)
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:
@@ -124,17 +133,32 @@ def _probe(weights: dict[str, np.ndarray]) -> dict[str, PackedMatrix]:
 
 
 def _layer_costs(
-    weights: dict[str, np.ndarray], calibrator: Calibrator | None
+    layer: int,
+    weights: dict[str, np.ndarray],
+    vectors: dict[str, np.ndarray],
+    calibrator: Calibrator | None,
 ) -> dict[str, Curvature]:
     """The cost of errors in each fabric pass of a layer, by the pass's name."""
     if calibrator is None:
         return {}
-    moments = calibrator.layer(_probe(weights))
-    return {name: Curvature.of(sums) for name, sums in moments.items()}
+    moments = calibrator.layer(layer, _probe(weights), vectors)
+    return {name: Curvature.of(sums.value) for name, sums in moments.items()}
 
 
-def _masks(w: np.ndarray, bits: int, cost: Curvature | None, rounds: int) -> PackedMatrix:
-    return quantise(w, bits) if cost is None else quantise_calibrated(w, cost, bits, rounds)
+def _masks(
+    layer: int,
+    weights: dict[str, np.ndarray],
+    costs: dict[str, Curvature],
+    options: CompileOptions,
+    steps: _Steps,
+) -> dict[str, PackedMatrix]:
+    """The masks of a layer's matrices, by their names in the image."""
+    masks, rounds = {}, QUANTISERS[options.quantiser]
+    for name, w in weights.items():
+        cost = costs.get(INPUT_OF[name])
+        masks[f"layers.{layer}.{name}"] = masks_of(w, options.mix.bits(name, layer), cost, rounds)
+        steps.advance()
+    return masks
 
 
 def _tables(
@@ -144,6 +168,7 @@ def _tables(
     steps: _Steps,
     calibrator: Calibrator | None,
     gain: GainCodes | None,
+    executor: Executor | None,
 ) -> None:
     config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
@@ -151,26 +176,27 @@ def _tables(
     codes, exponent = gain or (None, 0)
     if config.tied:
         vectors |= {"final_gain": codes, "residual_mixer": mixer(config.hidden)}
-    cost = None
+    inputs: Collected | None = None
     if calibrator is not None:
-        sums = calibrator.head(codes, exponent, vectors.get("residual_mixer"))
-        cost = Curvature.of(sums, TIED_DAMPING if config.tied else DAMPING)
+        into = Moments if executor is None else Signals
+        inputs = calibrator.head(codes, exponent, vectors.get("residual_mixer"), into)
+    damping = TIED_DAMPING if config.tied else DAMPING
     rounds = QUANTISERS[options.quantiser]
-    bits, table_cost = options.mix.bits("embedding"), cost if config.tied else None
-    matrices = {"embedding": _masks(folder_of.embedding(), bits, table_cost, rounds)}
-    steps.advance()
-    if not config.tied:
-        matrices["head"] = _masks(folder_of.head(), options.mix.bits("head"), cost, rounds)
+    # A tied table is the head too; an untied embedding's errors have no cost that is known.
+    reads = {"embedding": inputs if config.tied else None}
+    reads |= {} if config.tied else {"head": inputs}
+    matrices = {}
+    for name, seen in reads.items():
+        bits = options.mix.bits(name)
+        if executor is not None:
+            jobs = table_jobs(executor, folder_of, name, bits, rounds, seen, damping)
+            matrices[name] = stacked(job.result() for job in jobs)
+        else:
+            cost = Curvature.of(seen.value, damping) if seen is not None else None
+            w = folder_of.embedding() if name == "embedding" else folder_of.head()
+            matrices[name] = masks_of(w, bits, cost, rounds)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)
-
-
-def gain_codes(gain: np.ndarray) -> GainCodes:
-    """A tied model's final gain as int16 and their shared exponent: gain ~ code * 2**-exponent."""
-    largest = float(np.abs(gain).max())
-    exponent = min(15 - int(np.frexp(largest)[1]), GAIN_EXPONENT[1]) if largest > 0 else 0
-    codes = np.clip(np.rint(np.ldexp(gain.astype(np.float64), exponent)), -32767, 32767)
-    return codes.astype(np.int16), exponent
 
 
 def _manifest(
@@ -188,12 +214,14 @@ def _manifest(
         "rotation": {
             "seed": ROTATION_SEED,
             "residual_block": power_of_two_block(config.hidden),
-            "head_block": config.head_dim,
+            "head_block": power_of_two_block(config.head_dim),
             "ffn_block": power_of_two_block(config.ffn),
         },
         "chat_style": source.chat_style,
         "checkpoint": asdict(provenance),
     }
+    if source.chat_instructions:
+        manifest["chat_instructions"] = source.chat_instructions
     if gain is not None:
         manifest["final_gain_exponent"] = gain[1]
     return manifest

@@ -1,7 +1,8 @@
 """Fold norm gains and rotations into the chip's matrices, in float32.
 
 Afterwards the residual stream is in the basis R1, value heads in R2 (a Hadamard transform of
-head_dim), and the input of the down projection in R4. See `weights.rotate`.
+head_dim, in blocks where that is no power of two), and the input of the down projection in R4.
+See `weights.rotate`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fixedpoint import power_of_two_block
-from weights.checkpoint import LAYER_MATRICES, Checkpoint, read_tensor
+from weights.checkpoint import BIAS, LAYER_MATRICES, Checkpoint, layer_vectors, read_tensor
 from weights.rotate import hadamard_rows, in_pieces, rotate_inputs, rotate_outputs, signs
 
 Float32 = NDArray[np.float32]
@@ -31,18 +32,43 @@ class Fold:
 
     def layer_matrix(self, name: str, layer: int) -> Float32:
         """Matrix `name` (one of LAYER_MATRICES) of a layer, [outputs, inputs]."""
-        w = read_tensor(self.source, name, layer)
-        head_dim = self.source.config.head_dim
+        w = self.turn_inputs(name, layer, read_tensor(self.source, name, layer))
+        return self.turn_outputs(name, w)
+
+    def turn_inputs(self, name: str, layer: int, w: Float32) -> Float32:
+        """[any, inputs of the matrix] -> the same, reading the input in the chip's basis."""
         if name in ("q", "k", "v"):
-            w = self._read_residual(w, read_tensor(self.source, "attn_norm", layer))
-            if name == "v":
-                w = np.ascontiguousarray(hadamard_rows(w.T, head_dim).T)
-            return w
+            return self._read_residual(w, read_tensor(self.source, "attn_norm", layer))
         if name in ("gate", "up"):
             return self._read_residual(w, read_tensor(self.source, "ffn_norm", layer))
-        block = head_dim if name == "o" else power_of_two_block(self.source.config.ffn)
-        w = in_pieces(lambda rows: hadamard_rows(rows, block), w)
-        return rotate_outputs(w, self._signs())
+        config = self.source.config
+        block = power_of_two_block(config.head_dim if name == "o" else config.ffn)
+        return in_pieces(lambda rows: hadamard_rows(rows, block), w)
+
+    def turn_outputs(self, name: str, w: Float32) -> Float32:
+        """[outputs of the matrix, any] -> the same, writing the output in the chip's basis."""
+        if name == "v":
+            block = power_of_two_block(self.source.config.head_dim)
+            return np.ascontiguousarray(hadamard_rows(w.T, block).T)
+        return rotate_outputs(w, self._signs()) if name in ("o", "down") else w
+
+    def layer_vectors(self, layer: int) -> dict[str, Float32]:
+        """Biases and gains of a layer by name (`weights.checkpoint.layer_vectors`).
+
+        A bias is in the basis of the outputs that it is added to. Head gains stay as they are:
+        they come before RoPE, and R3 after it.
+        """
+        config = self.source.config
+        vectors = {}
+        for name in layer_vectors(config):
+            vector = read_tensor(self.source, name, layer)
+            if name == "v" + BIAS:
+                block = power_of_two_block(config.head_dim)
+                vector = hadamard_rows(vector[None], block)[0]
+            elif name in ("o" + BIAS, "down" + BIAS):
+                vector = rotate_inputs(vector[None], self._signs())[0]
+            vectors[name] = vector
+        return vectors
 
     def embedding(self) -> Float32:
         """The embedding table, [vocabulary, hidden]; its rows enter the residual stream."""

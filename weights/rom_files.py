@@ -20,6 +20,7 @@ FORMAT_VERSION = 4
 MANIFEST = "rom.json"
 SEAL = "manifest_sha256"  # key of the manifest's own hash; see `sealed`
 TOKENIZER = "tokenizer.json"
+TEMPLATE = "chat_template.jinja"  # of a model whose template speaks of tools
 NOTICE = "NOTICE"  # of a model whose licence asks for one
 TABLES = "tables.safetensors"
 MAX_MANIFEST_BYTES = 16 << 20

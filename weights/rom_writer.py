@@ -18,7 +18,7 @@ from emulator.errors import ImageError
 from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
-from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TOKENIZER, sealed
+from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TEMPLATE, TOKENIZER, sealed
 from weights.whole_folder import whole_folder
 
 JOURNAL = "journal.jsonl"  # in an unfinished folder
@@ -77,11 +77,18 @@ class ImageWriter:
         with _writing(self.folder), (self.folder / JOURNAL).open("a") as journal:
             journal.write(line + "\n")  # not flushed to disk: a lost line costs a shard's time
 
-    def finish(self, tokenizer_json: str, manifest: dict[str, Any], notice: str = "") -> None:
+    def finish(
+        self,
+        tokenizer_json: str,
+        manifest: dict[str, Any],
+        notice: str = "",
+        chat_template: str = "",
+    ) -> None:
         """Write the texts, then rom.json, without which a folder is not an image."""
         self._add_file(TOKENIZER, tokenizer_json.encode())
-        if notice:
-            self._add_file(NOTICE, notice.encode())
+        for name, text in ((TEMPLATE, chat_template), (NOTICE, notice)):
+            if text:
+                self._add_file(name, text.encode())
         whole = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -36,8 +36,8 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 class SafetensorsFile:
     """Views of one file. Raises `error` (CheckpointError by default) if it is damaged."""
 
-    def __init__(self, path: Path, error: type[Exception] = CheckpointError) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, error: type[Exception] = CheckpointError) -> None:
+        self.path = path = Path(path)
         self._error = error
         try:
             size = path.stat().st_size
@@ -51,6 +51,10 @@ class SafetensorsFile:
     def names(self) -> list[str]:
         """Names of the tensors in the file."""
         return list(self._entries)
+
+    def entry(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
+        """Type, shape, and first and last byte of a tensor, without reading it."""
+        return self._entries[name]
 
     def view(self, name: str) -> NDArray[Any]:
         """The tensor as a read-only view of the mapped file; BF16 as its raw uint16."""

@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig, from_hub_config
+from emulator.config.factors import Factors, factors_from_hub
 from emulator.errors import CheckpointError
-from emulator.fields import Fields, read_object
-from weights.chat_style import chat_style
+from emulator.fields import Fields, read_bytes, read_object
+from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
+from weights.fused import fused_part
 from weights.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
+TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 INDEX = "model.safetensors.index.json"
 
 
@@ -28,10 +31,15 @@ class SafetensorsCheckpoint:
     `origin` is the hub commit that the folder was downloaded from, if any.
     """
 
-    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
-        self.folder, self.origin = folder, origin
-        self._files = {name: SafetensorsFile(folder / name) for name in self._shard_names()}
+    def __init__(self, folder: Path | str, origin: Origin | None = None) -> None:
+        self.folder, self.origin = Path(folder), origin
+        self._files = {name: SafetensorsFile(self.folder / name) for name in self._shard_names()}
         self._where = {tensor: f for f in self._files.values() for tensor in f.names}
+
+    @property
+    def where(self) -> Path:
+        """The folder."""
+        return self.folder
 
     @cached_property
     def config(self) -> LlamaConfig:
@@ -46,6 +54,12 @@ class SafetensorsCheckpoint:
         return replace(config, end_ids=tuple(dict.fromkeys((*config.end_ids, *more))))
 
     @cached_property
+    def factors(self) -> Factors:
+        """Of config.json."""
+        path = self.folder / "config.json"
+        return factors_from_hub(dict(self._json(path.name).values), str(path))
+
+    @cached_property
     def tokenizer_json(self) -> str:
         """The folder's tokenizer.json, in ASCII, since UTF-8 cannot encode a lone surrogate."""
         return json.dumps(self._json("tokenizer.json").values)
@@ -53,7 +67,33 @@ class SafetensorsCheckpoint:
     @property
     def chat_style(self) -> str:
         """One of `weights.chat_style.STYLES`."""
-        return chat_style(self.name, self.tokenizer_json)
+        return chat_style(self.name, self.tokenizer_json, self._template)
+
+    @property
+    def chat_instructions(self) -> str:
+        """Of the checkpoint's own chat template."""
+        return default_instructions(self._template)
+
+    @property
+    def _template(self) -> str:
+        """The checkpoint's own chat template, or ""."""
+        if (self.folder / TEMPLATE).is_file():
+            data = read_bytes(self.folder / TEMPLATE, MAX_JSON_BYTES, CheckpointError)
+            return data.decode("utf-8", "replace")
+        if (self.folder / TOKENIZER_CONFIG).is_file():
+            return default_template(self._json(TOKENIZER_CONFIG).values.get("chat_template"))
+        return ""
+
+    @property
+    def chat_template(self) -> str:
+        """The template that speaks of tools, from its own file or tokenizer_config.json, or ""."""
+        path = self.folder / TEMPLATE
+        if path.is_file():
+            data = read_bytes(path, MAX_JSON_BYTES, CheckpointError)
+            return tool_template(data.decode("utf-8", "replace"))
+        if (self.folder / TOKENIZER_CONFIG).is_file():
+            return tool_template(self._json(TOKENIZER_CONFIG).values.get("chat_template"))
+        return ""
 
     @property
     def name(self) -> str:
@@ -104,7 +144,11 @@ class SafetensorsCheckpoint:
         return self.origin.sha256 if self.origin else {}
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """One tensor as float32."""
+        """One tensor as float32; of tensors stored as one, its rows."""
+        part = fused_part(self.config, name)
+        if part is not None and name not in self._where and part[0] in self._where:
+            stored, rows = part
+            return self._where[stored].float32(stored)[rows]
         file = self._where.get(name)
         if file is None:
             raise CheckpointError(f"{self.folder}: no tensor {name} in any shard")

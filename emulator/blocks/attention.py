@@ -13,7 +13,14 @@ from emulator.blocks.wires import Arrays, Int32, Wires
 from emulator.fixedpoint import scale_of
 from emulator.silicon.cost import WHOLE_VECTOR, Cost, Phase, narrow, stream, tree
 from emulator.silicon.spec import ChipSpec
-from kernels.reference import INT8_MAX
+from kernels.reference import ALL_POSITIONS, INT8_MAX
+
+
+def head_positions(sram: KvSram, spec: ChipSpec) -> int:
+    """Positions of one KV head that a cycle reads: as SRAM and multipliers allow, in whole ones."""
+    by_reads = 8 * spec.kv_sram.bandwidth.value / sram.position_bits(spec)
+    by_macs = spec.attention.macs.value / (sram.heads * sram.head_dim)
+    return max(1, int(min(by_reads, by_macs) * sram.kv_heads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +33,31 @@ class Attention(Block):
 
     sram: KvSram
     constant: Int32  # 1 / 127
+    window: int = ALL_POSITIONS  # that a token attends to, its own included
 
     @classmethod
-    def of(cls, sram: KvSram) -> Attention:
-        return cls(sram, scale_of(1 / INT8_MAX))
+    def of(cls, sram: KvSram, window: int | None = None) -> Attention:
+        """`window`: None for all positions."""
+        return cls(sram, scale_of(1 / INT8_MAX), window or ALL_POSITIONS)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         sram = self.sram
-        mixed = ops.attention(
-            wires.q8, wires.q8_scale, sram.k, sram.k_scale, sram.v, sram.v_scale, wires.start
-        )
+        held = sram.k, sram.k_scale, sram.v, sram.v_scale
+        mixed = ops.attention(wires.q8, wires.q8_scale, *held, wires.start, self.window)
         wires.x, wires.x_scale = ops.narrow(mixed, self.constant)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """All scores of a head before its maximum, then its values: a KV head reads its values
-        while the next one reads its keys. The SRAM or the multipliers set the pace.
+        while the next one reads its keys, both in whole cycles. The SRAM or the multipliers set
+        the pace. The first address goes out when q is whole; the values' latency hides behind
+        the softmax table.
         """
-        sram = self.sram
+        sram, context = self.sram, min(context, self.window)
         width = sram.heads * sram.head_dim
         position_bits = sram.position_bits(spec)
-        by_reads = 8 * spec.kv_sram.bandwidth.value / position_bits
-        positions = min(by_reads, spec.attention.macs.value / width)  # a cycle
-        sweep = math.ceil(context / positions)
-        side_by_side = tree(spec, positions)
+        at_once = head_positions(sram, spec)
+        sweep = sram.kv_heads * math.ceil(context / at_once)  # one head whole, then the next
+        side_by_side = tree(spec, at_once)
         pipeline = int(spec.vector.pipeline)
         read = int(spec.kv_sram.latency)
         scores = read + tree(spec, sram.head_dim) + pipeline + side_by_side + 1
@@ -58,6 +67,7 @@ class Attention(Block):
                 WHOLE_VECTOR,
                 Phase(sweep, scores, sram.kv_heads, unit="keys"),
                 Phase(sweep, values, sram.kv_heads, unit="values"),
+                WHOLE_VECTOR,  # all heads together from here on
                 stream(spec, sram.heads, int(spec.vector.reciprocal)),  # of the sum of p
                 stream(spec, width),
                 *narrow(spec, width),
@@ -75,10 +85,12 @@ class Attention(Block):
 
     @property
     def parameters(self) -> dict[str, int]:
-        """The SRAM's: heads and head_dim."""
-        return self.sram.parameters
+        """The SRAM's heads and head_dim, and the window where there is one."""
+        own = {"window": self.window} if self.window != ALL_POSITIONS else {}
+        return self.sram.parameters | own
 
     def rebuilt(self, parameters: dict[str, int], rom: Arrays) -> Attention:
         heads, head_dim = parameters["heads"], parameters["head_dim"]
         sram = replace(self.sram, heads=heads, head_dim=head_dim)
-        return replace(self, sram=sram, constant=rom["constant"])
+        window = parameters.get("window", ALL_POSITIONS)
+        return replace(self, sram=sram, constant=rom["constant"], window=window)

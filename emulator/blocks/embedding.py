@@ -11,7 +11,7 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.plain_matrix import chosen_rows
 from emulator.blocks.wires import Int64, Wires
-from emulator.silicon.cost import Cost, Phase
+from emulator.silicon.cost import Cost, Phase, passes
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import PackedMatrix
 
@@ -38,8 +38,10 @@ class Embedding(Block):
         wires.residual = ops.lookup(self.table, rows)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
-        bits = self.table.columns * self.table.bits
-        return Cost((Phase(1, int(spec.embedding.read), unit="embedding"),), rom_bits=bits)
+        """A row is read at once and enters the stream V values a cycle."""
+        columns = self.table.columns
+        read = Phase(passes(spec, columns), int(spec.embedding.read), columns, unit="embedding")
+        return Cost((read,), rom_bits=columns * self.table.bits)
 
     @property
     def matrices_by_name(self) -> dict[str, PackedMatrix]:

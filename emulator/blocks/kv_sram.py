@@ -1,7 +1,8 @@
 """KV SRAM: int8 keys and values with a scale per position and head.
 
 On the way in, k (and q, which meets it) goes through R3, a Hadamard transform of each head, so
-that 8 bits suffice; v is already rotated by its matrix.
+that 8 bits suffice; v is already rotated by its matrix. A head that is no power of two is rotated
+in blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Arrays, Int8, Int32, Wires
 from emulator.config import LlamaConfig
-from emulator.fixedpoint import LOG2_E, scale_of
+from emulator.fixedpoint import LOG2_E, power_of_two_block, scale_of
 from emulator.silicon.cost import Cost, rotate_narrow
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX
@@ -36,6 +37,12 @@ def _zeros(shape: tuple[int, int, int]) -> Int8:
     return memory
 
 
+def memory_bytes(config: LlamaConfig, context: int) -> int:
+    """What the KV SRAMs of all layers take on this computer."""
+    head = 2 * (config.head_dim + 2 * 4)  # key and value, each with a scale of two int32
+    return config.layers * context * config.kv_heads * head
+
+
 @dataclass(frozen=True, slots=True)
 class KvSram(Block):
     """The memory of one layer; positions above the current one hold whatever was there."""
@@ -51,14 +58,15 @@ class KvSram(Block):
     k_scale: Int32  # [context, kv_heads, 2]
     v: Int8
     v_scale: Int32
-    # [3, 2]: q's log2(e) / sqrt(head_dim) / sqrt(head_dim) / 127, k's 1 / sqrt(head_dim) / 127,
+    # [3, 2]: q's log2(e) / sqrt(head_dim) / sqrt(block) / 127, k's 1 / sqrt(block) / 127,
     # v's 1 / 127
     constants: Int32 = field(repr=False)
 
     @classmethod
     def of(cls, config: LlamaConfig, context: int) -> KvSram:
         shape = (context, config.kv_heads, config.head_dim)
-        root = math.sqrt(config.head_dim)  # the Hadamard transform is not normalised
+        root = math.sqrt(config.head_dim)
+        block = math.sqrt(power_of_two_block(config.head_dim))  # R3 is not normalised
         return cls(
             heads=config.heads,
             head_dim=config.head_dim,
@@ -68,8 +76,8 @@ class KvSram(Block):
             v_scale=np.zeros((*shape[:2], 2), np.int32),
             constants=np.stack(
                 [
-                    scale_of(LOG2_E / root / root / INT8_MAX),
-                    scale_of(1 / root / INT8_MAX),
+                    scale_of(LOG2_E / root / block / INT8_MAX),
+                    scale_of(1 / block / INT8_MAX),
                     scale_of(1 / INT8_MAX),
                 ]
             ),
@@ -91,7 +99,8 @@ class KvSram(Block):
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """q and k by heads; v, and the write, end before attention has read the older positions."""
         values = (self.heads + self.kv_heads) * self.head_dim
-        phases = rotate_narrow(spec, values, self.head_dim, over=self.head_dim)
+        block = power_of_two_block(self.head_dim)
+        phases = rotate_narrow(spec, values, block, over=self.head_dim)
         return Cost(phases, sram_bits=2 * self.position_bits(spec))
 
     @property
@@ -105,6 +114,11 @@ class KvSram(Block):
     @property
     def kv_heads(self) -> int:
         return int(self.k.shape[1])
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of one position's keys and values with their scales, as this emulator holds them."""
+        return 2 * self.kv_heads * (8 * self.head_dim + SCALE_BITS)
 
     def position_bits(self, spec: ChipSpec) -> int:
         """Bits of one position's keys, or values, with their scales."""

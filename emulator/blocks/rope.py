@@ -23,9 +23,9 @@ class Rope(Block):
     reads: ClassVar[tuple[str, ...]] = ("q", "k")
     writes: ClassVar[tuple[str, ...]] = ("q", "k")
 
-    cosine: NDArray[np.int16]  # [context, head_dim / 2] Q1.14
+    cosine: NDArray[np.int16]  # [context, n] Q1.14; the first 2 n values of a head turn
     sine: NDArray[np.int16]
-    values: int  # of q and k together
+    values: int  # of q and k together that turn
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         wires.q = ops.rope(wires.q, wires.start, self.cosine, self.sine)

@@ -11,6 +11,7 @@ from typing import Any
 # Why an answer ended:
 END = "end"  # the model said so
 STOP = "stop"  # `on_token` said so
+LOOP = "loop"  # the repeat guard said so
 MAX_TOKENS = "max_tokens"
 CONTEXT = "context"  # the KV SRAM is full
 INTERRUPTED = "interrupted"  # by Ctrl+C or `should_continue`

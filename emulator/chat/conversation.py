@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from emulator.chat.answer import CONTEXT, END, Answer
 from emulator.chat.generate import generate
-from emulator.chat.sampler import Sampler
+from emulator.chat.sampler import Picker
 from emulator.chat.template import ChatFormat
 from emulator.chip import Chip
 from emulator.silicon.spec import ChipSpec
@@ -20,7 +20,7 @@ class Conversation:
         chip: Chip,
         spec: ChipSpec,
         chat: ChatFormat,
-        sampler: Sampler,
+        sampler: Picker,
         max_tokens: int,
         system: str | None = None,
     ) -> None:
@@ -46,6 +46,8 @@ class Conversation:
         earlier turns.
         """
         start = self.chip.position
+        if start == 0 and self.system and self.chat.system_place != "opening":
+            text = self.chat.with_system(self.system, text)
         prompt = [*self._said[start:], *self.chat.question(text)]
         answer = generate(self.chip, self.spec, prompt, self.max_tokens, self.sampler, on_token)
         if answer.reason == CONTEXT:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emulator.chat.answer import CONTEXT, INTERRUPTED, MAX_TOKENS, Answer
+from emulator.chat.answer import CONTEXT, INTERRUPTED, LOOP, MAX_TOKENS, Answer
+from emulator.chat.repeat_guard import RepeatGuard
 from emulator.chat.text_stream import TextStream
 
 if TYPE_CHECKING:
@@ -15,19 +16,31 @@ if TYPE_CHECKING:
 PACES = ("host", "chip", "readable")
 READABLE_SECONDS = 0.1  # per token: a little faster than people read
 BAR_WIDTH = 30  # characters of the longest bar
-CUT = {MAX_TOKENS: "cut at --max-tokens", CONTEXT: "context full", INTERRUPTED: "interrupted"}
+CUT = {
+    MAX_TOKENS: "cut at --max-tokens",
+    CONTEXT: "context full",
+    INTERRUPTED: "interrupted",
+    LOOP: "ended by --repeat-guard: it went round in a loop",
+}
 
 
 class Printer:
     """Writes an answer at the pace of the host, of the chip, or of a reader."""
 
-    def __init__(self, stream: TextStream, pace: str, write: Callable[[str], object]) -> None:
-        self.stream, self._pace, self._write = stream, pace, write
+    def __init__(
+        self,
+        stream: TextStream,
+        pace: str,
+        write: Callable[[str], object],
+        guard: RepeatGuard | None = None,
+    ) -> None:
+        self.stream, self._pace, self._write, self._guard = stream, pace, write, guard
+        self._looped = False
         self._pieces: list[str] = []  # kept until the answer is complete, at the chip's pace
         self._waited = 0.0  # seconds
 
     def on_token(self, token: int) -> bool:
-        """Take one token; return true at a stop text."""
+        """Take one token; return true at a stop text, and where the guard sees a loop."""
         piece = self.stream.feed(token)
         if self._pace == "chip":
             self._pieces.append(piece)
@@ -35,7 +48,8 @@ class Printer:
             self._write(piece)
             if self._pace == "readable":
                 self._wait(READABLE_SECONDS)
-        return self.stream.stopped
+        self._looped = self._guard is not None and self._guard.looped(token)
+        return self.stream.stopped or self._looped
 
     def finish(self, answer: Answer) -> None:
         """Write the rest, and subtract the waiting from the host's time."""
@@ -45,6 +59,8 @@ class Printer:
             self._wait(1 / (answer.tokens_per_second or answer.clock_hz))
         self._write(self.stream.finish())
         answer.text = self.stream.text
+        if self._looped and not self.stream.stopped:
+            answer.reason = LOOP
 
     def _wait(self, seconds: float) -> None:
         begin = time.perf_counter()

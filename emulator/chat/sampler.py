@@ -59,8 +59,8 @@ class Sampler:
         weights = self.weights(wires.logits[-1, top])
         return int(top[self.draw(weights, wires.start + wires.tokens.size)])
 
-    def weights(self, logits: Int32) -> Int64:
-        """int32[k] Q15.16, largest first -> int64[k], 32767 * 2**-(difference / temperature)."""
+    def weights(self, logits: Int32 | Int64) -> Int64:
+        """int[k] Q15.16, largest first -> int64[k], 32767 * 2**-(difference / temperature)."""
         mantissa, exponent = (int(n) for n in scale_of(LOG2_E / self.temperature))
         below = (logits[0].astype(np.int64) - logits) * mantissa  # < 2**32 * 2**16
         return exp2_negative(round_shift(below, exponent + FRACTION - SCORE_FRACTION))

@@ -13,6 +13,7 @@ class TextStream:
     def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str] = ()) -> None:
         self.text = ""  # all text returned so far
         self.stopped = False  # at a stop text, which is left out with all that follows
+        self.stopped_by: str | None = None  # that stop text
         self._decode = decode
         self._stops = tuple(stops)
         self._ids: list[int] = []  # tokens that end inside a character
@@ -52,8 +53,8 @@ class TextStream:
             self._held += character
             whole = [stop for stop in self._stops if self._held.endswith(stop)]
             if whole:
-                self.stopped = True
-                shown += self._held[: -max(map(len, whole))]
+                self.stopped, self.stopped_by = True, max(whole, key=len)
+                shown += self._held[: -len(self.stopped_by)]
             else:
                 keep = self._claimed()
                 shown += self._held[: len(self._held) - keep]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.terminal.plot import save_plot
@@ -39,7 +38,9 @@ def attribute(
         "datapath_together": together,
     }
     if args.plot:
-        save_plot(args.plot, lambda path: _draw(path, report))
+        from emulator.quality.pictures import by_cause
+
+        save_plot(args.plot, lambda path: by_cause(path, report, image.config.layers))
     print(json.dumps(report) if args.json else _tables(report))
     return 0
 
@@ -75,38 +76,3 @@ def _rows(costs: dict[str, list[float]]) -> list[list[str]]:
         cells = [f"{v:.5f}" for v in values] if len(values) == depths else ["-"] * depths
         rows.append([name, f"{sum(values):.5f}", *cells])
     return rows
-
-
-def _draw(path: Path, report: dict[str, Any]) -> None:
-    """A bar a class of matrices, a bar a place, each stacked by depth, first layers left."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    from emulator.quality.tap_points import CAUSE
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    weights, places = report["kl_mean"], report["datapath_kl_mean"]
-    depths = max(map(len, places.values()))
-    colours = [colormaps["viridis"](i / max(depths - 1, 1)) for i in range(depths)]
-
-    def bars(axes: Any, costs: dict[str, list[float]]) -> None:
-        for depth in range(depths):
-            deep = {name: v for name, v in costs.items() if len(v) == depths}
-            start = [sum(v[:depth]) for v in deep.values()]
-            widths, label = [v[depth] for v in deep.values()], f"{depth + 1}/{depths}"
-            axes.barh(list(deep), widths, left=start, color=colours[depth], label=label)
-        single = {name: v[0] for name, v in costs.items() if len(v) != depths}
-        axes.barh(list(single), list(single.values()), color="0.6")
-        axes.invert_yaxis()
-        axes.set(xlabel="KL mean, nats")
-
-    bars(left, weights)
-    left.set(title="weights")
-    named = {f"{name} ({CAUSE[name]})": values for name, values in places.items()}
-    whole = {"all at once": "all_places", "the chip": "chip"}
-    bars(right, {**named, **{k: [report["datapath_together"][v]] for k, v in whole.items()}})
-    right.set(title="datapath")
-    if depths <= 10:
-        left.legend(title="layers", frameon=False)
-    figure.savefig(path)

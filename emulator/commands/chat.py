@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
+import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.answer_options import (
+    Sampling,
     add_answer_options,
-    checked_sampler,
-    powered_chip,
-    write,
+    checked_date,
+    checked_sampling,
 )
-from emulator.errors import ContextError
+from emulator.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
-    from emulator.chat.answer import Answer
-    from emulator.chat.conversation import Conversation
+    from pathlib import Path
 
-NEW = "/new"  # a line that starts the conversation again
+    from emulator.commands.talk import Talk
+    from weights.rom import RomImage
+
+TOP_K = 8  # on a terminal, where greedy answers of a small model run into loops
+SEEDS = 1 << 31  # one is drawn and shown
 
 
 def register(commands: Any) -> None:
@@ -28,8 +31,9 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "chat",
         help="talk to the chip",
-        description=f"Talk to the chip. Ctrl+C ends an answer, Ctrl+D the program; {NEW} begins "
-        "a new conversation. Piped input is answered line by line.",
+        description="Talk to the chip; /help lists the words that are for the program. Ctrl+C "
+        "ends an answer, Ctrl+D the chat. On a terminal the chip's sampler picks from the 8 best "
+        "tokens, with a seed that is shown. Piped input is answered line by line, greedily.",
     )
     add_answer_options(parser)
     parser.add_argument("--cycles", action="store_true", help="cycles by block under an answer")
@@ -39,78 +43,70 @@ def register(commands: Any) -> None:
         default="host",
         help="say it as this computer computes it, as the chip would, or as people read",
     )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="on a model's first use: wait minutes for the calibrated masks, not seconds for "
+        "quick ones",
+    )
     parser.set_defaults(command=_chat)
 
 
 def _chat(args: argparse.Namespace) -> int:
-    from rich.console import Console
+    from emulator.commands.chat_input import open_input
+    from emulator.home import home
+    from emulator.terminal.progress import progress
 
-    from emulator.chat.answer import CONTEXT
-    from emulator.chat.conversation import Conversation
-    from emulator.chat.printer import cycles_table, summary
+    usual = Sampling(TOP_K, seed=secrets.randbelow(SEEDS)) if sys.stdin.isatty() else None
+    sampling = checked_sampling(args, usual)
+    checked_date(args)
+    with progress("starting"):
+        from emulator.commands.talk import Talk  # heavy
+        from emulator.images.first_start import BetterMasks
 
-    sampler = checked_sampler(args)
-    chat, chip, spec = powered_chip(args)
-    conversation = Conversation(chip, spec, chat, sampler, args.max_tokens, args.system)
-    _open_input()
-    while (line := _next_line()) is not None:
-        if line.strip() == NEW:
-            conversation.restart()
-        elif line.strip():
-            try:
-                answer = _answer(conversation, line, args)
-            except ContextError as error:
-                print(f"error: {error}", file=sys.stderr)
-                continue
-            print(f"\n{summary(answer)}", flush=True)
-            if args.cycles:
-                Console(file=sys.stdout).print(cycles_table(answer))
-            if answer.reason == CONTEXT:
-                _tell(f"all {chip.context} positions are taken; a new conversation begins")
+        image, default = _image(args)
+        talk = Talk(args, image, sampling)
+    if sys.stdin.isatty():
+        print(talk.banner(), flush=True)
+    try:
+        if default is not None:
+            talk.look_forward(BetterMasks(args.model, default))
+        with open_input(home() / "chat_history"):
+            _converse(talk)
+    finally:
+        if talk.better is not None:
+            talk.better.end()
     return 0
 
 
-def _open_input() -> None:
-    """Editing and history for a terminal; a pipe may hold bytes that are no text."""
-    if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401
-    elif isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
+def _image(args: argparse.Namespace) -> tuple[RomImage, Path | None]:
+    """The image to begin with, and the folder of the default one if it is still to be made."""
+    from emulator.commands.image_options import chosen_image
+    from emulator.images.first_start import first_image
+    from weights.rom import open_image
+
+    if args.image or args.wait:
+        return chosen_image(args), None
+    folder, default = first_image(args.model)
+    return open_image(folder), default
 
 
-def _next_line() -> str | None:
-    """What the user types, or None at the end of the input."""
-    try:
-        return input("> " if sys.stdin.isatty() else "")
-    except (EOFError, KeyboardInterrupt):
-        if sys.stdin.isatty():
-            print()  # leave the prompt's line
-        return None
+def _converse(talk: Talk) -> None:
+    """Answer message after message until the input ends."""
+    from emulator.commands.chat_input import next_message
+    from emulator.commands.slash import obey
 
-
-def _answer(conversation: Conversation, line: str, args: argparse.Namespace) -> Answer:
-    """Ask, and say the answer. A question that fits only alone begins a new conversation."""
-    from rich.console import Console
-
-    from emulator.chat.printer import Printer
-    from emulator.chat.text_stream import TextStream
-
-    printer = Printer(TextStream(conversation.chat.decode, args.stop), args.pace, write)
-    silent = args.pace == "chip" and sys.stderr.isatty()
-    waiting = Console(stderr=True).status("emulating ..") if silent else contextlib.nullcontext()
-    with waiting:
-        try:
-            answer = conversation.ask(line, printer.on_token)
-        except ContextError as error:
-            if not conversation.begun:
-                raise
-            _tell(f"{error}; a new conversation begins")
-            conversation.restart()
-            answer = conversation.ask(line, printer.on_token)
-    printer.finish(answer)
-    return answer
-
-
-def _tell(note: str) -> None:
-    print(f"[{note}]", file=sys.stderr, flush=True)
+    while True:
+        talk.look_at_better()
+        message = next_message()
+        if message is None:
+            return
+        with contextlib.suppress(KeyboardInterrupt):  # between two tokens
+            try:
+                if message.startswith("/"):
+                    if not obey(talk, message.strip()):
+                        return
+                elif message.strip():
+                    talk.ask(message)
+            except (ContextError, UsageError) as error:
+                print(f"error: {error}", file=sys.stderr)

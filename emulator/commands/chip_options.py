@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def add_shape_options(parser: argparse.ArgumentParser) -> None:
     """--model, by its shape, and --mix."""
     parser.add_argument(
-        "--model", default="llama-3.1-8b", help="a known shape, or a config.json; llama-3.1-8b"
+        "--model",
+        default="llama-3.1-8b",
+        help="a name that `models` lists, a config.json or its folder, or owner/repo; llama-3.1-8b",
     )
     add_mix_option(parser)
 
@@ -84,13 +86,10 @@ def model_of(args: argparse.Namespace) -> tuple[LlamaConfig, Mix, list[Stage]]:
 
 
 def _shape(name: str) -> LlamaConfig:
-    """A known name, or the path of a config.json or of its folder; notes go to standard error."""
-    from emulator.timing.models import MODELS, known_model
-    from emulator.timing.shapes import shape_from_file
+    """The shape that a name means; notes go to standard error."""
+    from emulator.images.shape_of import shape_of
 
-    if name in MODELS or not (name.endswith(".json") or "/" in name):
-        return known_model(name)
-    config, notes = shape_from_file(Path(name))
+    config, notes = shape_of(name)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return config

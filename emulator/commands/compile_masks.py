@@ -6,12 +6,17 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from emulator.commands.models import short_mix
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.host import peak_rss_bytes
-from emulator.images.folder import home, is_image
+from emulator.images.folder import is_image
 from kernels.rom.widths import CODE_BITS
+
+if TYPE_CHECKING:
+    from weights.checkpoint import Checkpoint
 
 
 def register(commands: Any) -> None:
@@ -21,7 +26,8 @@ def register(commands: Any) -> None:
     what.add_argument(
         "checkpoint",
         nargs="?",
-        help="GGUF file, folder with safetensors, known name or hub repository (owner/repo)",
+        help="a name that `models` lists, GGUF file, folder with safetensors, or hub repository "
+        "(owner/repo)",
     )
     what.add_argument("--model", help="the same")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: in the cache folder")
@@ -43,26 +49,35 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
     )
+    parser.add_argument(
+        "--lora", type=Path, metavar="DIR", help="merge this adapter into the masks; see `respin`"
+    )
     parser.add_argument("--context", type=int, metavar="N", help="positions of the KV SRAM")
+    add_workers_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_compile)
 
 
 def _compile(args: argparse.Namespace) -> int:
-    from emulator.images.make import calibrator_for, make_image
-    from emulator.images.recipe import default_context, default_quantiser, image_name
+    from emulator.images.make import calibrator_for, checkpoint_of, make_image
+    from emulator.images.recipe import default_context, default_quantiser, folder_of
     from weights.allocate import allocate, default_mix
     from weights.compile import CompileOptions
+    from weights.merged import Merged
     from weights.mix import Mix
+    from weights.peft_adapter import open_adapter
     from weights.rom import open_image
-    from weights.sources import open_checkpoint
 
     if (where := args.checkpoint or args.model) is None:
         raise UsageError("compile what? name a checkpoint, or a model with --model")
     if args.out and args.out.exists():
         raise UsageError(f"--out {args.out}: exists already; choose another name or remove it")
     begin = time.perf_counter()
-    source = open_checkpoint(where)
+    source: Checkpoint = checkpoint_of(where)
+    if args.lora:
+        if args.workers:
+            raise UsageError("--lora is merged in one process: leave --workers out")
+        source = Merged(source, open_adapter(args.lora, source.config))
     config = source.config
     quantiser = args.quantiser or default_quantiser(config)
     if args.mix:
@@ -75,10 +90,11 @@ def _compile(args: argparse.Namespace) -> int:
     options = CompileOptions(mix, context, quantiser)
     calibrator = calibrator_for(source, quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
-    folder = args.out or home() / image_name(source, options, text)
+    folder = args.out or folder_of(source, where, options, text)
     reused = not args.out and is_image(folder)
     if not reused:
-        make_image(source, folder, options, calibrator)
+        with chosen_workers(args) as workers:
+            make_image(source, folder, options, calibrator, workers)
     image = open_image(folder)
     report = {
         "schema": 1,
@@ -105,7 +121,7 @@ def _lines(report: dict[str, Any]) -> str:
     return (
         f"{report['image']}: {done}{memory}\n"
         f"{report['tensors']} matrices, {report['bits_per_weight']:.3f} bits a weight, "
-        f"{report['image_bytes'] / 2**20:,.1f} MiB, mix {report['mix']}, "
+        f"{report['image_bytes'] / 2**20:,.1f} MiB, mix {short_mix(report['mix'])}, "
         f"{report['context']:,} positions\n"
         f"checkpoint {report['checkpoint']['name']}, SHA-256 {report['checkpoint']['sha256']}"
     )

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.attribution import attribute
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_option
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import CheckpointError, UsageError
 from emulator.host import installed_bytes
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.chip import Chip
     from emulator.config import LlamaConfig
+    from emulator.quality.float_model import FloatModel
     from weights.checkpoint import Checkpoint
     from weights.rom import RomImage
 
@@ -29,7 +33,8 @@ def register(commands: Any) -> None:
         help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
-        "float32; total: the chip against the original. KL by position shows the first half too.",
+        "float32; total: the chip against the original. KL by position shows the first half too. "
+        "With --lora all three have the adapter.",
     )
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
@@ -48,14 +53,17 @@ def register(commands: Any) -> None:
         "--depths", type=int, default=6, metavar="N", help="runs of layers of --attribute; 6"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_lora_option(parser, checkpoint=False)
     add_plot_option(parser)
+    add_workers_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_eval)
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.chip import Chip
+    from emulator.quality.elsewhere import evaluate_on
     from emulator.quality.evaluate import evaluate
     from emulator.quality.float_model import FloatModel
     from emulator.terminal.progress import progress
@@ -69,20 +77,48 @@ def _eval(args: argparse.Namespace) -> int:
     text = read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_of(image)
     tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
     windows = windows_of(tokens, args.window, args.text)
     _check_memory(image.config)
     if args.attribute:
+        if args.workers:
+            raise UsageError("--attribute runs in one process: leave --workers out")
+        if args.lora:
+            raise UsageError("--attribute knows no adapters; leave --lora out")
         return attribute(args, image, source, windows)
-    with progress("scoring windows", "windows") as show:
+    if args.workers and args.lora:
+        raise UsageError("--lora is scored in one process: leave --workers out")
+    with chosen_workers(args) as workers, progress("scoring windows", "windows") as show:
         show(0, len(windows))
-        reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-        report = evaluate(reference, masks, Chip(image), windows, show)
+        if workers is None:
+            reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
+            chip = Chip(image)
+            if args.lora:
+                reference, masks = _with_adapter(args.lora, reference, masks, chip, source)
+            report = evaluate(reference, masks, chip, windows, show)
+        else:
+            report = evaluate_on(workers, image, source, windows, show)
     if args.plot:
-        save_plot(args.plot, lambda path: _draw(path, report))
+        from emulator.quality.pictures import kl_by_position
+
+        save_plot(args.plot, lambda path: kl_by_position(path, report, DISTANCES))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
+
+
+def _with_adapter(
+    where: str, reference: FloatModel, masks: FloatModel, chip: Chip, source: Checkpoint
+) -> tuple[FloatModel, FloatModel]:
+    """Put an adapter into the chip's SRAM, and its own numbers into both float models."""
+    from emulator.images.adapters import read_adapter
+    from weights.lora import adapter_for, rotation_seed, turned
+
+    adapter = read_adapter(chip.image, where)
+    chip.load(adapter_for(chip.image, source, adapter))
+    chip.use(adapter.name)
+    inside = turned(adapter, source, rotation_seed(chip.image))
+    return reference.with_low_rank(adapter.matrices), masks.with_low_rank(inside)
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:
@@ -128,18 +164,3 @@ def _distances(report: dict[str, Any]) -> str:
         f"{table(head, rows)}\n\nKL mean by position in the window:\n"
         + table(["positions", *DISTANCES], places)
     )
-
-
-def _draw(path: Path, report: dict[str, Any]) -> None:
-    """KL over the position in the window; what is scored stands on a grey ground."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    edges = [report["bins"][0][0], *(end for _, end in report["bins"])]
-    axes.axvspan(report["window"] // 2, edges[-1], color="0.93", label="scored")
-    for name in DISTANCES:
-        axes.stairs(report[name]["kl_by_position"], edges, label=name, linewidth=1.6)
-    axes.set(xlabel="position in the window", ylabel="KL mean, nats", yscale="log")
-    axes.legend(frameon=False)
-    figure.savefig(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import add_chip_options, spec_of
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import save_plot
 from emulator.terminal.table import table
@@ -48,6 +49,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--limit", type=int, default=1024, metavar="N", help="tokens used; 1024")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, SVG or PNG")
     add_chip_options(parser)
+    add_workers_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_faults)
 
@@ -72,8 +74,10 @@ def _faults(args: argparse.Namespace) -> int:
         raise UsageError(f"more than {MAX_RUNS} runs: take fewer rates or seeds")
     windows = _windows(image, args.text, args.limit, args.window)
     seeds = list(range(args.seed, args.seed + args.seeds))
-    with progress("running with faults", "runs") as show:
-        runs = sweep(image, args.kind, rates, seeds, groups, windows, spec, args.float, show)
+    with chosen_workers(args) as workers, progress("running with faults", "runs") as show:
+        runs = sweep(
+            image, args.kind, rates, seeds, groups, windows, spec, args.float, show, workers
+        )
         points = list(runs)
     if args.plot:
         save_plot(args.plot, lambda path: _draw(path, args.kind, points))
@@ -100,14 +104,14 @@ def _rates(text: str) -> list[float]:
 
 def _windows(image: RomImage, path: Path | None, limit: int, window: int) -> list[list[int]]:
     """Of the first tokens of a text; by default of the end of the one that ships."""
-    from emulator.chat.template import chat_format
+    from emulator.chat.template import chat_of
     from emulator.text import read_text, windows_of
     from weights.calibrate import DEFAULT_TEXT
 
     text = read_text(path or DEFAULT_TEXT)
     if path is None:
         text = text[-8 * limit :]  # letters; a token has about four
-    chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+    chat = chat_of(image)
     return windows_of(chat.encode(text)[:limit], window, path or DEFAULT_TEXT)
 
 

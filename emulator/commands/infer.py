@@ -12,6 +12,7 @@ from emulator.commands.chip_options import (
     grades,
     spec_of,
 )
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
@@ -38,6 +39,7 @@ def register(commands: Any) -> None:
         "--record", action="store_true", help="keep the result for cycles and validate to quote"
     )
     add_plot_option(parser)
+    add_workers_option(parser)
     parser.set_defaults(command=_infer)
 
 
@@ -53,7 +55,8 @@ def _infer(args: argparse.Namespace) -> int:
         )
     spec = spec_of(args)
     config, mix, facts = what_is_known(spec, args.mix)
-    report, found = summarise(spec, config, mix, facts, args.chips, args.seed)
+    with chosen_workers(args) as workers:
+        report, found = summarise(spec, config, mix, facts, args.chips, args.seed, workers)
     if args.plot:
         save_plot(args.plot, lambda path: surviving_chips(path, found))
     if args.record:

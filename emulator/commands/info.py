@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.commands.models import short_mix
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, listed_image
 from emulator.images.make import image_folder
 from emulator.images.recipe import EMBEDDED
 
@@ -96,7 +98,7 @@ def _lines(report: dict[str, Any]) -> str:
         f"hidden {model['hidden']}, ffn {model['ffn']}, vocabulary {model['vocabulary']:,}",
         "heads": f"{model['heads']} of {model['head_dim']} values, {model['kv_heads']} for K and V",
         "context": f"{report['context']:,} positions (the checkpoint: {model['context']:,})",
-        "weights": f"{shares}; mix {report['mix']}",
+        "weights": f"{shares}; mix {short_mix(report['mix'])}",
         "size": f"{report['bits_per_weight']:.3f} bits a weight, "
         f"{report['image_bytes'] / 2**20:,.1f} MiB",
         "chat": f"{report['chat_style']}",

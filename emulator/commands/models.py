@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emulator.errors import CheckpointError, ImageError
-from emulator.images.folder import home, images_of, is_image, unreadable
+from emulator.errors import CheckpointError, ImageError, UsageError
+from emulator.home import home
+from emulator.images.folder import images_of, is_image, unreadable
 from emulator.images.recipe import EMBEDDED, embedded_folder
 
 
@@ -93,6 +94,16 @@ def _image(folder: Path) -> dict[str, Any]:
     }
 
 
+def short_mix(text: object) -> str:
+    """A manifest's mix as people read it; whatever else stands there, as it is."""
+    from weights.mix import Mix
+
+    try:
+        return Mix.parse(str(text)).short
+    except UsageError:
+        return str(text)
+
+
 def _lines(report: dict[str, Any]) -> str:
     embedded = report["embedded"]
     if embedded["installed"]:
@@ -114,7 +125,7 @@ def _lines(report: dict[str, Any]) -> str:
         else:
             lines.append(
                 f"    {image['bits_per_weight']:.3f} bits a weight, "
-                f"{image['image_bytes'] / 2**20:,.1f} MiB, mix {image['mix']}, "
+                f"{image['image_bytes'] / 2**20:,.1f} MiB, mix {short_mix(image['mix'])}, "
                 f"{image['context']:,} positions"
             )
     return "\n".join(lines if report["images"] else [*lines, "  nothing yet"])

@@ -16,6 +16,7 @@ from emulator.commands.chip_options import (
 )
 from emulator.commands.plan_modes import cards_of, find, latency_table, mlperf, over_seeds
 from emulator.commands.plan_text import measured_text, report_text
+from emulator.commands.worker_options import add_workers_option
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 
@@ -81,6 +82,7 @@ def register(commands: Any) -> None:
     add("--find", choices=("rate", "cards"), help="the highest rate, or the fewest cards, whose "
         "99th percentiles meet the limits")  # fmt: skip
     add("--seed", type=int, default=0)
+    add_workers_option(parser)
     add("--seeds", type=int, metavar="N", help="instead: so many seeds from --seed on, and the "
         "spread of the main figures over them")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="one record a request, as vLLM writes them")
@@ -111,6 +113,8 @@ def _plan(args: argparse.Namespace) -> int:
         raise UsageError(NO_LIMITS)
     if len(hypotheses) > 1 and (args.out or args.perfetto):
         raise UsageError("--out and --perfetto hold one simulation: name a --prefill hypothesis")
+    if args.workers and not args.find and args.seeds is None:
+        raise UsageError("--workers shares many simulations: it needs --seeds or --find")
     source = _source(args)
     if args.find:
         assert limits is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emulator.commands.chip_options import grades
 from emulator.commands.plan_text import found_text, mlperf_text, seeds_text
+from emulator.commands.worker_options import chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import save_plot
 
@@ -35,9 +36,11 @@ def over_seeds(
         raise UsageError("--seeds: a trace has no seed")
     if not 2 <= args.seeds <= 10_000:
         raise UsageError(f"--seeds must be 2 to 10,000, not {args.seeds}")
-    found = {
-        h: spread(source, t, args.cards, args.policy, limits, args.seeds) for h, t in times.items()
-    }
+    with chosen_workers(args) as workers:
+        found = {
+            h: spread(source, t, args.cards, args.policy, limits, args.seeds, workers)
+            for h, t in times.items()
+        }
     if args.json:
         head = {"schema": 1, "model": args.model, "chip": spec.name, "traffic": source.name}
         print(json.dumps(head | {"seeds": args.seeds, "estimate": True, "hypotheses": found}))
@@ -62,18 +65,20 @@ def find(
     if isinstance(source, ClosedLoop):
         raise UsageError("--find changes the rate, which a closed loop has not: leave --users out")
     found, curves = {}, {}
-    for hypothesis, table in times.items():
-        if args.find == "rate":
-            best = search.highest_rate(source, table, args.cards, args.policy, limits)
-        else:
-            best = search.fewest_cards(source, table, args.policy, limits)
-        found[hypothesis] = {
-            "best": best.best,
-            "p99_ms": best.at_ms,
-            "report": report(best.served, limits),
-        }
-        if best.best is not None or args.find == "rate":
-            curves[hypothesis] = search.curve(source, table, best.served.cards, args.policy)
+    with chosen_workers(args) as workers:
+        for hypothesis, table in times.items():
+            if args.find == "rate":
+                best = search.highest_rate(source, table, args.cards, args.policy, limits)
+            else:
+                best = search.fewest_cards(source, table, args.policy, limits)
+            found[hypothesis] = {
+                "best": best.best,
+                "p99_ms": best.at_ms,
+                "report": report(best.served, limits),
+            }
+            if best.best is not None or args.find == "rate":
+                cards = best.served.cards
+                curves[hypothesis] = search.curve(source, table, cards, args.policy, workers)
     if args.plot:
         save_plot(args.plot, lambda path: pictures.curve(path, curves, limits.most_ms.get("ttft")))
     if args.json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from emulator.commands.answer_options import (
     add_answer_options,
-    checked_sampler,
+    checked_sampling,
     powered_chip,
     write,
 )
@@ -26,14 +26,16 @@ def register(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     from emulator.chat.generate import generate
     from emulator.chat.printer import Printer, summary
+    from emulator.chat.repeat_guard import RepeatGuard
     from emulator.chat.text_stream import TextStream
 
-    sampler = checked_sampler(args)
+    sampling = checked_sampling(args)
     chat, chip, spec = powered_chip(args)
     prompt = [*chat.opening(args.system), *chat.question(args.prompt)]
     stream = TextStream(chat.decode, args.stop)
-    printer = Printer(stream, "host", (lambda text: None) if args.json else write)
-    answer = generate(chip, spec, prompt, args.max_tokens, sampler, printer.on_token)
+    guard = RepeatGuard() if args.repeat_guard else None
+    printer = Printer(stream, "host", (lambda text: None) if args.json else write, guard)
+    answer = generate(chip, spec, prompt, args.max_tokens, sampling.picker(), printer.on_token)
     printer.finish(answer)
     if not args.json:
         print(f"\n{summary(answer)}")
@@ -47,9 +49,10 @@ def _run(args: argparse.Namespace) -> int:
         "output_tokens": len(answer.token_ids),
         "reason": answer.reason,
         "sampler": {
-            "top_k": sampler.top_k,
-            "temperature": sampler.temperature,
-            "seed": sampler.seed,
+            "top_k": 1 if sampling.greedy else sampling.top_k,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+            **({} if sampling.top_p is None else {"top_p": sampling.top_p}),
         },
         "chip": {
             "cycles": sum(answer.cycles.values()),
@@ -61,5 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         "host": {"seconds": answer.host_seconds, "tokens_per_second": rate},
         "logits_sha256": answer.logits_sha256,
     }
+    if chip.adapter:
+        report["adapter"] = chip.adapter
     print(json.dumps(report))
     return 0

@@ -15,6 +15,7 @@ from emulator.commands.chip_options import (
     model_of,
     spec_of,
 )
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
@@ -32,6 +33,7 @@ def register(commands: Any) -> None:
         "--rate", type=float, help="the tok/s to meet; the published ones by default"
     )
     add_plot_option(parser)
+    add_workers_option(parser)
     parser.set_defaults(command=_sensitivity)
 
 
@@ -48,7 +50,8 @@ def _sensitivity(args: argparse.Namespace) -> int:
     if not 0 < wanted < 1e12:
         raise UsageError(f"--rate {wanted}: must be positive")
     rate = decode_rate(stages, spec, contexts[0])
-    swings = tornado(stages, spec, contexts[0], wanted)
+    with chosen_workers(args) as workers:
+        swings = tornado(stages, spec, contexts[0], wanted, workers)
     if args.plot:
         save_plot(args.plot, lambda path: pictures.tornado(path, swings, rate, wanted))
     if args.json:

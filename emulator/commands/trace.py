@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.trace import TracedToken
 
+NAME = "trace.json"
 VIEWER = "https://ui.perfetto.dev"
 
 
@@ -30,7 +32,13 @@ def register(commands: Any) -> None:
     add_chip_options(parser)
     parser.add_argument("--prompt-tokens", type=int, default=4, help="length, without a prompt")
     parser.add_argument("--max-tokens", type=int, default=8, help="length of the reply")
-    parser.add_argument("--out", type=Path, default=Path("trace.json"), metavar="FILE")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(NAME),
+        metavar="FILE",
+        help=f"or a folder; default {NAME}, here",
+    )
     parser.set_defaults(command=_trace)
 
 
@@ -42,18 +50,28 @@ def _trace(args: argparse.Namespace) -> int:
         raise UsageError(f"--max-tokens must be at least 1, not {args.max_tokens}")
     stages, tokens = _shapes(args, spec) if args.prompt is None else _run(args, spec)
     trace = chrome_trace(stages, spec, tokens)
-    try:
-        args.out.write_text(json.dumps(trace), "utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {args.out}: {error.strerror}") from None
+    file = _written(args.out, json.dumps(trace))
     cycles = trace["otherData"]["cycles"]
     if args.json:
-        report = {"schema": 1, "file": str(args.out), "tokens": len(tokens), "cycles": cycles}
+        report = {"schema": 1, "file": str(file), "tokens": len(tokens), "cycles": cycles}
         print(json.dumps(report | {"events": len(trace["traceEvents"])}))
     else:
         us = f"{1e6 * cycles / spec.clock_hz:,.1f} us of chip time"
-        print(f"{args.out}: {len(tokens)} tokens, {cycles:,} cycles, {us}; open it at {VIEWER}")
+        print(f"{file}: {len(tokens)} tokens, {cycles:,} cycles, {us}; open it at {VIEWER}")
     return 0
+
+
+def _written(out: Path, text: str) -> Path:
+    """The file, whole or not at all."""
+    file = out / NAME if out.is_dir() else out
+    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UsageError(f"--out {out}: {error.strerror}") from None
+    return file
 
 
 def _shapes(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list[TracedToken]]:

@@ -68,12 +68,13 @@ class Economics:
         return replace(self, constants={**self.constants, key: constant.fixed(value)})
 
 
-def load_economics(path: Path = ECONOMICS) -> Economics:
+def load_economics(path: Path | str = ECONOMICS) -> Economics:
     """Read a file like economics.toml.
 
     Raises UsageError, naming file and key, for what is not TOML, an unknown or missing key, another
     unit than in the packaged file, a value outside its range, or an unknown grade.
     """
+    path = Path(path)
     data, _ = read_toml(path, UsageError)
     packaged, _ = read_toml(ECONOMICS, UsageError)
     units = {key: entry["unit"] for key, entry in _entries(packaged, ECONOMICS).items()}

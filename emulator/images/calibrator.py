@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-import kernels
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
@@ -19,9 +18,10 @@ from emulator.blocks.lm_head import final_norm
 from emulator.blocks.wires import Int32, Wires
 from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
+from emulator.terminal.kernels import load_kernels
 from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import DEFAULT_TEXT, Moments
+from weights.calibrate import DEFAULT_TEXT, Collected, Collector, Moments
 from weights.checkpoint import Checkpoint
 from weights.rope_table import rope_tables
 
@@ -58,7 +58,7 @@ class ChipCalibrator:
 
     config: LlamaConfig
     windows: NDArray[np.int64]  # [windows, tokens]
-    ops: ModuleType = field(default_factory=kernels.load)
+    ops: ModuleType = field(default_factory=load_kernels)
     residual: list[Int32] = field(default_factory=list)  # one per window, [tokens, hidden] Q15.16
 
     def embed(self, table: PackedMatrix) -> None:
@@ -68,24 +68,34 @@ class ChipCalibrator:
             Embedding(table).run(self.ops, wires)
             self.residual.append(wires.residual)
 
-    def layer(self, matrices: dict[str, PackedMatrix]) -> dict[str, NDArray[np.float64]]:
-        """Run the next layer; return the second moments of each fabric pass's input, by name."""
+    def layer(
+        self,
+        layer: int,
+        matrices: dict[str, PackedMatrix],
+        vectors: dict[str, NDArray],
+        into: Collector = Moments,
+    ) -> dict[str, Collected]:
+        """Run the next layer; return what was collected of each fabric pass's input, by name."""
         length = self.windows.shape[1]
         sram = KvSram.of(self.config, length)
         rope = rope_tables(self.config, length)
-        return self._run(layer_blocks(self.config, matrices, rope, sram))
+        return self._run(layer_blocks(self.config, layer, matrices, vectors, rope, sram), into)
 
     def head(
-        self, gain: NDArray[np.int16] | None, exponent: int, mixer: NDArray[np.int16] | None
-    ) -> NDArray[np.float64]:
-        """Second moments of the head's input, [hidden, hidden]."""
-        moments = Moments(self.config.hidden)
+        self,
+        gain: NDArray[np.int16] | None,
+        exponent: int,
+        mixer: NDArray[np.int16] | None,
+        into: Collector = Moments,
+    ) -> Collected:
+        """What was collected of the head's input, [tokens, hidden]."""
+        collected = into(self.config.hidden)
         norm = final_norm(self.config, gain, exponent, mixer)
         for ids, residual in zip(self.windows, self.residual, strict=True):
             wires = Wires(ids, 0, all_logits=True, residual=residual)
             norm.run(self.ops, wires)
-            moments.add(wires.x, wires.x_scale)
-        return moments.value
+            collected.add(wires.x, wires.x_scale)
+        return collected
 
     def provenance(self) -> dict[str, object]:
         """Shape and hash of the text's tokens."""
@@ -97,15 +107,16 @@ class ChipCalibrator:
         """SHA-256 of the text's tokens."""
         return hashlib.sha256(self.windows.astype("<i8").tobytes()).hexdigest()
 
-    def _run(self, blocks: list[Block]) -> dict[str, NDArray[np.float64]]:
-        moments: dict[str, Moments] = {}
+    def _run(self, blocks: list[Block], into: Collector) -> dict[str, Collected]:
+        collected: dict[str, Collected] = {}
         for i, ids in enumerate(self.windows):
             wires = Wires(ids, 0, all_logits=True, residual=self.residual[i])
             for block in blocks:
                 if "x" in block.reads:
                     name = block.name.removeprefix("fabric_")
-                    moments.setdefault(name, Moments(wires.x.shape[1]))
-                    moments[name].add(wires.x, wires.x_scale)
+                    if name not in collected:
+                        collected[name] = into(wires.x.shape[1])
+                    collected[name].add(wires.x, wires.x_scale)
                 block.run(self.ops, wires)
             self.residual[i] = wires.residual
-        return {name: sums.value for name, sums in moments.items()}
+        return collected

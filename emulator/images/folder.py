@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator.errors import ImageError, UsageError
+from emulator.errors import ImageError
+from emulator.home import HOME_VARIABLE, home
 
 if TYPE_CHECKING:
     from weights.hub import Repository
 
-HOME_VARIABLE = "HARDWIRED_HOME"
 
-
-def home() -> Path:
-    """The cache folder: HARDWIRED_HOME, or the platform's.
-
-    Raises UsageError if this user has no home folder.
-    """
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / "hardwired-llama")
-    except RuntimeError:
-        raise UsageError(f"no home folder; set {HOME_VARIABLE} to a folder for images") from None
-
-
-def is_image(folder: Path) -> bool:
+def is_image(folder: Path | str) -> bool:
     """Whether the folder holds an image. Raises ImageError if access is denied."""
+    folder = Path(folder)
     from weights.rom_files import MANIFEST
 
     try:

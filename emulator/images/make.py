@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.errors import ImageError
-from emulator.images.folder import home, images_of, is_image, listed_image
+from emulator.home import home
+from emulator.images.folder import images_of, is_image, listed_image
 from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
+from emulator.terminal.progress import progress
+
+# On two cores; about 10 s for the small model in `fast`, and 80 s in `best`.
+SECONDS_A_PARAMETER = {"fast": 8e-8, "calibrated": 4e-7, "best": 6e-7}
 
 if TYPE_CHECKING:
     from emulator.images.calibrator import ChipCalibrator
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from weights.rom import RomImage
 
 
-def open_named(model: str = EMBEDDED) -> RomImage:
+def open_named(model: str | Path = EMBEDDED) -> RomImage:
     """Open a model's image; on first use download and compile it, with a progress bar.
 
     `model` is a name that `models` lists, a hub repository (owner/repo[@revision]), a checkpoint's
@@ -25,29 +32,42 @@ def open_named(model: str = EMBEDDED) -> RomImage:
     """
     from weights.rom import open_image
 
-    return open_image(image_folder(model))
+    return open_image(image_folder(str(model)))
 
 
 def image_folder(model: str) -> Path:
     """Folder of a model's image, which is compiled if it does not exist yet."""
-    found = resolve(model)
+    with reading(model):
+        found = resolve(model)
     return found if isinstance(found, Path) else ensure(recipe_of(found, model))
+
+
+def reading(model: str) -> AbstractContextManager[object]:
+    """Say that a checkpoint is read; of the hub's, its own library says more."""
+    from weights.hub import Repository
+
+    if Repository.named(model) and not Path(model).exists():
+        return nullcontext()
+    return progress("reading the checkpoint", about_s=4)
 
 
 def resolve(model: str) -> Path | Checkpoint:
     """Resolve a name: the folder of an existing image, or the checkpoint to compile.
 
+    An address that fsspec knows (s3://...) may lead to either.
+
     Image names come first, then checkpoints, then the hub, which is not asked again if an image of
     the repository exists. Raises ImageError for an unknown name.
     """
-    from emulator.images.embedded import small_checkpoint
-    from weights.gguf_source import GgufCheckpoint
     from weights.hub import Repository
-    from weights.sources import open_checkpoint
+    from weights.remote import is_remote, local_copy
 
+    if is_remote(model):
+        copy = local_copy(model)
+        return copy if is_image(copy) else checkpoint_of(model)
     if model == EMBEDDED:
         folder = embedded_folder()
-        return folder if is_image(folder) else GgufCheckpoint(small_checkpoint())
+        return folder if is_image(folder) else checkpoint_of(model)
     if model and (listed := listed_image(model)):
         return listed
     repository = Repository.named(model)
@@ -57,7 +77,19 @@ def resolve(model: str) -> Path | Checkpoint:
         raise ImageError(
             f"no model {model!r} in {home()}: `models` lists what is there, `compile` adds to it"
         )
-    return open_checkpoint(model)
+    return checkpoint_of(model)
+
+
+def checkpoint_of(model: str) -> Checkpoint:
+    """The checkpoint of a name, downloaded if need be: the embedded model's, a path, the hub's.
+
+    Raises CheckpointError.
+    """
+    from emulator.images.embedded import small_checkpoint
+    from weights.gguf_source import GgufCheckpoint
+    from weights.sources import open_checkpoint
+
+    return GgufCheckpoint(small_checkpoint()) if model == EMBEDDED else open_checkpoint(model)
 
 
 def ensure(recipe: Recipe) -> Path:
@@ -72,17 +104,25 @@ def calibrator_for(
     source: Checkpoint, quantiser: str, text: Path | None = None
 ) -> ChipCalibrator | None:
     """The calibrator that a quantiser level needs, None for `fast`; see `calibrator_of`."""
-    from emulator.images.calibrator import calibrator_of
+    if quantiser == "fast":
+        return None
+    with progress("reading the calibration text", about_s=3):
+        from emulator.images.calibrator import calibrator_of
 
-    return None if quantiser == "fast" else calibrator_of(source, text)
+        return calibrator_of(source, text)
 
 
 def make_image(
-    source: Checkpoint, folder: Path, options: CompileOptions, calibrator: ChipCalibrator | None
+    source: Checkpoint,
+    folder: Path,
+    options: CompileOptions,
+    calibrator: ChipCalibrator | None,
+    workers: Executor | None = None,
 ) -> None:
     """Compile to `folder`, with a progress bar."""
-    from emulator.terminal.progress import progress
     from weights.compile import compile_image
 
-    with progress("compiling the masks, once", "matrices") as show:
-        compile_image(source, folder, options, show, calibrator)
+    parameters = source.config.parameters
+    about_s = parameters * SECONDS_A_PARAMETER[options.quantiser]
+    with progress(f"compiling the {options.quantiser} masks, once", "matrices", about_s) as show:
+        compile_image(source, folder, options, show, calibrator, workers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator.images.folder import home
+from emulator.home import home
 
 if TYPE_CHECKING:
     from emulator.config import LlamaConfig
@@ -29,10 +29,23 @@ class Recipe:
 def recipe_of(source: Checkpoint, model: str) -> Recipe:
     """The default recipe of a checkpoint that was named `model`."""
     options = default_options(source.config)
-    embedded = model == EMBEDDED
-    return Recipe(
-        source, options, embedded_folder() if embedded else home() / image_name(source, options)
-    )
+    return Recipe(source, options, folder_of(source, model, options))
+
+
+def quick_recipe(recipe: Recipe, model: str) -> Recipe:
+    """Masks for a first chat: each weight rounded by itself, at 6 bits, which takes seconds."""
+    from weights.allocate import default_mix
+    from weights.compile import CompileOptions
+
+    mix = default_mix(recipe.source.config, calibrated=False)
+    options = CompileOptions(mix, recipe.options.context, "fast")
+    return Recipe(recipe.source, options, folder_of(recipe.source, model, options))
+
+
+def folder_of(source: Checkpoint, model: str, options: CompileOptions, text: str = "") -> Path:
+    """Where the image of a checkpoint that was named `model` lies; `text` as in `image_name`."""
+    own = model == EMBEDDED and not text and options.context == default_context(source.config)
+    return embedded_folder(options) if own else home() / image_name(source, options, text)
 
 
 def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> str:
@@ -45,12 +58,12 @@ def image_name(source: Checkpoint, options: CompileOptions, text: str = "") -> s
     )
 
 
-def embedded_folder() -> Path:
-    """Folder of the embedded model's image, existing or not."""
+def embedded_folder(options: CompileOptions | None = None) -> Path:
+    """Folder of the embedded model's image, by default the default one, existing or not."""
     from emulator.timing.models import known_model
     from weights.compile import recipe_tag
 
-    return home() / f"{EMBEDDED}-{recipe_tag(default_options(known_model(EMBEDDED)))}"
+    return home() / f"{EMBEDDED}-{recipe_tag(options or default_options(known_model(EMBEDDED)))}"
 
 
 def default_context(config: LlamaConfig) -> int:

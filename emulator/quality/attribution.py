@@ -144,8 +144,8 @@ def _counted(progress: Progress | None, total: int) -> Iterator[None]:
 
 def _run(model: FloatModel, r: Float32, start: int, end: int) -> Float32:
     """The residual stream after layers `start` to `end`."""
-    for w in model.layers[start:end]:
-        r = model.layer(w, r)
+    for number in range(start, end):
+        r = model.layer(number, r)
     return r
 
 

@@ -18,8 +18,10 @@ from emulator.chip import Chip
 from emulator.errors import UsageError
 from emulator.quality.float_model import FloatModel
 from kernels.reference import FRACTION
+from weights.rom import RomImage
 
 Float64 = NDArray[np.float64]
+DISTANCES = ("quantiser", "datapath", "total")
 ROWS = 64  # positions compared at a time, to bound memory
 Progress = Callable[[int, int], None]  # (windows done, windows in all)
 
@@ -41,6 +43,12 @@ class Distance:
             self.same.append(best_p[:, 0] == best_q[:, 0])
             both = (best_p[:, :, None] == best_q[:, None, :]).any(axis=-1)
             self.shared5.append(both.mean(axis=-1))
+
+    def extend(self, other: Distance) -> None:
+        """Add the positions of another, in order."""
+        self.kl += other.kl
+        self.same += other.same
+        self.shared5 += other.shared5
 
     def report(self) -> dict[str, float]:
         """Mean and 99th percentile of KL; shares of equal best tokens and of shared five best."""
@@ -66,6 +74,11 @@ class WindowDistance:
         half = self.window // 2
         self.first.add(log_p[:half], log_q[:half])
         self.second.add(log_p[half:], log_q[half:])
+
+    def extend(self, other: WindowDistance) -> None:
+        """Add the windows of another, in order."""
+        self.first.extend(other.first)
+        self.second.extend(other.second)
 
     def report(self) -> dict[str, object]:
         """`Distance.report` of the second halves, and `kl_by_position` over the `bins`."""
@@ -98,6 +111,50 @@ def best(log_p: Float64, count: int) -> NDArray[np.int64]:
     return ids
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What a window is scored on."""
+
+    reference: FloatModel
+    masks: FloatModel
+    chip: Chip
+
+
+@dataclass(slots=True)
+class Scores:
+    """Distances and losses over windows of equal length."""
+
+    window: int
+    distances: dict[str, WindowDistance] = field(init=False)
+    losses: dict[str, list[Float64]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.distances = {name: WindowDistance(self.window) for name in DISTANCES}
+        self.losses = {"reference": [], "chip": []}
+
+    def extend(self, other: Scores) -> None:
+        """Add the windows of another, in order."""
+        for name, distance in self.distances.items():
+            distance.extend(other.distances[name])
+        for name, losses in other.losses.items():
+            self.losses[name] += losses
+
+
+def score(models: Models, ids: list[int]) -> Scores:
+    """Score one window on the reference, the masks' weights and the chip."""
+    scores = Scores(len(ids))
+    models.chip.rewind(0)
+    original = log_softmax(models.reference.forward(ids)[:-1])
+    masked = log_softmax(models.masks.forward(ids)[:-1])
+    integer = log_softmax(chip_logits(models.chip, ids)[:-1])
+    scores.distances["quantiser"].add(original, masked)
+    scores.distances["datapath"].add(masked, integer)
+    scores.distances["total"].add(original, integer)
+    for name, log_p in (("reference", original), ("chip", integer)):
+        scores.losses[name].append(scored_losses(log_p, ids))
+    return scores
+
+
 def evaluate(
     reference: FloatModel,
     masks: FloatModel,
@@ -105,41 +162,38 @@ def evaluate(
     windows: list[list[int]],
     progress: Progress | None = None,
 ) -> dict[str, object]:
-    """Compare the original weights, the masks' weights and the chip on windows of tokens.
+    """Score windows one after another, see `report`.
+
+    There is at least one window, and all have equal length. Raises UsageError if they are longer
+    than the chip's context.
+    """
+    check_window(chip, len(windows[0]))
+    models = Models(reference, masks, chip)
+    scores = Scores(len(windows[0]))
+    for done, ids in enumerate(windows, 1):
+        scores.extend(score(models, ids))
+        if progress is not None:
+            progress(done, len(windows))
+    return report(scores, chip.image.bits_per_weight)
+
+
+def report(scores: Scores, bits_per_weight: float) -> dict[str, object]:
+    """Distances of the original weights, the masks' weights and the chip from each other.
 
     quantiser: original weights against the masks' weights, both in float32.
     datapath: the masks' weights in float32 against the chip.
     total: original weights against the chip.
-    There is at least one window, and all have equal length. Raises UsageError if they are longer
-    than the chip's context.
     """
-    window = len(windows[0])
-    check_window(chip, window)
-    quantiser, datapath, total = (WindowDistance(window) for _ in range(3))
-    losses: dict[str, list[Float64]] = {"reference": [], "chip": []}
-    for done, ids in enumerate(windows, 1):
-        chip.rewind(0)
-        original = log_softmax(reference.forward(ids)[:-1])
-        masked = log_softmax(masks.forward(ids)[:-1])
-        integer = log_softmax(chip_logits(chip, ids)[:-1])
-        quantiser.add(original, masked)
-        datapath.add(masked, integer)
-        total.add(original, integer)
-        for name, log_p in (("reference", original), ("chip", integer)):
-            losses[name].append(scored_losses(log_p, ids))
-        if progress is not None:
-            progress(done, len(windows))
+    losses = {name: np.concatenate(values) for name, values in scores.losses.items()}
     return {
-        "window": window,
-        "windows": len(windows),
-        "positions": sum(kl.size for kl in total.second.kl),
-        "bins": bins(window),
-        "bits_per_weight": chip.image.bits_per_weight,
-        "ppl_reference": float(np.exp(np.concatenate(losses["reference"]).mean())),
-        "ppl_chip": float(np.exp(np.concatenate(losses["chip"]).mean())),
-        "quantiser": quantiser.report(),
-        "datapath": datapath.report(),
-        "total": total.report(),
+        "window": scores.window,
+        "windows": len(scores.losses["chip"]),
+        "positions": sum(kl.size for kl in scores.distances["total"].second.kl),
+        "bins": bins(scores.window),
+        "bits_per_weight": bits_per_weight,
+        "ppl_reference": float(np.exp(losses["reference"].mean())),
+        "ppl_chip": float(np.exp(losses["chip"].mean())),
+        **{name: distance.report() for name, distance in scores.distances.items()},
     }
 
 
@@ -149,7 +203,7 @@ def divergence(log_p: Float64, log_q: Float64) -> Float64:
     return kl
 
 
-def check_window(chip: Chip, window: int) -> None:
+def check_window(chip: Chip | RomImage, window: int) -> None:
     """Raise UsageError if a window of `window` tokens is longer than the chip's context."""
     if window > chip.context:
         raise UsageError(f"a window of {window} does not fit the chip's {chip.context} positions")

@@ -3,7 +3,8 @@
     python -m emulator.quality.harness run --model hardwired --model_args image=DIR --tasks ...
 
 registers the model and passes all arguments to the harness's own command line. `model_args` may
-also be `model=NAME`, like --model of the other commands. Users install the harness themselves, so
+also be `model=NAME`, like --model of the other commands, and name workers (`workers=4` or
+`workers=tcp://HOST:PORT`), which share the requests. Users install the harness themselves, so
 it is imported only where it is needed.
 """
 
@@ -11,19 +12,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.chat.template import chat_format
+from emulator.chat.template import chat_of
 from emulator.chip import Chip
 from emulator.errors import ContextError, EmulatorError, UsageError
+from emulator.quality.elsewhere import Address, image_address, image_at
 from emulator.quality.evaluate import chip_logits, log_softmax
+from emulator.workers.pool import Workers, in_order, open_workers
 from weights.rom import RomImage
 
+BATCH = 32  # requests of a worker's job
 MOST_TOKENS = 256  # of a generated answer, if the task gives no number
 
 
@@ -36,7 +41,7 @@ class Scorer:
 
     def __init__(self, image: RomImage) -> None:
         self.chip = Chip(image)
-        self.chat = chat_format(image.tokenizer_json, image.manifest["chat_style"])
+        self.chat = chat_of(image)
         config = image.config
         self.prefix = config.end_ids[0] if config.bos_id is None else config.bos_id
         self.end_ids = set(config.end_ids)
@@ -138,6 +143,39 @@ class Scorer:
         return tokens[self.chip.resume(tokens, last) :]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a worker needs of one of the harness's requests."""
+
+    args: tuple[Any, ...]
+
+
+def answers_of(
+    workers: Workers | None, image: RomImage, method: str, requests: list[Any]
+) -> list[Any]:
+    """Answers of a `Scorer` method in the order of the requests, a job for every BATCH of them.
+
+    Neighbours stay together, since the choices of a question share its tokens in the KV SRAM.
+    """
+    where = image_address(image)
+    batches = (
+        (where, method, [Request(request.args) for request in requests[at : at + BATCH]])
+        for at in range(0, len(requests), BATCH)
+    )
+    return [answer for batch in in_order(workers, answers_at, batches) for answer in batch]
+
+
+def answers_at(where: Address, method: str, requests: list[Request]) -> list[Any]:
+    """A worker's part of `answers_of`."""
+    answers: list[Any] = getattr(_scorer_at(where), method)(requests)
+    return answers
+
+
+@lru_cache(maxsize=1)
+def _scorer_at(where: Address) -> Scorer:
+    return Scorer(image_at(where))
+
+
 @cache
 def model_class() -> type[Any]:
     """The harness's model over `Scorer`, registered as "hardwired". Needs lm_eval."""
@@ -147,23 +185,37 @@ def model_class() -> type[Any]:
     class HardwiredLM(LM):  # type: ignore[misc]
         """Takes `image=DIR` or `model=NAME`; ignores what else the harness passes."""
 
-        def __init__(self, image: str | None = None, model: str | None = None, **_: Any) -> None:
+        def __init__(
+            self,
+            image: str | None = None,
+            model: str | None = None,
+            workers: str | None = None,
+            **_: Any,
+        ) -> None:
             from emulator.images.make import image_folder
             from emulator.images.recipe import EMBEDDED
             from weights.rom import open_image
 
             super().__init__()
             folder = Path(image) if image else image_folder(model or EMBEDDED)
-            self.scorer = Scorer(open_image(folder))
+            self.image, self.workers = open_image(folder), str(workers) if workers else None
+            self.scorer = None if workers else Scorer(self.image)
 
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            return self.scorer.loglikelihood(requests)
+            return self._all("loglikelihood", requests)
 
         def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            return self.scorer.loglikelihood_rolling(requests)
+            return self._all("loglikelihood_rolling", requests)
 
         def generate_until(self, requests: list[Any]) -> list[str]:
-            return self.scorer.generate_until(requests)
+            return self._all("generate_until", requests)
+
+        def _all(self, method: str, requests: list[Any]) -> list[Any]:
+            if self.workers is None:
+                answers: list[Any] = getattr(self.scorer, method)(requests)
+                return answers
+            with open_workers(self.workers) as workers:
+                return answers_of(workers, self.image, method, requests)
 
     register_model("hardwired")(HardwiredLM)
     return HardwiredLM

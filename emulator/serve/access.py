@@ -89,12 +89,13 @@ class Gate:
         path = scope["path"]
         if self._key is None or path in OPEN or path.startswith(OPEN[-1]):
             return None
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        kind, _, key = given.partition(b" ")
-        if kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key):
+        headers = dict(scope["headers"])
+        kind, _, key = headers.get(b"authorization", b"").partition(b" ")
+        key = key if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+        if hmac.compare_digest(key.strip(), self._key):
             return None
-        message, headers = "a valid API key is needed: Authorization: Bearer ...", NO_KEY_HEADERS
-        return RequestError(message, 401, code="invalid_api_key", headers=headers)
+        message = "a valid API key is needed: Authorization: Bearer ..., or x-api-key"
+        return RequestError(message, 401, code="invalid_api_key", headers=NO_KEY_HEADERS)
 
     def _write(
         self, scope: Scope, ident: str, status: int, seconds: float, error: str | None, slow: bool

@@ -17,13 +17,23 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from emulator.errors import EmulatorError
-from emulator.serve import demo, openai_api, vendor
+from emulator.serve import (
+    adapters,
+    anthropic,
+    demo,
+    embeddings,
+    ollama,
+    openai_api,
+    responses_api,
+    tokens_api,
+    vendor,
+)
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
+from emulator.serve.die import die, read_context
 from emulator.serve.hosts import Hosts
 from emulator.serve.metrics import CONTENT_TYPE
-from emulator.serve.options import Options
 from emulator.serve.replies import error_object
 from emulator.serve.service import Service, service_of
 from emulator.timing.schedule import token_cycles
@@ -44,8 +54,9 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service.engine.start()
-        (first,) = service.ask([service.engine.probe_prompt()], Options(max_tokens=1))
-        await first.whole()  # before any request: compiles the kernels, shows that the chip works
+        await (
+            service.probe().whole()
+        )  # before any request: compiles the kernels, shows that the chip works
         yield
         await asyncio.to_thread(service.engine.stop, patience)
 
@@ -54,19 +65,36 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/v1/models/{name:path}", openai_api.model),
         Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
         Route("/v1/completions", openai_api.completions, methods=["POST"]),
+        Route("/v1/responses", responses_api.responses, methods=["POST"]),
+        Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
+        Route("/v1/messages", anthropic.messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", anthropic.count_tokens, methods=["POST"]),
+        Route("/v1/load_lora_adapter", adapters.load, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"]),
+        Route("/tokenize", tokens_api.tokenize, methods=["POST"]),
+        Route("/detokenize", tokens_api.detokenize, methods=["POST"]),
+        Route("/tokenizer_info", tokens_api.tokenizer_info),
         Route("/health", vendor.health),
         Route("/models", openai_api.models),
         Route("/generate", vendor.generate, methods=["POST"]),
-        Route("/api/chat", demo.chat, methods=["POST"]),
+        Route("/api/chat", ollama.chat, methods=["POST"]),
         Route("/api/models", demo.models),
         Route("/api/health", demo.health),
         Route("/metrics", metrics),
         Route("/openapi.json", description),
         Route("/hardwired/about", about),
         Route("/hardwired/cycles", cycles),
+        Route("/hardwired/die", die),
         Route("/", page),
         Mount("/page", _Page(directory=PAGE)),
     ]
+    if not service.faithful:  # the real demo has three routes under /api, and no others
+        routes += [
+            Route("/api/version", ollama.version),
+            Route("/api/tags", ollama.tags),
+            Route("/api/show", ollama.show, methods=["POST"]),
+            Route("/api/generate", ollama.generate, methods=["POST"]),
+        ]
     handlers: Mapping[Any, Any] = {EmulatorError: on_error, HTTPException: on_http_error}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     app.add_exception_handler(Exception, on_fault)
@@ -86,6 +114,8 @@ async def on_error(request: Request, error: EmulatorError) -> Response:
     content = error_object(error)
     if path.startswith("/api/"):
         content = {"success": False, "error": str(error)}
+    elif path.startswith("/v1/messages"):
+        content = anthropic.error_object(error)
     elif path == "/generate" and status == 400 and getattr(error, "code", None) is None:
         place = ["body", *filter(None, [getattr(error, "param", None)])]
         content = {"detail": [{"loc": place, "msg": str(error), "type": "value_error"}]}
@@ -136,13 +166,10 @@ async def about(request: Request) -> Response:
 
 async def cycles(request: Request) -> Response:
     """GET /hardwired/cycles?context=N: cycles by block of a token that attends to N positions."""
-    service, text = service_of(request), request.query_params.get("context", "1")
-    digits = text.isascii() and text.isdigit() and len(text) < 10
-    if not digits or not 1 <= int(text) <= service.context:
-        raise RequestError(f"context must be from 1 to {service.context}", param="context")
+    service, context = service_of(request), read_context(request)
     stages, spec = service.engine.chip.stages, service.spec
-    by_block = await asyncio.to_thread(token_cycles, stages, spec, int(text), True)
-    report = {"context": int(text), "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
+    by_block = await asyncio.to_thread(token_cycles, stages, spec, context, True)
+    report = {"context": context, "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
     return JSONResponse(report)
 
 

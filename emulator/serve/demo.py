@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP
-from emulator.chat.messages import Message, chat_tokens
-from emulator.config import MAX_K
+from emulator.chat.messages import Message
 from emulator.errors import EmulatorError
-from emulator.serve.body import BODY_BYTES, Body, NotJsonError, RequestError, read_body
-from emulator.serve.openai_api import MODEL_CHARACTERS, note_jobs
-from emulator.serve.options import MOST_TOKENS, Options, common_options
+from emulator.serve.body import NotJsonError, RequestError, checked, read_body
+from emulator.serve.openai_api import note_jobs
+from emulator.serve.options import Options, limit_of, seed_of, stops_of, temperature_of
 from emulator.serve.prompts import read_messages
-from emulator.serve.service import VENDOR_MODEL, AnswerStream, Choice, Service, service_of, whole
+from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
+from emulator.serve.shapes.atoms import VENDOR_MODEL
+from emulator.serve.shapes.vendor import Attachment, DemoRequest, FaithfulRequest
 from emulator.serve.vendor import queue_size, works
 
 ATTACHMENT_BYTES = 51_200
@@ -35,7 +37,8 @@ async def health(request: Request) -> Response:
     """GET /api/health"""
     service = service_of(request)
     state = "healthy" if await works(service) else "failing"
-    details = {"status": state, "queue_size": queue_size(service), "current_adapter": "none"}
+    adapter = service.engine.chip.adapter or "none"
+    details = {"status": state, "queue_size": queue_size(service), "current_adapter": adapter}
     report = {
         "status": "ok",
         "nextjs": "ok",
@@ -57,10 +60,19 @@ async def models(request: Request) -> Response:
 
 
 async def chat(request: Request) -> Response:
-    """POST /api/chat"""
+    """POST /api/chat; `answer` once the body is read."""
+    try:
+        values = await read_body(request)
+    except RequestError as error:
+        return _faithful_error(error) if service_of(request).faithful else _error(error)
+    return await answer(request, values)
+
+
+async def answer(request: Request, values: Mapping[str, Any]) -> Response:
+    """The demo's reply to the fields of a body."""
     service, arrived = service_of(request), time.monotonic()
     try:
-        prompt, options = await _read(request, service)
+        prompt, options = await asyncio.to_thread(_read, values, service)
         service.check_prompt(prompt, "messages")
     except RequestError as error:
         return _faithful_error(error) if service.faithful else _error(error)
@@ -77,47 +89,49 @@ async def chat(request: Request) -> Response:
     return AnswerStream(service, choices, parts, MEDIA)
 
 
-async def _read(request: Request, service: Service) -> tuple[list[int], Options]:
+def _read(values: Mapping[str, Any], service: Service) -> tuple[list[int], Options]:
     """Read prompt and options of a request. Raises RequestError."""
-    body = await read_body(request)
-    wishes = body.object("chatOptions")
-    if not wishes.text("selectedModel", MODEL_CHARACTERS):
+    wishes = values.get("chatOptions")
+    if wishes is None or (isinstance(wishes, dict) and not wishes.get("selectedModel")):
         raise RequestError("Selected model is required", param="chatOptions.selectedModel")
-    if not service.faithful:
-        service.check_model(wishes.text("selectedModel", MODEL_CHARACTERS))
-    messages = read_messages(body, "messages")
-    if attachment := _attachment(body):
-        messages[-1] = Message("user", f"{attachment}\n\n{messages[-1].text}")
-    if system := wishes.text("systemPrompt", BODY_BYTES):
-        messages.insert(0, Message("system", system))
-    prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
-    return prompt, _options(wishes, service)
-
-
-def _options(wishes: Body, service: Service) -> Options:
-    """A faithful server reads only topK, as the demo does; ours also reads the usual fields."""
+    body: DemoRequest | FaithfulRequest
+    adapter = ""
     if service.faithful:
-        return Options(
-            service.context, top_k=wishes.whole("topK", 1, MAX_K, 1), seed=time.time_ns()
-        )
-    common = common_options(wishes, service.most_tokens, "max_tokens")
+        body = checked(values, FaithfulRequest)
+    else:
+        body = checked(values, DemoRequest)
+        adapter = service.check_model(body.chatOptions.selectedModel)
+    messages = read_messages(body.messages, "messages")
+    if attachment := _attached(body.attachment):
+        messages[-1] = Message("user", f"{attachment}\n\n{messages[-1].text}")
+    if body.chatOptions.systemPrompt:
+        messages.insert(0, Message("system", body.chatOptions.systemPrompt))
+    return service.chat_prompt(messages), replace(_options(body, service), adapter=adapter)
+
+
+def _options(body: DemoRequest | FaithfulRequest, service: Service) -> Options:
+    """A faithful server reads only topK, as the demo does; ours also reads the usual fields."""
+    if isinstance(body, FaithfulRequest):
+        width = body.chatOptions.topK or 1
+        return Options(service.context, top_k=width, seed=time.time_ns())
+    wishes = body.chatOptions
     return Options(
-        common.max_tokens,
-        top_k=wishes.whole("topK", 1, MOST_TOKENS, 1),
-        temperature=common.temperature,
-        seed=common.seed,
-        stop=common.stop,
+        limit_of(wishes.max_tokens, service.most_tokens),
+        top_k=wishes.topK or 1,
+        temperature=temperature_of(wishes.temperature, "chatOptions.temperature"),
+        seed=seed_of(wishes.seed, "chatOptions.seed"),
+        stop=stops_of(wishes.stop),
     )
 
 
-def _attachment(body: Body) -> str:
-    attachment = body.object("attachment")
-    content = attachment.text("content", BODY_BYTES)
-    size = len(content.encode("utf-8", "replace"))
+def _attached(attachment: Attachment | None) -> str:
+    if attachment is None or not attachment.content:
+        return ""
+    size = len(attachment.content.encode("utf-8", "replace"))
     if size > ATTACHMENT_BYTES:
         message = f"an attachment has at most {ATTACHMENT_BYTES:,} bytes, not {size:,}"
         raise RequestError(message, param="attachment")
-    return f"{attachment.text('name', 1000)}:\n{content}" if content else ""
+    return f"{attachment.name or ''}:\n{attachment.content}"
 
 
 def _error(error: EmulatorError) -> Response:

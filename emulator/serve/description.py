@@ -1,147 +1,121 @@
 """The OpenAPI description of the server, at /openapi.json.
 
-Its ranges are the constants that the checks use, so that the two cannot differ.
+Bodies are described from the declarations that check them (`emulator.serve.shapes`), so that the
+two cannot differ.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from emulator import __version__
-from emulator.chat.messages import ROLES, SYSTEM_ROLES
-from emulator.chat.sampler import SEED_BITS, TEMPERATURES
-from emulator.config import MAX_K
-from emulator.serve.options import MOST_CHOICES, MOST_LOGPROBS, STOP_CHARACTERS, STOPS
-from emulator.serve.prompts import MESSAGES
-from emulator.serve.service import VENDOR_MODEL
+from emulator.serve.shapes import (
+    adapters,
+    anthropic,
+    ollama,
+    openai,
+    replies,
+    responses,
+    tokens,
+    vendor,
+)
 
 Schema = dict[str, Any]
-TEXT: Schema = {"type": "string"}
-SOME_TEXT: Schema = {"type": "string", "minLength": 1}
-MODEL: Schema = {"type": "string", "examples": [VENDOR_MODEL]}
-TRUTH: Schema = {"type": "boolean"}
-OBJECT: Schema = {"type": "object"}
-
-
-def _whole(least: int, most: int | None = None) -> Schema:
-    schema: Schema = {"type": "integer", "minimum": least}
-    return schema if most is None else schema | {"maximum": most}
-
-
-def _list(items: Schema, most: int, least: int = 1) -> Schema:
-    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
-
-
-def _object(required: tuple[str, ...], **properties: Schema) -> Schema:
-    return {"type": "object", "required": list(required), "properties": properties}
-
-
-MESSAGE = _object(
-    ("role", "content"), role={"type": "string", "enum": [*SYSTEM_ROLES, *ROLES]}, content=TEXT
-)
-STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": STOP_CHARACTERS}
-COMMON: dict[str, Schema] = {
-    "temperature": {
-        "anyOf": [
-            {"type": "number", "minimum": TEMPERATURES[0], "maximum": TEMPERATURES[1]},
-            {"const": 0},
-        ]
-    },
-    "seed": _whole(-(1 << 63), (1 << SEED_BITS) - 1),
-    "stop": {"anyOf": [STOP_TEXT, _list(STOP_TEXT, STOPS, 0)]},
-    "stream": TRUTH,
-    "stream_options": _object((), include_usage=TRUTH),
-    "guided_json": OBJECT,
-    "guided_regex": TEXT,
-    "ignore_eos": TRUTH,
-    "response_format": _object(
-        (),
-        type={"type": "string", "enum": ["text", "json_object", "json_schema"]},
-        json_schema=_object((), schema=OBJECT),
+GETS: dict[str, tuple[str, Any]] = {
+    "/v1/models": ("the model, and with each adapter, in OpenAI's list", replies.ModelList),
+    "/health": ("queue and proof that a token was made", None),
+    "/models": ("the one model", replies.ModelList),
+    "/tokenizer_info": ("the vocabulary and its control tokens", tokens.TokenizerInfo),
+    "/api/health": ("the demo's health", None),
+    "/api/models": ("the demo's list", None),
+    "/api/version": ("the version, as Ollama's clients ask", ollama.Version),
+    "/api/tags": ("the one model, in Ollama's list", ollama.Tags),
+    "/hardwired/about": ("model and chip", None),
+    "/metrics": ("numbers for Prometheus", None),
+}
+STREAMS = ("text/event-stream", "application/x-ndjson")
+POSTS: dict[str, tuple[str, Any, Any]] = {  # summary, request, reply
+    "/v1/chat/completions": ("an answer, OpenAI's way", openai.ChatRequest, replies.ChatCompletion),
+    "/v1/completions": ("a continuation", openai.CompletionRequest, replies.Completion),
+    "/v1/responses": ("an answer", responses.ResponsesRequest, responses.ResponseObject),
+    "/v1/embeddings": ("means of hidden states", openai.EmbeddingRequest, replies.EmbeddingList),
+    "/v1/messages": (
+        "an answer, Anthropic's way",
+        anthropic.MessagesRequest,
+        anthropic.MadeMessage,
     ),
-}
-V1: dict[str, Schema] = {
-    **COMMON,
-    "model": MODEL,
-    "max_tokens": _whole(0),
-    "max_completion_tokens": _whole(0),
-    "min_tokens": _whole(0),
-    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-    "top_k": _whole(0),
-    "n": _whole(1, MOST_CHOICES),
-}
-PROMPT: Schema = {
-    "anyOf": [
-        SOME_TEXT,
-        _list(_whole(0), 1 << 16),
-        _list(SOME_TEXT, 16),
-        _list(_list(_whole(0), 1 << 16), 16),
-    ]
-}
-CHAT = _object(
-    ("messages",),
-    **V1,
-    messages=_list(MESSAGE, MESSAGES),
-    logprobs=TRUTH,
-    top_logprobs=_whole(0, MOST_LOGPROBS),
-)
-COMPLETION = _object(
-    ("prompt",), **V1, prompt=PROMPT, logprobs=_whole(0, MOST_LOGPROBS), echo=TRUTH
-)
-GENERATE = _object(
-    ("prompt",),
-    **COMMON,
-    model=MODEL,
-    prompt={"anyOf": [SOME_TEXT, _list(MESSAGE, MESSAGES)]},
-    topk=_whole(1, MAX_K),
-    max_output_tokens=_whole(0),
-    min_output_tokens=_whole(0),
-    logprobs=TRUTH,
-    top_logprobs=_whole(0, MOST_LOGPROBS),
-    echo=TRUTH,
-)
-DEMO_CHAT = _object(
-    ("messages", "chatOptions"),
-    messages=_list(MESSAGE, MESSAGES),
-    chatOptions=_object(
-        ("selectedModel",),
-        selectedModel=MODEL | {"minLength": 1},
-        systemPrompt=TEXT,
-        topK=_whole(1),
+    "/v1/messages/count_tokens": (
+        "tokens of a conversation",
+        anthropic.CountRequest,
+        anthropic.TokenCount,
     ),
-    attachment={"anyOf": [_object((), name=TEXT, content=TEXT), {"type": "null"}]},
-)
-GETS = {
-    "/v1/models": "the one model, in OpenAI's list",
-    "/health": "queue and proof that a token was made",
-    "/models": "the one model",
-    "/api/health": "the demo's health",
-    "/api/models": "the demo's list",
-    "/hardwired/about": "model and chip",
-    "/metrics": "numbers for Prometheus",
-}
-POSTS = {
-    "/v1/chat/completions": ("an answer in OpenAI's shape", CHAT),
-    "/v1/completions": ("a continuation in OpenAI's shape", COMPLETION),
-    "/generate": ("an answer to the vendor's fields", GENERATE),
-    "/api/chat": ("the demo's answer: text, then stats", DEMO_CHAT),
+    "/v1/load_lora_adapter": (
+        "an adapter into the chip's SRAM",
+        adapters.LoadRequest,
+        adapters.Loaded,
+    ),
+    "/v1/unload_lora_adapter": (
+        "an adapter out of it",
+        adapters.UnloadRequest,
+        adapters.Unloaded,
+    ),
+    "/tokenize": ("token ids", tokens.TokenizeRequest, tokens.Tokenized),
+    "/detokenize": ("the text of token ids", tokens.DetokenizeRequest, tokens.Detokenized),
+    "/generate": (
+        "an answer to the vendor's fields",
+        vendor.GenerateRequest,
+        (replies.ChatCompletion, replies.Completion),
+    ),
+    "/api/chat": (
+        "the demo's answer (text, then stats), or Ollama's to a body with `model`",
+        (vendor.DemoRequest, ollama.OllamaChat),
+        ollama.Chatted,
+    ),
+    "/api/generate": ("an answer, Ollama's way", ollama.OllamaGenerate, ollama.Generated),
+    "/api/show": ("facts about the model", ollama.OllamaShow, ollama.Shown),
 }
 ERRORS = ("400", "401", "403", "404", "408", "413", "422", "429", "503")
 
 
-def _operation(summary: str, **more: Any) -> Schema:
+def _operation(summary: str, content: Schema | None = None, **more: Any) -> Schema:
     responses = {code: {"description": "refused, with the reason"} for code in ERRORS}
-    return {"summary": summary, "responses": {"200": {"description": summary}, **responses}, **more}
+    good = {"description": summary, **({"content": content} if content else {})}
+    return {"summary": summary, "responses": {"200": good, **responses}, **more}
 
 
 def openapi() -> Schema:
     """The whole description, OpenAPI 3.1."""
-    paths = {path: {"get": _operation(summary)} for path, summary in GETS.items()}
-    for path, (summary, schema) in POSTS.items():
-        body = {"required": True, "content": {"application/json": {"schema": schema}}}
-        paths[path] = {"post": _operation(summary, requestBody=body)}
-    context = {"name": "context", "in": "query", "schema": _whole(1)}
+    bodies = [kind for _, kind in GETS.values() if kind]
+    bodies += [kind for _, *kinds in POSTS.values() for entry in kinds for kind in _listed(entry)]
+    schemas, parts = msgspec.json.schema_components(
+        bodies, ref_template="#/components/schemas/{name}"
+    )
+    found = dict(zip(bodies, schemas, strict=True))
+
+    def content(kind: Any, streams: bool = False) -> Schema:
+        schemas = [found[one] for one in _listed(kind)]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        told: Schema = {"application/json": {"schema": schema}} if schemas else {}
+        streamed: Schema = {media: {} for media in STREAMS}
+        return told | (streamed if streams else {})
+
+    paths: Schema = {
+        path: {"get": _operation(summary, content(kind))} for path, (summary, kind) in GETS.items()
+    }
+    for path, (summary, kind, reply) in POSTS.items():
+        body = {"required": True, "content": content(kind)}
+        paths[path] = {"post": _operation(summary, content(reply, True), requestBody=body)}
+    context = {"name": "context", "in": "query", "schema": {"type": "integer", "minimum": 1}}
     cycles = _operation("cycles by block of a token", parameters=[context])
     paths["/hardwired/cycles"] = {"get": cycles}
+    die = _operation("floor plan, energy and schedule of a token", parameters=[context])
+    paths["/hardwired/die"] = {"get": die}
     about = {"title": "hardwired-llama", "version": __version__}
-    return {"openapi": "3.1.0", "info": about, "paths": paths}
+    return {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": parts}}
+
+
+def _listed(kind: Any) -> list[Any]:
+    """The declarations of a body: none, one, or alternatives."""
+    return list(kind) if isinstance(kind, tuple) else [kind] if kind else []

@@ -1,8 +1,9 @@
-"""One chip, one queue: a thread owns the chip and answers one job after another.
+"""The cards' queue, and the host's thread that runs their passes.
 
-Like HC1 it has one token in flight and one FIFO queue. Every job gets the same tokens as it would
-alone: the KV SRAM is rewound to the prefix that its prompt shares with the previous job, and random
-bits depend only on the job's own seed and positions.
+A card has one token in flight and one answer at a time, like HC1. The thread runs a pass for each
+card that needs one, in turn, so two passes never meet: every job gets the same tokens as it would
+alone, since its card's KV SRAM is its own, rewound to the prefix that its prompt shares with the
+card's previous job, and random bits depend only on the job's own seed and positions.
 """
 
 from __future__ import annotations
@@ -12,92 +13,60 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from concurrent.futures import Future
+from functools import partial
 
-from emulator.chat.answer import Answer
-from emulator.chat.generate import generate
-from emulator.chat.text_stream import TextStream
+from emulator.chat.generate import PASS
 from emulator.chip import Chip
 from emulator.errors import EmulatorError
 from emulator.serve.body import RequestError
-from emulator.serve.samplers import Recorder, TokenChances
+from emulator.serve.cards import Card
+from emulator.serve.jobs import Done, Job
+from emulator.serve.lines import Lines
+from emulator.serve.pace import Pace
 from emulator.silicon.spec import ChipSpec
 
 LOG = logging.getLogger("emulator.serve")
 RECENT_JOBS = 16  # whose times give the estimate of a wait
 MOST_RETRY_SECONDS = 60
+PIECE = 32  # prompt tokens at once while other cards work, too
+LATE_SECONDS, LATE_SHARE = 0.1, 0.05  # behind the chip's pace by more than this is worth a word
 
 
-class Piece(NamedTuple):
-    """What one token adds to an answer; its text may come with a later token."""
+class Clock:
+    """The host's time, and how to wait for it."""
 
-    text: str
-    tokens: int  # of the answer so far
-    chip_seconds: float  # of the answer so far, prompt included
-    chances: list[TokenChances]  # of the tokens that the text is made of
+    def now(self) -> float:
+        return time.monotonic()
 
-
-class Done(NamedTuple):
-    """The last event of a job, with an `error` if it failed."""
-
-    error: EmulatorError | None = None
-
-
-class Job:
-    """A prompt in the queue, then its answer. `tell` gets the events, in the chip's thread."""
-
-    def __init__(
-        self,
-        prompt: list[int],
-        max_tokens: int,
-        sampler: Recorder,
-        stream: TextStream,
-        tell: Callable[[Piece | Done], None],
-    ) -> None:
-        self.prompt, self.max_tokens, self.sampler = prompt, max_tokens, sampler
-        self.stream, self.tell = stream, tell
-        self.answer = Answer(len(prompt))
-        self.cached = 0  # prompt tokens that were in the KV SRAM already
-        self.cancelled = False
-        self.queued_at = time.monotonic()
-        self.started_at = self.first_token_at = self.done_at = 0.0  # time.monotonic()
-        self._unshown: list[TokenChances] = []
-
-    def on_token(self, token: int) -> bool:
-        """Pass one token on; return true at a stop text."""
-        self.first_token_at = self.first_token_at or time.monotonic()
-        text = self.stream.feed(token)
-        self._unshown += self.sampler.taken()
-        if self.stream.stopped:
-            self._unshown = []
-        self._pass_on(text)
-        return self.stream.stopped
-
-    def finish(self) -> None:
-        """Send the rest of the text, then the end."""
-        self.done_at = time.monotonic()
-        self._pass_on(self.stream.finish())
-        self.tell(Done())
-
-    def _pass_on(self, text: str) -> None:
-        chances, self._unshown = ([], self._unshown) if self.stream.holding else (self._unshown, [])
-        answer = self.answer
-        self.tell(Piece(text, len(answer.token_ids), answer.chip_seconds, chances))
+    def wait(self, changed: threading.Condition, seconds: float | None) -> None:
+        """Until somebody notifies, or for so long."""
+        changed.wait(seconds)
 
 
 class Engine:
-    """The chip's thread and the queue before it. All methods may be called from any thread."""
+    """Cards and the queue before them. All methods may be called from any thread."""
 
-    def __init__(self, chip: Chip, spec: ChipSpec, places: int) -> None:
-        self.chip, self.spec, self.places = chip, spec, places
-        self.last_sign_at = 0.0  # time.monotonic() when a token was made
-        self.on_done: Callable[[Job], None] = lambda job: None  # in the chip's thread
-        self._queue: deque[Job] = deque()
+    def __init__(
+        self,
+        chips: list[Chip],
+        spec: ChipSpec,
+        places: int,
+        policy: str = "one-queue",
+        pace: Pace | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.spec, self.places, self.pace = spec, places, pace
+        self.cards = [Card(i, chip, spec, pace, policy == "sticky") for i, chip in enumerate(chips)]
+        self.last_sign_at = 0.0  # time.monotonic() of the last pass, or of the start of an answer
+        self.on_done: Callable[[Job], None] = lambda job: None  # in the host's thread
+        self._clock = clock or Clock()
+        self._lines = Lines(self.cards, policy)
         self._changed = threading.Condition()
-        self._draining = self._stopped = False
-        self._running: Job | None = None
+        self._tasks: deque[tuple[Future[None], Callable[[Card], None]]] = deque()
+        self._draining = self._stopped = self._was_late = False
         self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
-        self._thread = threading.Thread(target=self._work, name="chip", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="host", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -107,107 +76,202 @@ class Engine:
         return self._thread.is_alive()
 
     @property
-    def waiting(self) -> int:
-        """Jobs that have not begun."""
-        return len(self._queue)
+    def chip(self) -> Chip:
+        """The first card's: all have the same masks, context and stages."""
+        return self.cards[0].chip
 
     @property
-    def busy(self) -> bool:
-        return self._running is not None
+    def waiting(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._lines)
+
+    def waiting_before(self, card: int) -> int:
+        """Those that wait for this card alone."""
+        return self._lines.before(card)
+
+    @property
+    def busy(self) -> int:
+        """Cards at work."""
+        return sum(card.job is not None for card in self.cards)
+
+    @property
+    def computing(self) -> bool:
+        """Whether this computer has a pass to run."""
+        return any(card.unfed for card in self.cards)
 
     def probe_prompt(self) -> list[int]:
-        """A prompt for one pass that keeps the contents of the KV SRAM."""
+        """A prompt for one pass that keeps the contents of a KV SRAM."""
         room = self.chip.context - 2
         return [*self.chip.tokens[:room], 0]
 
     def submit(self, jobs: list[Job]) -> None:
         """Queue all of these or none. Raises RequestError 429, or 503 while shutting down."""
         with self._changed:
-            if self._draining:
-                raise RequestError("the server is shutting down", 503, code="shutting_down")
-            if len(self._queue) + len(jobs) > self.places:
-                raise RequestError(
-                    f"the queue has {self.places} places and {len(self._queue)} jobs wait in it",
-                    429,
-                    code="queue_full",
-                    headers={"retry-after": str(self.retry_seconds())},
-                )
-            self._queue.extend(jobs)
+            self.check_room(len(jobs))
+            for job in jobs:
+                job.queued_at = self._clock.now()
+                self._lines.add(job)
             self._changed.notify()
+
+    def check_room(self, count: int) -> None:
+        """Raise RequestError as `submit` does; for asking before work is put into the jobs."""
+        if self._draining:
+            raise RequestError("the server is shutting down", 503, code="shutting_down")
+        if self.waiting + count > self.places:
+            raise RequestError(
+                f"the queue has {self.places} places and {self.waiting} jobs wait in it",
+                429,
+                code="queue_full",
+                headers={"retry-after": str(self.retry_seconds())},
+            )
 
     def retry_seconds(self) -> int:
         """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""
         mean = sum(self._recent) / len(self._recent) if self._recent else 1.0
-        return min(MOST_RETRY_SECONDS, max(1, round(mean * (len(self._queue) + 1))))
+        ahead = (self.waiting + 1) / len(self.cards)
+        return min(MOST_RETRY_SECONDS, max(1, round(mean * ahead)))
 
     def cancel(self, job: Job) -> None:
-        """Take a job out of the queue, or end it before the chip's next pass."""
-        job.cancelled = True
+        """Take a job out of the queue, or end it before its card's next pass."""
         with self._changed:
-            if job not in self._queue:
+            if job.done_at and self._clock.now() >= job.done_at:
                 return
-            self._queue.remove(job)
-        job.finish()
+            job.cancelled = True
+            waited = self._lines.remove(job)
+            self._changed.notify()
+        if waited:
+            job.finish()
+
+    def between_answers(self, work: Callable[[Card], None]) -> Future[None]:
+        """Do `work` with every card, when none is in the middle of an answer, and before new ones.
+
+        It runs in the host's thread; the future has its error, if any. Raises RequestError 503
+        while shutting down.
+        """
+        future: Future[None] = Future()
+        with self._changed:
+            if self._draining:
+                raise RequestError("the server is shutting down", 503, code="shutting_down")
+            self._tasks.append((future, work))
+            self._changed.notify()
+        return future
 
     def drain(self) -> None:
-        """Accept no more jobs and refuse those that wait; the current answer goes on."""
+        """Accept no more jobs and refuse those that wait; the answers in hand go on."""
         with self._changed:
             self._draining = True
-            left, self._queue = list(self._queue), deque()
+            left = self._lines.clear()
         for job in left:
             job.tell(Done(RequestError("the server is shutting down", 503, code="shutting_down")))
 
     def stop(self, patience: float) -> None:
-        """Drain, then end the thread; cut the current answer after `patience` seconds."""
+        """Drain, then end the thread; cut the answers in hand after `patience` seconds."""
         self.drain()
         with self._changed:
             self._stopped = True
             self._changed.notify()
         self._thread.join(patience)
-        if (job := self._running) is not None:
-            job.cancelled = True
-            self._thread.join(patience)
+        for job in [card.job for card in self.cards if card.job is not None]:
+            self.cancel(job)
+        self._thread.join(patience)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._stopped)
-                if not self._queue:
-                    return
-                job = self._running = self._queue.popleft()
-            try:
-                self._answer(job)
-            except EmulatorError as error:
-                job.tell(Done(error))
-            except Exception:  # a bug: report it, clear the KV SRAM, serve the next job
-                LOG.exception("a job failed")
-                self.chip.rewind(0)
-                job.tell(Done(RequestError("the emulator failed; see its log", 500)))
-            finally:
-                self._running = None
+                self._free_cards()
+                working = [card for card in self.cards if card.unfed]
+                tasks = [] if working else [self._tasks.popleft() for _ in range(len(self._tasks))]
+                begun = [] if self._tasks or tasks else self._assign()
+                if not begun and not tasks and not working:
+                    if self._stopped and not self.busy:
+                        return
+                    self._clock.wait(self._changed, self._seconds_to_next())
+                    continue
+            for future, work in tasks:
+                self._finish(future, work)
+            for card, job, at in begun:
+                self.last_sign_at = self._clock.now()
+                self._guarded(card, job, partial(card.begin, job, at, self._clock.now))
+            most = PASS if len(working) == 1 else PIECE
+            for card in working:  # each card's pass may be one pass over all of them
+                if card.job is not None:
+                    self._guarded(card, card.job, partial(self._pass, card, most))
 
-    def _answer(self, job: Job) -> None:
-        """Run one job. The last token of the prompt always runs, since its logits are needed."""
-        job.started_at = time.monotonic()
-        job.cached = self.chip.resume(job.prompt)
+    def _finish(self, future: Future[None], work: Callable[[Card], None]) -> None:
+        """Do the work; its error is the future's."""
+        try:
+            for card in self.cards:
+                work(card)
+        except Exception as error:  # told to the one who waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
 
-        def on_token(token: int) -> bool:
-            self.last_sign_at = time.monotonic()
-            return job.on_token(token)
+    def _free_cards(self) -> None:
+        """Let go of jobs that are computed and, at the chip's pace, given."""
+        now = self._clock.now()
+        for card in self.cards:
+            job = card.job
+            if job is None or card.unfed or not job.done_at:
+                continue
+            if job.cancelled:  # nobody waits for the rest of what the chip would give
+                job.done_at = card.free_at = min(card.free_at, now)
+            if card.free_at <= now:
+                card.job = None
+                self._recent.append(card.free_at - job.started_at)
+                self.on_done(job)
 
-        generate(
-            self.chip,
-            self.spec,
-            job.prompt,
-            job.max_tokens,
-            job.sampler,
-            on_token,
-            cached=job.cached,
-            should_continue=lambda: not job.cancelled,
-            answer=job.answer,
-        )
-        if job.answer.token_ids:
-            self.last_sign_at = time.monotonic()
-        job.finish()
-        self._recent.append(job.done_at - job.started_at)
-        self.on_done(job)
+    def _assign(self) -> list[tuple[Card, Job, float]]:
+        """Give free cards their next jobs; card, job and when it started."""
+        begun = []
+        while (pair := self._lines.next_pair()) is not None:
+            card, job = pair
+            card.job = job
+            paced = self.pace is not None and job.paced
+            at = max(job.queued_at, card.free_at) if paced else self._clock.now()
+            begun.append((card, job, at))
+        return begun
+
+    def _seconds_to_next(self) -> float | None:
+        """Until the next card has given its answer; None when nobody works."""
+        ends = [card.free_at for card in self.cards if card.job is not None]
+        return max(0.0, min(ends) - self._clock.now()) if ends else None
+
+    def _pass(self, card: Card, most: int) -> None:
+        card.run(most)
+        self.last_sign_at = self._clock.now()
+
+    def _guarded(self, card: Card, job: Job, act: Callable[[], None]) -> None:
+        """Do one step of a job; after its last, or a failure, end it."""
+        error: EmulatorError | None = None
+        try:
+            act()
+        except EmulatorError as problem:
+            error = problem
+        except Exception:  # a bug: report it, clear the KV SRAM, serve the next job
+            LOG.exception("a job failed")
+            card.chip.rewind(0)
+            error = RequestError("the emulator failed; see its log", 500)
+        if error is None and card.unfed:
+            return
+        card.end()
+        job.finish(error)
+        card.free_at = job.done_at
+        if error is None and not job.cancelled:
+            self._check_pace(job)
+
+    def _check_pace(self, job: Job) -> None:
+        """Say once that this computer cannot keep the pace."""
+        now, due = self._clock.now(), job.due(len(job.answer.token_ids))
+        if not due or self._was_late:
+            return
+        assert self.pace is not None
+        takes = due - job.started_at
+        if now - due > LATE_SECONDS + LATE_SHARE * takes:
+            self._was_late = True
+            enough = self.pace.slow * (now - job.started_at) / takes
+            LOG.warning(
+                "this computer is slower than %d cards slowed %g times, and answers come late: "
+                "try --slow %.2g",
+                len(self.cards), self.pace.slow, 1.5 * enough,
+            )  # fmt: skip

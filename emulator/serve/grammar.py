@@ -28,6 +28,10 @@ class Grammars:
             tokenizer_json, n_vocab=config.vocabulary, eos_token=list(config.end_ids)
         )
 
+    @property
+    def vocabulary(self) -> int:
+        return self._config.vocabulary
+
     def json_schema(self, schema: Mapping[str, Any], param: str) -> str:
         """The grammar of a schema. Raises RequestError if it is invalid or too large."""
         try:
@@ -38,6 +42,15 @@ class Grammars:
         except (ValueError, RecursionError) as problem:
             raise RequestError(f"{param}: {problem}", param=param) from None
         return self._checked(grammar, param)
+
+    def checked_schema(self, schema: Mapping[str, Any], param: str) -> str:
+        """The JSON text of a schema, for a `%json` rule. Raises RequestError as `json_schema`."""
+        self.json_schema(schema, param)
+        return json.dumps({**schema, "x-guidance": STYLE})
+
+    def lark(self, text: str, param: str) -> str:
+        """A grammar in Lark's notation. Raises RequestError if it is too large."""
+        return self._checked(LLMatcher.grammar_from_lark(text), param)
 
     def regex(self, pattern: str, param: str) -> str:
         """The grammar of a regular expression. Raises RequestError if it is invalid."""

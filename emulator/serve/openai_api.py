@@ -1,98 +1,119 @@
-"""The routes under /v1, as OpenAI's clients expect them."""
+"""The completions under /v1, as OpenAI's clients expect them."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from emulator.chat.messages import chat_tokens
-from emulator.fields import is_whole
+from emulator.chat.tools import CallForm
 from emulator.serve.access import note
-from emulator.serve.body import BODY_BYTES, Body, RequestError, read_body
+from emulator.serve.body import read, refuse
+from emulator.serve.chances import PromptChances
 from emulator.serve.options import Options, openai_options
-from emulator.serve.prompts import read_messages, text_tokens
-from emulator.serve.replies import Reply
+from emulator.serve.prompts import prompt_lists, read_messages
+from emulator.serve.replies import Reply, built
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
-
-PROMPTS = 16  # in one request to /v1/completions
-MODEL_CHARACTERS = 200
+from emulator.serve.shapes.atoms import Common
+from emulator.serve.shapes.openai import ChatRequest, CompletionRequest
+from emulator.serve.shapes.replies import ModelEntry, ModelList
+from emulator.serve.tools import calling, choice_of, offered
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models, and the vendor's /models"""
-    return JSONResponse({"object": "list", "data": [model_entry(service_of(request))]})
+    service = service_of(request)
+    names = ["", *service.engine.chip.adapters]
+    return JSONResponse(built(ModelList(data=[model_entry(service, name) for name in names])))
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{name}"""
     service = service_of(request)
-    service.check_model(request.path_params["name"])
-    return JSONResponse(model_entry(service))
+    adapter = service.check_model(request.path_params["name"])
+    return JSONResponse(built(model_entry(service, adapter)))
 
 
-def model_entry(service: Service) -> dict[str, Any]:
-    return {
-        "id": service.name,
-        "object": "model",
-        "created": service.created,
-        "owned_by": "hardwired-llama",
-        "context_window": service.context,
-    }
+def model_entry(service: Service, adapter: str = "") -> ModelEntry:
+    """The model, or the model with an adapter, whose parent it is."""
+    return ModelEntry(
+        id=service.model_id(adapter),
+        created=service.created,
+        owned_by="hardwired-llama",
+        context_window=service.context,
+        parent=service.name if adapter else UNSET,
+    )
 
 
 async def chat_completions(request: Request) -> Response:
     """POST /v1/chat/completions"""
-    service, body = service_of(request), await read_body(request)
-    service.check_model(body.text("model", MODEL_CHARACTERS))
-    options = await asyncio.to_thread(
-        openai_options, body, service.most_tokens, service.grammars, True
-    )
-    messages = read_messages(body, "messages")
-    prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
+    service, body = service_of(request), await read(request, ChatRequest)
+    adapter = service.check_model(body.model)
+    options, form, prompt = await asyncio.to_thread(_chat, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
-    return await answer(request, body, [prompt], options, chat=True)
+    return await answer(request, body, [prompt], options, chat=True, form=form)
+
+
+def _chat(service: Service, body: ChatRequest) -> tuple[Options, CallForm | None, list[int]]:
+    options = openai_options(body, service.most_tokens, service.grammars)
+    messages = read_messages(body.messages, "messages")
+    tools, choice = offered(body.tools), choice_of(body.tool_choice)
+    called = calling(tools, choice, service.form, service.grammars, options.grammar)
+    prompt = service.chat_prompt(messages, called.tools)
+    return replace(options, grammar=called.grammar), called.form, prompt
 
 
 async def completions(request: Request) -> Response:
     """POST /v1/completions"""
-    service, body = service_of(request), await read_body(request)
-    service.check_model(body.text("model", MODEL_CHARACTERS))
-    options = await asyncio.to_thread(
-        openai_options, body, service.most_tokens, service.grammars, False
+    service, body = service_of(request), await read(request, CompletionRequest)
+    adapter = service.check_model(body.model)
+    options = await asyncio.to_thread(openai_options, body, service.most_tokens, service.grammars)
+    options = replace(options, adapter=adapter)
+    if body.best_of is not None and body.best_of != options.choices:
+        refuse("best_of", "the same as n", body.best_of)
+    prompts = await asyncio.to_thread(
+        prompt_lists, service.chat, service.image.config, body.prompt, "prompt"
     )
-    best = body.whole("best_of", 1, options.choices, options.choices)
-    if best != options.choices:
-        body.refuse("best_of", "the same as n")
-    prompts = await asyncio.to_thread(_prompts, body, service)
     for prompt in prompts:
         service.check_prompt(prompt, "prompt")
-    prefix = ""
-    if body.truth("echo"):
-        if len(prompts) > 1 or options.logprobs is not None:
-            body.refuse("echo", "used with one prompt and without logprobs")
-        prefix = service.chat.decode(prompts[0])
-    return await answer(request, body, prompts, options, chat=False, prefix=prefix)
+    if not body.echo:
+        return await answer(request, body, prompts, options, chat=False)
+    prefixes = [service.chat.decode(prompt) for prompt in prompts]
+    if options.logprobs is None:
+        return await answer(request, body, prompts, options, chat=False, prefixes=prefixes)
+    if body.stream:
+        refuse("stream", "false, with echo and logprobs", True)
+    if body.max_tokens == 0:  # the prompt's own probabilities are all that is wanted
+        options = replace(options, max_tokens=0)
+    reader = partial(PromptChances, top=options.logprobs or 0)
+    return await answer(
+        request, body, prompts, options, chat=False, prefixes=prefixes, reader=reader
+    )
 
 
 async def answer(
     request: Request,
-    body: Body,
+    body: Common,
     prompts: list[list[int]],
     options: Options,
     chat: bool,
-    prefix: str = "",
+    prefixes: list[str] | None = None,
+    form: CallForm | None = None,
+    reader: Any = None,
 ) -> Response:
     """Reply to checked prompts, in one object or as a stream."""
     service = service_of(request)
-    stream = body.truth("stream")
-    usage = body.object("stream_options").truth("include_usage")
-    choices = service.ask(prompts, options)
+    choices = service.ask(prompts, options, reader)
     note_jobs(request, choices)
-    reply = Reply(service, options, choices, chat, prefix)
-    if stream:
+    reply = Reply(service, options, choices, chat, prefixes or [], form)
+    if body.stream:
+        usage = bool(body.stream_options and body.stream_options.include_usage)
         return AnswerStream(service, choices, reply.stream(usage), "text/event-stream")
     return JSONResponse(reply.whole(await whole(request, choices)))
 
@@ -110,29 +131,3 @@ def note_jobs(request: Request, choices: list[Choice]) -> None:
         }
 
     note(request, facts)
-
-
-def _prompts(body: Body, service: Service) -> list[list[int]]:
-    """Token lists of `prompt`, which is a text, texts, token ids, or lists of token ids."""
-    value = body.values.get("prompt")
-    listed = value if isinstance(value, list) and not _is_ids(value) else [value]
-    if not 0 < len(listed) <= PROMPTS:
-        body.refuse("prompt", f"1 to {PROMPTS} prompts")
-    prompts = []
-    for one in listed:
-        if isinstance(one, str) and len(one) <= BODY_BYTES:
-            prompts.append(text_tokens(service.chat, one))
-        elif isinstance(one, list) and _is_ids(one):
-            vocabulary = service.image.config.vocabulary
-            if not all(0 <= token < vocabulary for token in one):
-                raise RequestError(
-                    f"prompt: token ids go from 0 to {vocabulary - 1}", param="prompt"
-                )
-            prompts.append(one)
-        else:
-            body.refuse("prompt", "a text, a list of token ids, or a list of those")
-    return prompts
-
-
-def _is_ids(value: list[Any]) -> bool:
-    return bool(value) and all(is_whole(token) for token in value)

@@ -1,22 +1,21 @@
-"""Read a request's options, check every field, and name those that the chip cannot apply."""
+"""The effective options of an answer, and the names of those that the chip cannot apply."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from emulator.chat.sampler import SEED_BITS, TEMPERATURES, Picker, Sampler
 from emulator.config import MAX_K
-from emulator.serve.body import Body
-from emulator.serve.grammar import MOST_CHARACTERS, Grammars
+from emulator.serve.body import refuse
+from emulator.serve.grammar import Grammars
+from emulator.serve.penalties import NO_PENALTIES, Penalties
 from emulator.serve.samplers import HostSampler
-
-MOST_TOKENS = 1 << 24  # largest number of tokens that a request may name
-MOST_CHOICES = 8
-MOST_LOGPROBS = 20
-STOPS, STOP_CHARACTERS = 16, 256
-NOT_HERE = "this server cannot do that"
+from emulator.serve.shapes.atoms import Common, ResponseFormat
+from emulator.serve.shapes.openai import ChatRequest, CompletionRequest
+from emulator.serve.shapes.vendor import GenerateRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,9 @@ class Options:
     least_tokens: int = 0
     ignore_end: bool = False
     grammar: str | None = None
+    session: str = ""  # by which a sticky server finds the card that keeps its KV
+    penalties: Penalties = NO_PENALTIES
+    adapter: str = ""  # name of the LoRA adapter that answers
 
     @property
     def greedy(self) -> bool:
@@ -49,17 +51,24 @@ class Options:
             "min_tokens": self.least_tokens > 0,
             "ignore_eos": self.ignore_end,
         }
-        return [name for name, used in beyond.items() if used]
+        return [name for name, used in beyond.items() if used] + self.penalties.used
 
-    def sampler(self, choice: int, grammars: Grammars, end_ids: tuple[int, ...]) -> Picker:
-        """The sampler of one choice, with the seed `seed + choice`."""
+    def sampler(
+        self, choice: int, grammars: Grammars, end_ids: tuple[int, ...], prompt: Sequence[int] = ()
+    ) -> Picker:
+        """The sampler of one choice, with the seed `seed + choice`, for an answer to `prompt`."""
         seed = (self.seed + choice) % (1 << SEED_BITS)
         if not self.host_options:
             return Sampler() if self.greedy else Sampler(self.top_k, self.temperature, seed)
-        mask = None if self.grammar is None else grammars.mask(self.grammar)
-        least = self.max_tokens if self.ignore_end else self.least_tokens
         return HostSampler(
-            self.top_k, self.top_p, self.temperature, seed, mask, least, end_ids=end_ids
+            self.top_k,
+            self.top_p,
+            self.temperature,
+            seed,
+            None if self.grammar is None else grammars.mask(self.grammar),
+            self.max_tokens if self.ignore_end else self.least_tokens,
+            end_ids=end_ids,
+            bias=self.penalties.over(prompt, grammars.vocabulary) if self.penalties.used else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,96 +84,126 @@ class Options:
         }
 
 
-def openai_options(body: Body, most_tokens: int, grammars: Grammars, chat: bool) -> Options:
-    """Read the options of /v1.
+def openai_options(
+    body: ChatRequest | CompletionRequest, most_tokens: int, grammars: Grammars
+) -> Options:
+    """The options of /v1; see `pick_width` for what is picked from."""
+    top_p = 1.0 if body.top_p is None else body.top_p
+    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    penalties = Penalties.of(
+        body.frequency_penalty,
+        body.presence_penalty,
+        body.repetition_penalty,
+        body.logit_bias,
+        grammars.vocabulary,
+    )
+    if isinstance(body, ChatRequest):
+        logprobs = chat_logprobs(body)
+    else:
+        logprobs = text_logprobs(body.logprobs)
+    return replace(
+        common_options(body, limit_of(limit, most_tokens)),
+        top_k=pick_width(body.top_k, body.temperature, top_p),
+        top_p=top_p,
+        choices=body.n or 1,
+        logprobs=logprobs,
+        least_tokens=min(body.min_tokens or 0, most_tokens),
+        grammar=constraint(body, grammars),
+        penalties=penalties,
+    )
+
+
+def vendor_options(body: GenerateRequest, most_tokens: int, grammars: Grammars) -> Options:
+    """The options of the vendor's /generate; topk is 1 to 8, by default 1."""
+    return replace(
+        common_options(body, limit_of(body.max_output_tokens, most_tokens)),
+        top_k=body.topk or 1,
+        logprobs=chat_logprobs(body),
+        least_tokens=min(body.min_output_tokens or 0, most_tokens),
+        grammar=constraint(body, grammars),
+    )
+
+
+def common_options(body: Common, max_tokens: int) -> Options:
+    """What OpenAI's and the vendor's interfaces share."""
+    return Options(
+        max_tokens=max_tokens,
+        temperature=temperature_of(body.temperature),
+        seed=seed_of(body.seed),
+        stop=stops_of(body.stop),
+        ignore_end=bool(body.ignore_eos),
+        session=body.prompt_cache_key or body.user or "",
+    )
+
+
+def pick_width(top_k: int | None, temperature: float | None, top_p: float) -> int:
+    """How many tokens to pick from.
 
     Without top_k, a temperature alone samples the chip's eight best tokens, a top_p below 1 the
     nucleus of the whole vocabulary; with neither, the answer is greedy.
     """
-    for name in ("tools", "functions"):
-        body.lack(name, "this server knows no tools")
-    for name in ("presence_penalty", "frequency_penalty", "logit_bias", "suffix", "audio"):
-        body.lack(name, NOT_HERE)
-    options = common_options(body, most_tokens, "max_tokens")
-    if body.has("max_completion_tokens"):
-        options = replace(options, max_tokens=_limit(body, "max_completion_tokens", most_tokens))
-    top_p = body.real("top_p", 0, 1, 1.0)
-    wants_chance = body.has("temperature") or top_p < 1
-    default_k = (0 if top_p < 1 else MAX_K) if wants_chance else 1
-    return replace(
-        options,
-        top_k=body.whole("top_k", 0, MOST_TOKENS, default_k),
-        top_p=top_p,
-        choices=body.whole("n", 1, MOST_CHOICES, 1),
-        logprobs=_chat_logprobs(body) if chat else _text_logprobs(body),
-        least_tokens=body.whole("min_tokens", 0, most_tokens, 0),
-        grammar=_format(body, grammars) or _guided(body, grammars),
-    )
+    if top_k is not None:
+        return top_k
+    if top_p < 1:
+        return 0
+    return 1 if temperature is None else MAX_K
 
 
-def vendor_options(body: Body, most_tokens: int, grammars: Grammars) -> Options:
-    """Read the options of the vendor's /generate; topk is 1 to 8, by default 1."""
-    body.lack("tools", "this server knows no tools")
-    return replace(
-        common_options(body, most_tokens, "max_output_tokens"),
-        top_k=body.whole("topk", 1, MAX_K, 1),
-        logprobs=_chat_logprobs(body),
-        least_tokens=body.whole("min_output_tokens", 0, most_tokens, 0),
-        grammar=_format(body, grammars) or _guided(body, grammars),
-    )
+def temperature_of(value: float | None, name: str = "temperature") -> float:
+    """1 if there is none. Raises RequestError for one between 0 and the sampler's least."""
+    if value is not None and 0 < value < TEMPERATURES[0]:
+        refuse(name, f"0, or from {TEMPERATURES[0]} to {TEMPERATURES[1]:g}", value)
+    return 1.0 if value is None else float(value)
 
 
-def common_options(body: Body, most_tokens: int, limit: str) -> Options:
-    """Read what all interfaces share. Without a seed, draw one, which the reply reports."""
-    temperature = body.real("temperature", 0, TEMPERATURES[1], 1.0)
-    if 0 < temperature < TEMPERATURES[0]:
-        body.refuse("temperature", f"0, or from {TEMPERATURES[0]} to {TEMPERATURES[1]:g}")
-    return Options(
-        max_tokens=_limit(body, limit, most_tokens),
-        temperature=temperature,
-        seed=body.whole("seed", -(1 << 63), (1 << SEED_BITS) - 1, secrets.randbits(32))
-        % (1 << SEED_BITS),
-        stop=body.texts("stop", STOPS, STOP_CHARACTERS),
-        ignore_end=body.truth("ignore_eos"),
-    )
+def seed_of(value: int | None, name: str = "seed") -> int:
+    """The seed in 64 bits; without one, draw one, which the reply reports."""
+    most = (1 << SEED_BITS) - 1
+    if value is not None and value > most:
+        refuse(name, f"a whole number from {-(1 << 63)} to {most}", value)
+    return (secrets.randbits(32) if value is None else value) % (1 << SEED_BITS)
 
 
-def _limit(body: Body, key: str, most_tokens: int) -> int:
-    """Read a token limit: at most the server's own, which 0 or no value selects."""
-    return min(body.whole(key, 0, MOST_TOKENS, 0) or most_tokens, most_tokens)
+def stops_of(value: str | list[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def _chat_logprobs(body: Body) -> int | None:
-    top = body.whole("top_logprobs", 0, MOST_LOGPROBS, 0)
-    if top and not body.truth("logprobs"):
-        body.refuse("top_logprobs", "used with logprobs: true")
-    return top if body.truth("logprobs") else None
+def limit_of(value: int | None, most_tokens: int) -> int:
+    """A token limit: at most the server's own, which 0 or no value selects."""
+    return min(value or most_tokens, most_tokens)
 
 
-def _text_logprobs(body: Body) -> int | None:
-    """Read `logprobs` of /v1/completions, a number (or true or false)."""
-    if isinstance(body.values.get("logprobs"), bool):
-        return 0 if body.truth("logprobs") else None
-    return body.whole("logprobs", 0, MOST_LOGPROBS, 0) if body.has("logprobs") else None
+def chat_logprobs(body: ChatRequest | GenerateRequest) -> int | None:
+    if body.top_logprobs and not body.logprobs:
+        refuse("top_logprobs", "used with logprobs: true", body.top_logprobs)
+    return (body.top_logprobs or 0) if body.logprobs else None
 
 
-def _format(body: Body, grammars: Grammars) -> str | None:
-    """The grammar of `response_format`."""
-    wanted = body.object("response_format")
-    kind = wanted.text("type", 40, "text")
-    if kind == "json_object":
+def text_logprobs(value: bool | int | None) -> int | None:
+    """`logprobs` of /v1/completions, a number (or true or false)."""
+    if isinstance(value, bool):
+        return 0 if value else None
+    return value
+
+
+def constraint(body: Common, grammars: Grammars) -> str | None:
+    """The grammar of `response_format`, or of the vendor's own fields."""
+    if grammar := format_grammar(body.response_format, grammars):
+        return grammar
+    if body.guided_json is not None:
+        return grammars.json_schema(body.guided_json, "guided_json")
+    return grammars.regex(body.guided_regex, "guided_regex") if body.guided_regex else None
+
+
+def format_grammar(
+    wanted: ResponseFormat | None,
+    grammars: Grammars,
+    where: str = "response_format.json_schema.schema",
+) -> str | None:
+    """The grammar of `response_format`; None for plain text."""
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
         return grammars.json_schema({"type": "object"}, "response_format")
-    if kind == "json_schema":
-        schema = wanted.object("json_schema").object("schema")
-        return grammars.json_schema(schema.values, "response_format.json_schema.schema")
-    if kind != "text":
-        wanted.refuse("type", "text, json_object or json_schema")
-    return None
-
-
-def _guided(body: Body, grammars: Grammars) -> str | None:
-    """The grammar of the vendor's own fields."""
-    if body.has("guided_json"):
-        return grammars.json_schema(body.object("guided_json").values, "guided_json")
-    pattern = body.text("guided_regex", MOST_CHARACTERS)
-    return grammars.regex(pattern, "guided_regex") if pattern else None
+    schema = (wanted.json_schema.schema if wanted.json_schema else None) or {}
+    return grammars.json_schema(schema, where)

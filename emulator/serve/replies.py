@@ -10,63 +10,76 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from emulator.chat.tools import Call, CallForm
 from emulator.errors import EmulatorError
 from emulator.serve.body import RequestError
+from emulator.serve.chances import TokenChances
+from emulator.serve.logprobs import chat_logprobs, text_logprobs
 from emulator.serve.options import Options
-from emulator.serve.samplers import TokenChances
 from emulator.serve.service import Choice, Service
+from emulator.serve.shapes import replies as shape
+from emulator.serve.turn import call_in, parts
 
 DONE = "data: [DONE]\n\n"
 
 
 @dataclass(slots=True)
 class Reply:
-    """The reply to one request, in one object or in chunks; `prefix` is an echoed prompt."""
+    """The reply to one request, in one object or in chunks.
+
+    `prefixes` are echoed prompts, one for each prompt; `form` is that of calls, if any may come.
+    """
 
     service: Service
     options: Options
     choices: list[Choice]
     chat: bool
-    prefix: str = ""
+    prefixes: list[str] = field(default_factory=list)
+    form: CallForm | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, texts: list[str]) -> dict[str, Any]:
         """The object of a reply that was not streamed."""
-        choices = []
+        choices: list[Any] = []
         for i, (choice, text) in enumerate(zip(self.choices, texts, strict=True)):
-            said = self.prefix + text
-            shape = {"message": {"role": "assistant", "content": said, "refusal": None}}
             choices.append(
-                {"index": i}
-                | (shape if self.chat else {"text": said})
-                | {"logprobs": self._logprobs(choice.chances)}
-                | {"finish_reason": choice.finish_reason}
+                self._chat_choice(i, choice, text) if self.chat else self._text(i, choice, text)
             )
-        return self._frame(choices, "") | {"usage": self.usage(), **self._extra()}
+        kind: Any = shape.ChatCompletion if self.chat else shape.Completion
+        values = {"choices": choices, "usage": self.usage(), "parameters": self._parameters()}
+        return dict(built(kind(**self._frame(""), **values)))
 
     async def stream(self, include_usage: bool) -> AsyncIterator[str]:
         """Yield server-sent events: every choice in turn, then the usage if asked for."""
         try:
             for i, choice in enumerate(self.choices):
-                opening = {"role": "assistant", "content": self.prefix}
-                yield self._event(i, opening if self.chat else self.prefix, extra=self._extra())
-                async for piece in choice.pieces():
-                    if piece is None:
+                prefix, finish = self._prefix(i), ""
+                opening = {"role": "assistant", "content": prefix} if self.chat else prefix
+                yield self._event(i, opening, extra={"parameters": self._parameters()})
+                async for part in parts(choice, self.form):
+                    if part is None:
                         yield ": waiting\n\n"
-                    elif piece.text or piece.chances:
-                        chip = {"tokens": piece.tokens, "seconds": piece.chip_seconds}
-                        delta = {"content": piece.text} if self.chat else piece.text
-                        yield self._event(i, delta, piece.chances, {"chip": chip})
-                yield self._event(i, {} if self.chat else "", finish=choice.finish_reason)
+                    elif isinstance(part, Call):
+                        finish = "tool_calls"
+                        yield self._event(i, {"tool_calls": [built(_made(part, 0))]})
+                    elif part.text or part.chances:
+                        chip = {"tokens": part.tokens, "seconds": part.chip_seconds}
+                        delta = {"content": part.text} if self.chat else part.text
+                        yield self._event(i, delta, part.chances, {"chip": chip})
+                finish = finish or choice.finish_reason
+                yield self._event(i, {} if self.chat else "", finish=finish)
         except EmulatorError as error:
             yield sse(error_object(error))
         else:
             if include_usage:
-                yield sse(self._frame([], ".chunk") | {"usage": self.usage()})
+                frame = self._frame(".chunk") | {"choices": []}
+                yield sse(frame | {"usage": built(self.usage())})
         yield DONE
 
-    def usage(self) -> dict[str, Any]:
+    def usage(self) -> shape.Usage:
         """Tokens of all choices, counting each prompt once, with chip and host time."""
         jobs = [choice.job for choice in self.choices]
         prompts = jobs[:: self.options.choices]
@@ -74,28 +87,52 @@ class Reply:
         completion = sum(len(job.answer.token_ids) for job in jobs)
         cycles = sum((Counter(job.answer.cycles) for job in jobs), Counter[str]())
         first = jobs[0]
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": sum(job.cached for job in prompts)},
-            "chip": {
-                "cycles": sum(cycles.values()),
-                "cycles_by_block": dict(cycles),
-                "seconds": sum(job.answer.chip_seconds for job in jobs),
-                "ttft_seconds": first.answer.prefill_cycles / first.answer.clock_hz,
-                "tokens_per_second": first.answer.tokens_per_second,
-                "estimate": True,
-            },
-            "host": {
-                "queue_seconds": first.started_at - first.queued_at,
-                "ttft_seconds": max(0.0, first.first_token_at - first.queued_at),
-                "seconds": sum(job.answer.host_seconds for job in jobs),
-            },
-        }
+        return shape.Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=shape.CachedTokens(
+                cached_tokens=sum(job.told_cached for job in prompts)
+            ),
+            chip=shape.ChipCost(
+                cycles=sum(cycles.values()),
+                cycles_by_block=dict(cycles),
+                seconds=sum(job.answer.chip_seconds for job in jobs),
+                ttft_seconds=first.answer.prefill_cycles / first.answer.clock_hz,
+                tokens_per_second=first.answer.tokens_per_second,
+            ),
+            host=shape.HostCost(
+                queue_seconds=first.started_at - first.queued_at,
+                ttft_seconds=max(0.0, first.first_token_at - first.queued_at),
+                seconds=sum(job.answer.host_seconds for job in jobs),
+            ),
+        )
 
-    def _extra(self) -> dict[str, Any]:
-        return {"parameters": self.options.to_json()}
+    def _chat_choice(self, index: int, choice: Choice, text: str) -> shape.ChatChoice:
+        call = call_in(text, self.form)
+        message = shape.AnswerMessage(content=None if call else self._prefix(index) + text)
+        if call is not None:
+            message.tool_calls = [_made(call)]
+        return shape.ChatChoice(
+            index=index,
+            message=message,
+            logprobs=self._chances(choice.chances) if call is None else None,
+            finish_reason="tool_calls" if call else choice.finish_reason,
+        )
+
+    def _text(self, index: int, choice: Choice, text: str) -> shape.TextChoice:
+        return shape.TextChoice(
+            index=index,
+            text=self._prefix(index) + text,
+            logprobs=self._chances(choice.scored + choice.chances),
+            finish_reason=choice.finish_reason,
+        )
+
+    def _prefix(self, index: int) -> str:
+        return self.prefixes[index // self.options.choices] if self.prefixes else ""
+
+    def _parameters(self) -> dict[str, Any]:
+        return self.options.to_json()
 
     def _event(
         self,
@@ -107,40 +144,34 @@ class Reply:
     ) -> str:
         choice: dict[str, Any] = {"index": index}
         choice |= {"delta": delta} if self.chat else {"text": delta}
-        choice |= {"logprobs": self._logprobs(chances or []), "finish_reason": finish}
-        return sse(self._frame([choice], ".chunk") | (extra or {}))
+        choice |= {"logprobs": built(self._chances(chances or [])), "finish_reason": finish}
+        return sse(self._frame(".chunk") | {"choices": [choice]} | (extra or {}))
 
-    def _frame(self, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    def _frame(self, kind: str) -> dict[str, Any]:
         return {
             "id": f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}",
             "object": f"chat.completion{kind}" if self.chat else "text_completion",
             "created": self.created,
-            "model": self.service.name,
+            "model": self.service.model_id(self.options.adapter),
             "system_fingerprint": self.service.fingerprint,
-            "choices": choices,
         }
 
-    def _logprobs(self, chances: list[TokenChances]) -> dict[str, Any] | None:
+    def _chances(self, chances: list[TokenChances]) -> Any:
         if self.options.logprobs is None or not chances:
             return None
-        if self.chat:
-            return {"content": [self._token(one) for one in chances], "refusal": None}
-        return {
-            "tokens": [self._text(one.token) for one in chances],
-            "token_logprobs": [one.logprob for one in chances],
-            "top_logprobs": [{self._text(i): p for i, p in one.top} for one in chances],
-        }
+        tokens = self.service.grammars.tokens
+        return chat_logprobs(tokens, chances) if self.chat else text_logprobs(tokens, chances)
 
-    def _token(self, one: TokenChances) -> dict[str, Any]:
-        top = [self._entry(token, logprob) for token, logprob in one.top]
-        return self._entry(one.token, one.logprob) | {"top_logprobs": top}
 
-    def _entry(self, token: int, logprob: float) -> dict[str, Any]:
-        raw = list(self.service.grammars.tokens.decode_bytes([token]))
-        return {"token": self._text(token), "logprob": logprob, "bytes": raw}
+def _made(call: Call, index: int | msgspec.UnsetType = msgspec.UNSET) -> shape.MadeCall:
+    arguments = json.dumps(dict(call.arguments))
+    made = shape.MadeFunction(name=call.name, arguments=arguments)
+    return shape.MadeCall(index=index, id=call.id, function=made)
 
-    def _text(self, token: int) -> str:
-        return self.service.grammars.tokens.decode_bytes([token]).decode("utf-8", "replace")
+
+def built(value: Any) -> Any:
+    """A declared reply as JSON values."""
+    return msgspec.to_builtins(value)
 
 
 def sse(value: dict[str, Any]) -> str:
@@ -153,11 +184,10 @@ def error_object(error: EmulatorError) -> dict[str, Any]:
     status = error.status if isinstance(error, RequestError) else 400
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {
-        "error": {
-            "message": str(error),
-            "type": kind,
-            "param": getattr(error, "param", None),
-            "code": getattr(error, "code", None),
-        }
-    }
+    detail = shape.ErrorDetail(
+        message=str(error),
+        type=kind,
+        param=getattr(error, "param", None),
+        code=getattr(error, "code", None),
+    )
+    return dict(built(shape.ErrorReply(error=detail)))

@@ -20,7 +20,10 @@ from emulator.serve.engine import Engine
 HEADER_SECONDS = 20.0  # from a connection, or a request's first byte, to the end of its headers
 KEEP_ALIVE_SECONDS = 30
 BACKLOG = 2048
+ACCEPTS = 64  # connections taken at once, before the first of them can be refused
+OWN_FILES = 64  # of the server itself
 FILES = 65_536  # connections are files
+LOG = logging.getLogger("emulator.serve")
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -31,11 +34,21 @@ class PatientProtocol(H11Protocol):
     answer.
     """
 
+    most_connections = FILES  # of the whole server
+    was_full = False  # whether that was logged
     _receive_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            if not PatientProtocol.was_full:
+                PatientProtocol.was_full = True
+                LOG.warning(
+                    "more than %d connections: the newest are closed", self.most_connections
+                )
+            transport.abort()
+            return
         self._set_receive_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +134,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) -> None:
     """Serve until SIGINT or SIGTERM."""
-    _raise_file_limit()
+    files = _raise_file_limit()
+    PatientProtocol.most_connections = max(files - OWN_FILES - 2 * ACCEPTS, files // 4)
     _log_to_stderr()
     config: dict[str, Any] = {
         "http": PatientProtocol,
@@ -130,7 +144,7 @@ def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) 
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "backlog": BACKLOG,
+        "backlog": ACCEPTS,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": int(patience),
     }
@@ -148,13 +162,14 @@ def _log_to_stderr() -> None:
         logger.propagate = False
 
 
-def _raise_file_limit() -> None:
-    """Allow as many open connections as the system permits, up to FILES."""
+def _raise_file_limit() -> int:
+    """Allow as many open connections as the system permits, up to FILES; how many files."""
     try:
         import resource
     except ImportError:  # Windows
-        return
+        return FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
     if soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(soft, most)

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from emulator.chat.answer import END, STOP
+from emulator.chat.generate import Reader
+from emulator.chat.jinja_template import JinjaTemplate, TemplateError, template_tokens
+from emulator.chat.messages import TOOL, Message, chat_tokens
 from emulator.chat.template import ChatFormat
 from emulator.chat.text_stream import TextStream
+from emulator.chat.tools import CallForm, Tool, call_form, knows_tools, tools_text
 from emulator.errors import ContextError
+from emulator.serve.adapter_folder import AdapterFolder
 from emulator.serve.body import RequestError
-from emulator.serve.engine import Done, Engine, Job, Piece
+from emulator.serve.chances import PromptChances, Recorder, TokenChances
+from emulator.serve.engine import Engine
 from emulator.serve.grammar import Grammars
+from emulator.serve.jobs import Done, Job, Piece
 from emulator.serve.metrics import Metrics
 from emulator.serve.options import Options
-from emulator.serve.samplers import Recorder, TokenChances
+from emulator.serve.shapes.atoms import VENDOR_MODEL
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
-VENDOR_MODEL = "llama3.1-8B"  # the name that the vendor's clients send; the loaded model answers
 WAITING_SECONDS = 15.0  # between keep-alive messages to a client whose answer waits
 GONE = 499  # the log's status for a client that went away
 T = TypeVar("T")
 
 
 class Choice:
-    """One answer on its way from the chip's thread to a client of this event loop."""
+    """One answer on its way from the host's thread to a client of this event loop."""
 
-    def __init__(self, job_parts: tuple[list[int], int, Recorder, TextStream]) -> None:
+    def __init__(
+        self,
+        job_parts: tuple[list[int], int, Recorder, TextStream],
+        session: str = "",
+        reader: Reader | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Piece | Done] = asyncio.Queue()
 
@@ -44,17 +55,22 @@ class Choice:
             except RuntimeError:  # the loop is closed, so no client is left
                 self.job.cancelled = True
 
-        self.job = Job(*job_parts, tell)
+        self.job = Job(*job_parts, tell, session, reader)
         self.chances: list[TokenChances] = []
 
     async def pieces(self) -> AsyncIterator[Piece | None]:
-        """Yield pieces as they come, and None while waiting. Raises the job's error."""
+        """Yield pieces when they are due, and None while waiting. Raises the job's error."""
         while True:
             try:
                 event = await asyncio.wait_for(self._events.get(), WAITING_SECONDS)
             except asyncio.TimeoutError:
                 yield None
                 continue
+            while (early := event.due - time.monotonic()) > WAITING_SECONDS:
+                await asyncio.sleep(WAITING_SECONDS)
+                yield None
+            if early > 0:  # the chip would not have given it yet
+                await asyncio.sleep(early)
             if isinstance(event, Done):
                 if event.error is not None:
                     raise event.error
@@ -69,14 +85,20 @@ class Choice:
         return self.job.stream.text
 
     @property
-    def finish_reason(self) -> str:
+    def scored(self) -> list[TokenChances]:
+        """Of the prompt's tokens, if they were asked for; complete with the answer."""
+        reader = self.job.reader
+        return reader.taken if isinstance(reader, PromptChances) else []
+
+    @property
+    def finish_reason(self) -> Literal["stop", "length"]:
         """Why the answer ended, as OpenAI names it."""
         return "stop" if self.job.answer.reason in (END, STOP) else "length"
 
 
 @dataclass(slots=True)
 class Service:
-    """One chip and the model in its masks, ready for requests."""
+    """Cards and the model in their masks, ready for requests."""
 
     name: str
     image: RomImage
@@ -85,6 +107,9 @@ class Service:
     engine: Engine
     most_tokens: int
     faithful: bool = False
+    template: JinjaTemplate | None = None  # the checkpoint's own, if its image keeps one
+    adapter_folder: AdapterFolder = field(default_factory=AdapterFolder)
+    form: CallForm = field(init=False)  # in which the model calls functions
     grammars: Grammars = field(init=False)
     metrics: Metrics = field(init=False)
     fingerprint: str = field(init=False)
@@ -93,6 +118,9 @@ class Service:
     def __post_init__(self) -> None:
         self.grammars = Grammars(self.image.tokenizer_json, self.image.config)
         self.metrics = Metrics(self.engine)
+        self.form = call_form(str(self.image.manifest["chat_style"]))
+        if self.template is not None and not knows_tools(self.template.source, self.form):
+            self.template = None
         self.fingerprint = f"rom-{self.image.digest[:12]}"
 
     @property
@@ -103,11 +131,43 @@ class Service:
     def end_ids(self) -> tuple[int, ...]:
         return self.image.config.end_ids
 
-    def check_model(self, name: str) -> None:
-        """Raise RequestError 404 unless `name` is the model in the masks."""
-        if name not in ("", self.name, VENDOR_MODEL):
-            message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
-            raise RequestError(message, 404, "model", "model_not_found")
+    def token_text(self, token: int) -> str:
+        """The text of a token, that of a control token too."""
+        return str(self.chat.tokenizer.id_to_token(token) or "")
+
+    def check_model(self, name: str | None) -> str:
+        """The adapter that `name` asks for, "" for the model in the masks alone.
+
+        Raises RequestError 404 for a name that is neither.
+        """
+        if name in (None, "", self.name, VENDOR_MODEL):
+            return ""
+        adapter = str(name).removeprefix(f"{self.name}:")
+        if adapter in self.engine.chip.adapters:
+            return adapter
+        message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
+        raise RequestError(message, 404, "model", "model_not_found")
+
+    def model_id(self, adapter: str = "") -> str:
+        """What clients call the model with this adapter."""
+        return f"{self.name}:{adapter}" if adapter else self.name
+
+    def chat_prompt(self, messages: list[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens of a conversation's next answer.
+
+        The checkpoint's own template says how tools and their results are told; without one that
+        speaks of tools, the system prompt lists them. Raises RequestError for a template that
+        fails.
+        """
+        if self.template is not None and (
+            tools or any(m.calls or m.role == TOOL for m in messages)
+        ):
+            try:
+                return template_tokens(self.template, self.chat, messages, tools)
+            except TemplateError as error:
+                raise RequestError(f"messages: {error}", param="messages") from None
+        told = tools_text(tools, self.form) if tools else ""
+        return chat_tokens(self.chat, messages, self.form, told)
 
     def check_prompt(self, prompt: list[int], param: str) -> None:
         """Raise RequestError if the prompt is empty or leaves no room for an answer."""
@@ -120,26 +180,49 @@ class Service:
                 code="context_length_exceeded",
             )
 
-    def ask(self, prompts: list[list[int]], options: Options) -> list[Choice]:
-        """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503."""
+    def ask(
+        self,
+        prompts: list[list[int]],
+        options: Options,
+        reader_of: Callable[[list[int]], Reader] | None = None,
+    ) -> list[Choice]:
+        """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503.
+
+        `reader_of` makes what reads every position of a prompt.
+        """
+        self.engine.check_room(len(prompts) * options.choices)  # before matchers are built
         choices = [
-            Choice(self._job_parts(prompt, options, i))
+            Choice(
+                self._job_parts(prompt, options, i),
+                options.session,
+                reader_of and reader_of(prompt),
+            )
             for prompt in prompts
             for i in range(options.choices)
         ]
+        for choice in choices:
+            choice.job.adapter = options.adapter
         self.engine.submit([choice.job for choice in choices])
         return choices
 
     def cancel(self, choices: list[Choice]) -> None:
         """Cancel those of the choices that are not done."""
         for choice in choices:
-            if not choice.job.done_at:
-                self.engine.cancel(choice.job)
+            self.engine.cancel(choice.job)
+
+    def probe(self) -> Choice:
+        """Have a card make one token now, which takes none of the chip's paced time."""
+        parts = self._job_parts(self.engine.probe_prompt(), Options(max_tokens=1), 0)
+        choice = Choice(parts, "")
+        choice.job.paced = False
+        choice.job.adapter = self.engine.chip.adapter  # whose keys and values it keeps
+        self.engine.submit([choice.job])
+        return choice
 
     def _job_parts(
         self, prompt: list[int], options: Options, choice: int
     ) -> tuple[list[int], int, Recorder, TextStream]:
-        picker = options.sampler(choice, self.grammars, self.end_ids)
+        picker = options.sampler(choice, self.grammars, self.end_ids, prompt)
         stream = TextStream(self.chat.decode, options.stop)
         return prompt, options.max_tokens, Recorder(picker, options.logprobs), stream
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from emulator.chat.messages import chat_tokens
-from emulator.serve.body import BODY_BYTES, read_body
-from emulator.serve.openai_api import MODEL_CHARACTERS, answer
+from emulator.chat.tools import CallForm
+from emulator.serve.body import RequestError, read, refuse
+from emulator.serve.openai_api import answer
 from emulator.serve.options import Options, vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
 from emulator.serve.service import Service, service_of
+from emulator.serve.shapes.vendor import GenerateRequest
+from emulator.serve.tools import calling, choice_of, offered
 
-FRESH_SECONDS = 30.0  # a token younger than this shows that the chip works
+FRESH_SECONDS = 30.0  # a pass younger than this shows that the chip works
 PROBE_SECONDS = 20.0  # that an idle chip may take to make one
 
 
@@ -30,25 +33,27 @@ async def health(request: Request) -> Response:
     report = {
         "status": "ok" if healthy else "failing",
         "queue_size": queue_size(service),
-        "current_adapter": "none",
+        "current_adapter": service.engine.chip.adapter or "none",
         "last_token_seconds_ago": round(_age(service), 3),
     }
     return JSONResponse(report, 200 if healthy else 503)
 
 
 async def works(service: Service) -> bool:
-    """Whether a token was made recently; an idle chip makes one now, keeping its KV SRAM."""
+    """Whether a pass ended recently; an idle chip makes a token now, keeping its KV SRAM."""
     engine = service.engine
     if _age(service) < FRESH_SECONDS:
         return True
     if not engine.alive:
         return False
-    if engine.busy or engine.waiting:  # a long prompt may take its time
+    if engine.computing:  # a pass over much of a prompt may take its time
         return _age(service) < FRESH_SECONDS + PROBE_SECONDS
-    (probe,) = service.ask([engine.probe_prompt()], Options(max_tokens=1))
+    if engine.busy or engine.waiting:  # the cards hold back what is computed
+        return True
+    probe = service.probe()
     try:
         await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
-    except asyncio.TimeoutError:
+    except (asyncio.TimeoutError, RequestError):
         return False
     finally:
         service.cancel([probe])
@@ -66,17 +71,26 @@ def _age(service: Service) -> float:
 
 async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
-    service, body = service_of(request), await read_body(request)
-    if not service.faithful:
-        service.check_model(body.text("model", MODEL_CHARACTERS))
-    options = await asyncio.to_thread(vendor_options, body, service.most_tokens, service.grammars)
-    chat = not isinstance(body.values.get("prompt"), str)
-    if chat:
-        messages = read_messages(body, "prompt")
-        prompt = await asyncio.to_thread(chat_tokens, service.chat, messages)
-    else:
-        text = body.text("prompt", BODY_BYTES)
-        prompt = await asyncio.to_thread(text_tokens, service.chat, text)
+    service, body = service_of(request), await read(request, GenerateRequest)
+    adapter = "" if service.faithful else service.check_model(body.model)
+    options, form, prompt = await asyncio.to_thread(_generation, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "prompt")
-    prefix = service.chat.decode(prompt) if body.truth("echo") else ""
-    return await answer(request, body, [prompt], options, chat, prefix)
+    prefixes = [service.chat.decode(prompt)] if body.echo else []
+    chat = not isinstance(body.prompt, str)
+    return await answer(request, body, [prompt], options, chat, prefixes, form)
+
+
+def _generation(
+    service: Service, body: GenerateRequest
+) -> tuple[Options, CallForm | None, list[int]]:
+    options = vendor_options(body, service.most_tokens, service.grammars)
+    tools, choice = offered(body.tools), choice_of(body.tool_choice)
+    if isinstance(body.prompt, str):
+        if tools:
+            refuse("tools", "used with messages as prompt", body.prompt)
+        return options, None, text_tokens(service.chat, body.prompt)
+    messages = read_messages(body.prompt, "prompt")
+    called = calling(tools, choice, service.form, service.grammars, options.grammar)
+    prompt = service.chat_prompt(messages, called.tools)
+    return replace(options, grammar=called.grammar), called.form, prompt

@@ -3,8 +3,10 @@
 A vector crosses the chip as a wave: its first values leave a unit at one cycle, its last at
 another. A unit is a phase: it takes so many cycles to take the vector in, has a latency from a
 value in to its result out, and treats the vector in one or many parts that do not wait for each
-other. An elementwise unit has many, so its consumer starts at once; a sum or a maximum has one,
-so nothing leaves before the last value is in. Time depends on shapes and position, never on data.
+other. An elementwise unit has one a value, so its consumer starts at once; a sum or a maximum has
+one in all, so nothing leaves before the last value is in. Parts follow from the model alone, takes
+and latencies from the chip, so a token's time never falls when one of these grows. Time depends
+on shapes and position, never on data.
 """
 
 from __future__ import annotations
@@ -77,9 +79,9 @@ def tree(spec: ChipSpec, inputs: float) -> int:
 
 
 def stream(spec: ChipSpec, values: int, latency: int | None = None) -> Phase:
-    """An elementwise unit: its pipeline fills, then a result leaves for every pass."""
-    take = passes(spec, values)
-    return Phase(take, int(spec.vector.pipeline) if latency is None else latency, take)
+    """An elementwise unit: its pipeline fills, then every value that comes leaves as a result."""
+    latency = int(spec.vector.pipeline) if latency is None else latency
+    return Phase(passes(spec, values), latency, values)
 
 
 def reduce(spec: ChipSpec, values: int, over: int | None = None) -> Phase:
@@ -104,29 +106,59 @@ def narrow(spec: ChipSpec, values: int, over: int | None = None) -> tuple[Phase,
 def rotate_narrow(
     spec: ChipSpec, values: int, block: int, over: int | None = None
 ) -> tuple[Phase, ...]:
-    """To int16 by the maximum's bit length, log2(block) levels of adders, then to int8."""
-    return (
-        reduce(spec, values, over),
-        stream(spec, values, tree(spec, block) + 1),
-        *narrow(spec, values, over),
-    )
+    """To int16 by the maximum's bit length, rotated, then to int8."""
+    return (reduce(spec, values, over), hadamard(spec, values, block), *narrow(spec, values, over))
 
 
-def fabric_pass(spec: ChipSpec, columns: int, bits: int) -> Phase:
-    """A matrix-vector product: inputs G a cycle to all rows, then the adders and scales drain.
+def hadamard(spec: ChipSpec, values: int, block: int) -> Phase:
+    """The shift to int16 and log2(block) levels of adders; a block waits for all of its values."""
+    return Phase(passes(spec, values), tree(spec, block) + 1, values // block)
+
+
+def fabric_pass(spec: ChipSpec, columns: int, rows: int, bits: int) -> tuple[Phase, Phase]:
+    """A matrix-vector product: inputs G a cycle to all rows, then the rows drain V a cycle.
 
     A weight wider than a cell lies in several cells, whose products meet in the adder tree; cells
-    that the array cannot select in one cycle cost another.
+    that the array cannot select in one cycle cost another. All rows have their sums in one cycle;
+    a register a row holds them while V lanes of scales and rounding take them, pair by pair where
+    the next block wants pairs, so that it starts on the first. The way from the vector unit to the
+    rows and back is registers in a line, which do not hold up what follows.
     """
     cells = math.ceil(bits / spec.fabric.cell_bits.value)
     turns = math.ceil(cells / spec.fabric.cells.value)
     lanes = spec.fabric.lanes.value
-    return Phase(
+    feed = Phase(
         take=math.ceil(columns / lanes) * turns,
-        latency=int(spec.fabric.alphabet_setup)
+        latency=int(spec.fabric.wire)
+        + int(spec.fabric.alphabet_setup)
         + tree(spec, lanes * cells)
-        + 1  # the accumulator
-        + int(spec.fabric.scale_drain)
-        + int(spec.fabric.wire),
+        + 1,  # the accumulator
         unit="fabric",
     )
+    return feed, drain(spec, rows)
+
+
+def drain(spec: ChipSpec, rows: int) -> Phase:
+    """The rows' sums through V lanes of scales and rounding."""
+    return stream(spec, rows, int(spec.fabric.scale_drain))
+
+
+def lora_pass(
+    spec: ChipSpec, columns: int, ranks: int, products: int, cells: int
+) -> tuple[Phase, ...]:
+    """What an adapter adds behind a fabric pass of `columns` inputs.
+
+    A (all `ranks` of the matrices that share the input) takes the inputs as the fabric does, beside
+    it; it costs time only where it has fewer multipliers than ranks * lanes. Its sums then become
+    mantissas: a maximum and a shift. B's `products` and a repair's `cells` follow, and their scale;
+    the rows drain after that.
+    """
+    macs = spec.lora.macs.value
+    feed = math.ceil(columns / spec.fabric.lanes.value)
+    late = math.ceil(columns * ranks / macs) - feed
+    behind = [Phase(late, 0, unit="lora")] if late > 0 else []
+    if ranks:
+        behind.append(Phase(1, tree(spec, ranks) + 1, unit="lora"))
+    take = math.ceil(products / macs) + math.ceil(cells / spec.lora.cells.value)
+    scale = int(spec.lora.scale)
+    return (*behind, Phase(max(take, 1), tree(spec, ranks) + scale, unit="lora"))

@@ -84,6 +84,16 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Lora:
+    """The adapter's unit; its matrices share the SRAM of keys and values."""
+
+    macs: Annotated[Constant, "MACs/cycle"]
+    scale: Annotated[Constant, "cycles"]  # B's row scale, shift, add to the fabric's sum
+    cells: Annotated[Constant, "cells/cycle"]  # of a repair
+    host: Annotated[Constant, "GB/s"]  # from the host's memory into the SRAM
+
+
+@dataclass(frozen=True, slots=True)
 class TopK:
     width: Annotated[Constant, "entries"]
 
@@ -95,6 +105,13 @@ class Link:
     latency: Annotated[Constant, "us"]
     bandwidth: Annotated[Constant, "GB/s"]
     energy: Annotated[Constant, "pJ/bit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequencer:
+    """Tells the units whose turn it is; their times are known before, so nothing else waits."""
+
+    layer: Annotated[Constant, "cycles"]  # between two layers
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,7 @@ def bar_chart(
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError(
-            "a picture needs matplotlib: pip install 'hardwired-llama[plot]'"
-        ) from None
+        raise UsageError("a picture needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(7, 1 + 0.3 * len(values)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(list(values), list(values.values()), height=0.65)

@@ -18,6 +18,6 @@ def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
     try:
         draw(path)
     except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'hardwired-llama[plot]'") from None
+        raise UsageError("--plot needs matplotlib: pip install matplotlib") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -6,12 +6,14 @@ an array that holds one value for each of many chips; the sums come out alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from emulator.blocks.attention import Attention
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import SCALE_BITS, KvSram
 from emulator.blocks.weight_fabric import WeightFabric
@@ -35,6 +37,7 @@ class Shape:
     layers: int
     kv_heads: int
     head_dim: int
+    windows: dict[int, int]  # positions that a layer attends to -> how many such layers
 
 
 def shape_of(stages: list[Stage]) -> Shape:
@@ -46,6 +49,7 @@ def shape_of(stages: list[Stage]) -> Shape:
     tables = [b.table for b in blocks if isinstance(b, Embedding)]
     stored = matrices + [t for t in tables if all(t is not matrix for matrix in matrices)]
     srams = [block for block in blocks if isinstance(block, KvSram)]
+    windows = Counter(block.window for block in blocks if isinstance(block, Attention))
     weights: dict[int, int] = {}
     for matrix in stored:
         weights[matrix.bits] = weights.get(matrix.bits, 0) + matrix.rows * matrix.columns
@@ -58,6 +62,7 @@ def shape_of(stages: list[Stage]) -> Shape:
         layers=len(srams),
         kv_heads=srams[0].kv_heads if srams else 0,
         head_dim=srams[0].head_dim if srams else 0,
+        windows=dict(windows),
     )
 
 
@@ -77,9 +82,17 @@ def bit_lines(bits: Any) -> Any:
 
 
 def sram_gigabits(at: At, shape: Shape) -> Any:
-    """Of keys, values and their scales."""
+    """Of keys, values and their scales; a layer with a window holds no more than that."""
     position = shape.kv_heads * (shape.head_dim * at("kv_sram.value_bits") + SCALE_BITS)
-    return 2 * shape.layers * position * at("kv_sram.positions") / GIGA
+    most = at("kv_sram.positions")
+    held = sum(layers * np.minimum(window, most) for window, layers in shape.windows.items())
+    return 2 * position * held / GIGA
+
+
+def users_held(shape: Shape, positions: int, context: int) -> int:
+    """Users whose keys and values fit, each at `context` positions, or as many as a window has."""
+    windows = shape.windows or {positions: 0}
+    return min(min(window, positions) // min(window, context) for window in windows)
 
 
 def sram_banks(at: At) -> Any:

@@ -50,12 +50,12 @@ class ClosedForm:
 
     @classmethod
     def of(cls, config: LlamaConfig, mix: Mix) -> ClosedForm:
-        """Raises UsageError for a mix in which layers differ, or a tied model."""
+        """Raises UsageError where layers differ, for a tied model, or for another than a Llama."""
         layers = [
             {name: mix.bits(name, i) for name in LAYER_MATRICES} for i in range(config.layers)
         ]
-        if any(layer != layers[0] for layer in layers) or config.tied:
-            raise UsageError("many chips at once: only an untied model whose layers are all alike")
+        if any(layer != layers[0] for layer in layers) or config.tied or not config.is_plain:
+            raise UsageError("many chips at once: only an untied Llama whose layers are all alike")
         return cls(config, layers[0] | {"head": mix.bits("head", None)})
 
     def cycles(self, at: At, context: float) -> Cycles:
@@ -63,7 +63,8 @@ class ClosedForm:
         c = self.config
         zero = np.zeros(np.shape(at("vector.lanes")))
         wave = (zero, zero)
-        wave = _through([(1, at("embedding.read"), 1)], wave)
+        columns = self.config.hidden
+        wave = _through([(_passes(at, columns), at("embedding.read"), columns)], wave)
         first = wave = _through(self._layer(at, context), wave)
         inner = (zero, first[1] - first[0])
         left = _through(self._layer(at, context), inner)
@@ -97,38 +98,51 @@ class ClosedForm:
     def _layer(self, at: At, context: float) -> list[Phase]:
         c = self.config
         width, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
-        norm = list(_narrow(at, c.hidden))
-        add = (_passes(at, c.hidden), 1, _passes(at, c.hidden))
+        norm = list(_norm(at, c.hidden))
+        add = _stream(at, c.hidden, 1)
         silu = at("vector.table") + at("vector.pipeline")
         return [
             *norm,
-            self._pass(at, c.hidden, "q", "k", "v"),
+            *self._pass(at, c.hidden, width + 2 * kv, "q", "k", "v"),
             _stream(at, width + kv),
             *_rotate_narrow(at, width + kv, c.head_dim, c.head_dim),
             *self._attention(at, context),
-            self._pass(at, width, "o"),
+            *self._pass(at, width, c.hidden, "o"),
             add,
             *norm,
-            self._pass(at, c.hidden, "gate", "up"),
+            *self._pass(at, c.hidden, 2 * c.ffn, "gate", "up"),
             _stream(at, c.ffn, silu),
             *_rotate_narrow(at, c.ffn, power_of_two_block(c.ffn), c.ffn),
-            self._pass(at, c.ffn, "down"),
+            *self._pass(at, c.ffn, c.hidden, "down"),
             add,
+            (1, 0, 1),
+            (1, at("sequencer.layer"), 1),
         ]
 
     def _head(self, at: At) -> list[Phase]:
         c = self.config
-        merges = np.ceil(np.log2(c.vocabulary))
-        levels = merges * (1 + np.ceil(np.log2(at("top_k.width"))))
-        top = (1, np.ceil(levels / at("vector.levels")), 1)
-        return [*_narrow(at, c.hidden), self._pass(at, c.hidden, "head"), top]
+        rows = self._pass(at, c.hidden, c.vocabulary, "head")
+        return [*_norm(at, c.hidden), *rows, self._top_k(at)]
 
-    def _pass(self, at: At, columns: int, *names: str) -> Phase:
+    def _top_k(self, at: At) -> Phase:
+        """As `TopK.cost` has it."""
+        vocabulary = self.config.vocabulary
+        levels = 1 + np.ceil(np.log2(at("top_k.width")))
+
+        def merges(lists: Any) -> Any:
+            return np.ceil(np.ceil(np.log2(lists)) * levels / at("vector.levels"))
+
+        take, turns = _passes(at, vocabulary), merges(2)
+        more = np.where(take > 1, turns + merges(np.minimum(turns, take)), 0)
+        return take, merges(np.minimum(vocabulary, at("vector.lanes"))) + more, 1
+
+    def _pass(self, at: At, columns: int, rows: int, *names: str) -> tuple[Phase, Phase]:
         bits = max(self.bits[name] for name in names)
         cells = np.ceil(bits / at("fabric.cell_bits"))
-        fixed = at("fabric.alphabet_setup") + 1 + at("fabric.scale_drain") + at("fabric.wire")
+        fixed = at("fabric.wire") + at("fabric.alphabet_setup") + 1
         latency = fixed + _tree(at, at("fabric.lanes") * cells)
-        return self._take(at, columns, bits), latency, 1
+        feed = self._take(at, columns, bits), latency, 1
+        return feed, _stream(at, rows, at("fabric.scale_drain"))
 
     def _take(self, at: At, columns: int, bits: int) -> Any:
         turns = np.ceil(np.ceil(bits / at("fabric.cell_bits")) / at("fabric.cells"))
@@ -154,18 +168,20 @@ class ClosedForm:
             (1, 0, 1),
             (sweep, scores, c.kv_heads),
             (sweep, values, c.kv_heads),
+            (1, 0, 1),
             _stream(at, c.heads, at("vector.reciprocal")),
             _stream(at, width),
             *_narrow(at, width),
         ]
 
     def sweep(self, at: At, context: float) -> tuple[Any, Any]:
-        """Cycles in which a layer's keys (and its values) are read, and positions a cycle."""
+        """Cycles in which a layer's keys (its values) are read; positions of a head a cycle."""
         c = self.config
         bits = c.kv_heads * (at("kv_sram.value_bits") * c.head_dim + SCALE_BITS)
         by_macs = at("attention.macs") / (c.heads * c.head_dim)
         positions = np.minimum(8 * at("kv_sram.bandwidth") / bits, by_macs)
-        return np.ceil(context / positions), positions
+        at_once = np.maximum(1, np.floor(positions * c.kv_heads))
+        return c.kv_heads * np.ceil(context / at_once), at_once
 
 
 def _through(phases: list[Phase], wave: Wave) -> Wave:
@@ -186,8 +202,8 @@ def _tree(at: At, inputs: Any) -> Any:
 
 
 def _stream(at: At, values: int, latency: Any = None) -> Phase:
-    take = _passes(at, values)
-    return take, at("vector.pipeline") if latency is None else latency, take
+    latency = at("vector.pipeline") if latency is None else latency
+    return _passes(at, values), latency, values
 
 
 def _reduce(at: At, values: int, over: int) -> Phase:
@@ -202,7 +218,20 @@ def _narrow(at: At, values: int, over: int = 0) -> Iterator[Phase]:
     yield _stream(at, values)
 
 
+def _norm(at: At, hidden: int) -> Iterator[Phase]:
+    """`RmsNorm.cost`, with the part of the root that nothing hides."""
+    levels, lanes = at("vector.levels"), at("fabric.lanes")
+    steps = np.ceil(31 / levels) + np.ceil(33 / levels)
+    tree = _tree(at, np.minimum(hidden, at("vector.lanes")))
+    root = _passes(at, hidden) + 1 + tree + 3 + steps + 3
+    feed = np.ceil(hidden / lanes) - 1 + at("fabric.wire")
+    row = at("fabric.alphabet_setup") + _tree(at, lanes) + 1 + 2
+    x = at("vector.reciprocal") + at("vector.pipeline")
+    yield from _narrow(at, hidden)
+    yield _stream(at, hidden, np.maximum(0, root - x - feed - row))
+
+
 def _rotate_narrow(at: At, values: int, block: int, over: int) -> Iterator[Phase]:
     yield _reduce(at, values, over)
-    yield _stream(at, values, _tree(at, block) + 1)
+    yield _passes(at, values), _tree(at, block) + 1, values // block
     yield from _narrow(at, values, over)

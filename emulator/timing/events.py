@@ -23,6 +23,7 @@ from typing import NamedTuple
 from emulator.chip import Stage
 from emulator.silicon.cost import Phase
 from emulator.silicon.spec import ChipSpec
+from emulator.timing.schedule import timed_blocks
 
 
 class Section(NamedTuple):
@@ -61,7 +62,7 @@ def path_of(
     for stage in stages:
         if stage.name == "head" and not with_head:
             continue
-        for place, block in enumerate(stage.blocks):
+        for place, block in enumerate(timed_blocks(stage)):
             for number, phase in enumerate(block.cost(spec, context).phases):
                 hardware = phase.unit
                 if phase.unit == "fabric" and spec.fabric.owned.value:

@@ -26,6 +26,7 @@ from emulator.timing.budget import (
     static_parts,
     total,
     transistor_parts,
+    users_held,
 )
 from emulator.timing.energy import values_at
 from emulator.timing.events import Section, pace, path_of
@@ -143,7 +144,8 @@ def rack(found: Cut, spec: ChipSpec, context: int) -> Rack:
     shapes = [shape_of(part) for part in found.chips]
     cycles = stage_cycles(found.stages, spec, context)
     rate = spec.clock_hz / sum(cycles.values())
-    users = min(MOST_USERS, int(spec.kv_sram.positions) // context)
+    positions = int(spec.kv_sram.positions)
+    users = min(MOST_USERS, *(users_held(shape, positions, context) for shape in shapes))
     together = spec.clock_hz / pace([_path(found, spec, context)] * users)
     joule = sum(
         float(total(dynamic_parts(at, shape, Work.of(token_work(part, spec, context)))))

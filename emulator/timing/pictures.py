@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.terminal.labels import add_labels
+
 if TYPE_CHECKING:
     from emulator.timing.infer import Posterior
     from emulator.timing.report import Report
@@ -40,11 +42,10 @@ def cycles_by_context(path: Path, reports: list[Report], title: str) -> None:
 
 def predicted_against_measured(path: Path, rows: list[Row]) -> None:
     """Decode steps, and first-token times under both hypotheses, beside the line of no error."""
-    figure, (left, right) = _figure(9, 4.2, columns=2)
+    figure, (left, right) = _figure(10, 4.8, columns=2)
     for row in rows:
         step = row.decode_step_us
         left.plot(step.measured, step.predicted, "o", color="C0")
-        left.annotate(row.id, (step.measured, step.predicted), fontsize=7, rotation=30)
     for index, hypothesis in enumerate(rows[0].ttft_us if rows else ()):
         pairs = [row.ttft_us[hypothesis] for row in rows]
         measured, predicted = [p.measured for p in pairs], [p.predicted for p in pairs]
@@ -52,10 +53,17 @@ def predicted_against_measured(path: Path, rows: list[Row]) -> None:
     for axes, name in ((left, "decode step, us"), (right, "time to first token, us")):
         low = min(*axes.get_xlim(), *axes.get_ylim())
         high = max(*axes.get_xlim(), *axes.get_ylim())
+        room = 0.12 * (high - low)  # for the names of the outermost records
         axes.plot([low, high], [low, high], color="grey", linewidth=0.8)
-        axes.set(title=name, xlabel="measured", ylabel="predicted", aspect="equal")
-    right.legend(frameon=False)
-    figure.savefig(path, bbox_inches="tight")
+        axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
+        axes.set(title=name, xlabel="measured", ylabel="predicted (line: no error)", aspect="equal")
+    right.legend(frameon=False, title="prefill")
+    years = {row.id[:5] for row in rows}  # short names find room at their dots
+    same = years.pop() if len(years) == 1 else ""
+    left.set(title=f"decode step, us; records {same}..." if same else "decode step, us")
+    steps = [(row.decode_step_us, row.id.removeprefix(same)) for row in rows]
+    add_labels(left, [(step.measured, step.predicted, name) for step, name in steps])
+    figure.savefig(path)
 
 
 def tornado(path: Path, swings: list[Swing], rate: float, published: float) -> None:

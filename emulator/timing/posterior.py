@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from emulator.config import LlamaConfig
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.infer import NAMES, RATES, Posterior, Published, infer, load_facts, weigh
+from emulator.workers.pool import in_order
 from weights.mix import Mix
 
 RECORDED = Path(__file__).with_name("posterior.json")
@@ -22,8 +24,9 @@ MOST_PAIRS = 8
 
 
 def summarise(
-    spec: ChipSpec, config: LlamaConfig, mix: Mix, facts: Published, chips: int, seed: int
-) -> tuple[dict[str, Any], Posterior]:
+    spec: ChipSpec, config: LlamaConfig, mix: Mix, facts: Published, chips: int, seed: int,
+    workers: Executor | None = None,
+) -> tuple[dict[str, Any], Posterior]:  # fmt: skip
     """The report of `infer`, and the surviving chips."""
     found = infer(spec, config, mix, facts, chips, seed)
     at = found.chips.at
@@ -56,7 +59,7 @@ def summarise(
         "correlations": _correlations(found, drawn),
         "shows": {name: found.quantiles(values) for name, values in found.shows.items()},
         "rates": {str(n): found.quantiles(rate) for n, rate in found.chips.rates.items()},
-        "left_out": _left_out(spec, config, mix, facts, found),
+        "left_out": _left_out(spec, config, mix, facts, found, workers),
     }
     return report, found
 
@@ -81,11 +84,14 @@ def _pipelined_by_spread(found: Posterior, facts: Published) -> dict[str, float]
 
 
 def _left_out(
-    spec: ChipSpec, config: LlamaConfig, mix: Mix, facts: Published, found: Posterior
-) -> dict[str, dict[str, Any]]:
+    spec: ChipSpec, config: LlamaConfig, mix: Mix, facts: Published, found: Posterior,
+    workers: Executor | None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Each fact predicted from all others, beside the ranges alone (the null model)."""
     chips, seed = found.chips.at.chips, found.chips.at.seed
-    prior = infer(spec, config, mix, facts, chips, seed, NAMES)
+    again = (NAMES, ("rate",), RATES, ("sibling slide",))  # what needs other chips, not weights
+    each = ((spec, config, mix, facts, chips, seed, without) for without in again)
+    drawn = dict(zip(again, in_order(workers, quantiles_without, each), strict=True))
     rows = {}
     for name, without, measured in (
         ("rate", ("rate",), facts.rate),
@@ -97,15 +103,26 @@ def _left_out(
     ):
         attribute = name if name in ("die", "transistors", "power") else "rate"
         if attribute == "rate":
-            left = infer(spec, config, mix, facts, chips, seed, without)
+            predicted = drawn[without]["rate"]
         else:
             left = weigh(found.chips, facts, load_facts(), without)
+            predicted = left.quantiles(getattr(left.chips, attribute))
         rows[name] = {
             "measured": measured,
-            "predicted": left.quantiles(getattr(left.chips, attribute)),
-            "null": prior.quantiles(getattr(prior.chips, attribute)),
+            "predicted": predicted,
+            "null": drawn[NAMES][attribute],
         }
     return rows
+
+
+def quantiles_without(
+    spec: ChipSpec, config: LlamaConfig, mix: Mix, facts: Published, chips: int, seed: int,
+    without: tuple[str, ...],
+) -> dict[str, list[float]]:  # fmt: skip
+    """p5, p50, p95 of what is published, from all facts but `without`."""
+    left = infer(spec, config, mix, facts, chips, seed, without)
+    names = ("rate", "die", "transistors", "power")
+    return {name: left.quantiles(getattr(left.chips, name)) for name in names}
 
 
 def record(report: dict[str, Any]) -> None:

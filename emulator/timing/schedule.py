@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from emulator.blocks.block import Block
+from emulator.blocks.sequencer import SEQUENCER
 from emulator.chip import Stage
 from emulator.silicon.cost import Cost, Wave
 from emulator.silicon.spec import ChipSpec
@@ -44,6 +45,11 @@ class StageSteps(NamedTuple):
         return self.steps[-1].leaves.last - self.steps[0].arrives.last
 
 
+def timed_blocks(stage: Stage) -> list[Block]:
+    """A stage's blocks, and behind those of a layer the sequencer."""
+    return stage.blocks if stage.layer is None else [*stage.blocks, SEQUENCER]
+
+
 def token_schedule(
     stages: list[Stage], spec: ChipSpec, context: int, with_head: bool = True
 ) -> Iterator[StageSteps]:
@@ -66,7 +72,7 @@ def token_schedule(
 
 
 def _steps(stage: Stage, spec: ChipSpec, context: int, wave: Wave) -> Iterator[Step]:
-    for block in stage.blocks:
+    for block in timed_blocks(stage):
         cost = block.cost(spec, context)
         leaves = cost.after(wave)
         yield Step(block, cost, wave, leaves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from emulator.silicon.sections import Constant
 from emulator.silicon.spec import ChipSpec, whole
 from emulator.timing.die import too_much_of
 from emulator.timing.schedule import stage_cycles
+from emulator.workers.pool import in_order
 
 MOST = 100_000  # values of one sweep
 GRID = 200  # whole values of a constant that are tried at most
@@ -87,18 +89,31 @@ def values_of(text: str, spec: ChipSpec) -> tuple[str, list[float]]:
     return key, sorted({round(v) for v in values}) if whole(unit) else values
 
 
-def tornado(stages: list[Stage], spec: ChipSpec, context: int, wanted: float) -> list[Swing]:
+def tornado(
+    stages: list[Stage],
+    spec: ChipSpec,
+    context: int,
+    wanted: float,
+    workers: Executor | None = None,
+) -> list[Swing]:
     """Every constant that moves the rate at all, the largest swing first."""
-    swings = []
-    for key, constant in spec.constants():
-        low, high = constant.range
-        ends = sweep(stages, spec, key, (low, high), context)
-        if ends[0][1] != ends[1][1]:
-            value, rate = _nearest(stages, spec, key, constant, context, wanted)
-            reached = abs(rate / wanted - 1) < REACHED
-            over = [too_much_of(stages, spec.with_value(key, end), context) for end in (low, high)]
-            swings.append(Swing(key, constant, ends[0][1], ends[1][1], value, rate, reached, *over))
+    each = ((stages, spec, context, wanted, key, constant) for key, constant in spec.constants())
+    swings = [found for found in in_order(workers, swing_of, each) if found is not None]
     return sorted(swings, key=lambda swing: -swing.size)
+
+
+def swing_of(
+    stages: list[Stage], spec: ChipSpec, context: int, wanted: float, key: str, constant: Constant
+) -> Swing | None:
+    """The swing of one constant; None if it does not move the rate."""
+    low, high = constant.range
+    ends = sweep(stages, spec, key, (low, high), context)
+    if ends[0][1] == ends[1][1]:
+        return None
+    value, rate = _nearest(stages, spec, key, constant, context, wanted)
+    reached = abs(rate / wanted - 1) < REACHED
+    over = [too_much_of(stages, spec.with_value(key, end), context) for end in (low, high)]
+    return Swing(key, constant, ends[0][1], ends[1][1], value, rate, reached, *over)
 
 
 def _nearest(

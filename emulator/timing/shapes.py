@@ -1,7 +1,8 @@
 """The shape of any dense Llama-like model from its `config.json`, for time and area alone.
 
-Compiling asks for a Llama to the letter (`emulator.config`); time depends on widths only. What a
-file names and the shape leaves out is said in notes.
+What can be compiled is read as it is for that (`emulator.config`), with its biases, norms and
+windows. Of others the widths are read: time depends on little else, and what a file names and the
+shape leaves out is said in notes.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emulator.config import LlamaConfig, size
-from emulator.errors import UnsupportedError
+from emulator.config import LlamaConfig, from_hub_config, size
+from emulator.config.families import FAMILIES, REFUSED
+from emulator.errors import EmulatorError, UnsupportedError
 from emulator.fields import Fields, read_object, shown
 
 MAX_BYTES = 1 << 20
-GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "olmo2", "granite")
+GATED = (*FAMILIES, "gemma", "gemma2", "olmo2", "granite")
 EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
 EXPERT_COUNTS = ("n_routed_experts", "num_local_experts", "num_experts")
 LEFT_OUT = {  # key -> what of it is not counted
@@ -25,19 +27,26 @@ LEFT_OUT = {  # key -> what of it is not counted
 }
 
 
-def shape_from_file(path: Path) -> tuple[LlamaConfig, list[str]]:
+def shape_from_file(path: Path | str) -> tuple[LlamaConfig, list[str]]:
     """Widths, and notes on what they leave out.
 
     Of a mixture of experts, the part that one token meets: its experts side by side as one wide
     feed-forward. Raises UnsupportedError for another kind of model or shape, naming the field.
     """
+    path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     source = read_object(path, MAX_BYTES, UnsupportedError)
     kind = source.values.get("model_type")
     if kind not in (*GATED, *EXPERTS):
         known = ", ".join((*GATED, *EXPERTS))
         raise UnsupportedError(f"{path}: model_type {shown(kind)}: shapes are known of {known}")
+    try:
+        return from_hub_config({"rms_norm_eps": 1e-5, **source.values}, str(path)), []
+    except EmulatorError as error:
+        why = str(error).removeprefix(f"{path}: ")
     notes = [f"{key}: {what}" for key, what in LEFT_OUT.items() if source.values.get(key)]
+    if kind in FAMILIES or kind in REFUSED:
+        notes.append(f"only the widths are read, for {why}")
     if kind in ("qwen3", "qwen3_moe", "olmo2"):
         notes.append("norms of q and k take no cycles")
     hidden, heads = (

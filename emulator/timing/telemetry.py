@@ -42,11 +42,12 @@ class Record:
         return self.decode_tokens / self.decode_rate / (self.decode_tokens - 1)
 
 
-def read_records(path: Path = RECORDS) -> tuple[list[Record], list[dict[str, Any]]]:
+def read_records(path: Path | str = RECORDS) -> tuple[list[Record], list[dict[str, Any]]]:
     """Records, believed or not, and headline figures of a file in the schema of records.json.
 
     Raises UsageError, naming the file, when it is no such file at all.
     """
+    path = Path(path)
     data = read_object(path, MAX_BYTES, UsageError).values
     if "records" not in data:
         raise UsageError(f"{path}: must hold an object with a list of records")

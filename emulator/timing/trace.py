@@ -13,7 +13,7 @@ from typing import Any
 
 from emulator.chip import Stage
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import StageSteps, token_schedule
+from emulator.timing.schedule import StageSteps, timed_blocks, token_schedule
 
 PROCESS = 1
 TOKENS = 1  # the track of the tokens; those of the blocks follow
@@ -31,7 +31,7 @@ class TracedToken:
 
 def chrome_trace(stages: list[Stage], spec: ChipSpec, tokens: list[TracedToken]) -> dict[str, Any]:
     """The tokens one after another as a JSON object. Its slices add up to the run's cycles."""
-    names = dict.fromkeys(block.name for stage in stages for block in stage.blocks)
+    names = dict.fromkeys(block.name for stage in stages for block in timed_blocks(stage))
     track = {name: TOKENS + 1 + i for i, name in enumerate(names)}
     events = [_named("process_name", 0, f"{spec.name}: cycle-approximate")]
     events += [_named("thread_name", TOKENS, "tokens")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emulator.chip import Stage
@@ -17,6 +17,7 @@ from emulator.timing.budget import (
     shape_of,
     static_parts,
     total,
+    users_held,
 )
 from emulator.timing.energy import values_at
 from emulator.timing.events import pace, path_of
@@ -51,10 +52,11 @@ class Users:
 
 def many_users(stages: list[Stage], spec: ChipSpec, context: int, asked: int) -> Users:
     """By the schedule of events; middle estimates of power."""
-    served = min(asked, int(spec.kv_sram.positions) // context)
+    shape = shape_of(stages)
+    served = min(asked, users_held(shape, int(spec.kv_sram.positions), context))
     cycles = pace([path_of(stages, spec, context)] * served)
     rate = spec.clock_hz / cycles
-    shape, at = shape_of(stages), values_at(spec)
+    at = values_at(spec)
     work = Work.of(token_work(stages, spec, context))
     power = float(total(power_parts(at, shape, work, rate)))
     idle, joule = total(static_parts(at, shape)), total(dynamic_parts(at, shape, work))
@@ -71,6 +73,8 @@ def needs(
     """
     shape = shape_of(stages)
     at = _one_of_each(values_at(spec), shape, aggregate.users * context)
+    windows = {aggregate.users * window: layers for window, layers in shape.windows.items()}
+    shape = replace(shape, windows=windows)  # each user's own
     work = Work.of(token_work(stages, spec, context))
     power = power_parts(at, shape, work, aggregate.tokens_per_second)
     return float(total(area_parts(at, shape))), float(total(power))

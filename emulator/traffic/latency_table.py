@@ -17,7 +17,7 @@ from emulator.silicon.spec import ChipSpec
 from emulator.timing.schedule import token_schedule
 
 # Their names, and the blocks whose cycles they stand for. A residual add goes with the matrix
-# before it; the write of K and V goes with attention.
+# before it, a layer's end with its last one; the write of K and V goes with attention.
 PER_LAYER = {
     "layernorm": ("rms_norm",),
     "qkv_proj": ("fabric_qkv",),
@@ -94,6 +94,7 @@ class Bundle:
         # The two residual adds follow o and down.
         for name in ("o_proj", "down_proj"):
             own[name] += parts["layer 0"]["residual_add"] / 2  # type: ignore[assignment]
+        own["down_proj"] += parts["layer 0"]["sequencer"]
         for tokens in TOKENS:
             yield f"embedding,{tokens},{self._us(parts['embedding']['embedding'] * tokens)}"
             yield f"final_layernorm,{tokens},{self._us(parts['head']['rms_norm'])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from emulator.traffic.requests import NS, Requests
 from emulator.traffic.server import Served, simulate
 from emulator.traffic.service_times import ServiceTimes
 from emulator.traffic.source import OpenLoad, Trace
+from emulator.workers.pool import in_order
 
 PERCENT = 99  # of the requests must keep the limits, as in MLPerf
 HALVINGS = 14  # of the rate: to 0.01 % of the capacity
@@ -103,18 +105,30 @@ def fewest_cards(
     return found
 
 
-def curve(source: OpenLoad | Trace, times: ServiceTimes, cards: int, policy: str) -> list[Point]:
+def curve(
+    source: OpenLoad | Trace,
+    times: ServiceTimes,
+    cards: int,
+    policy: str,
+    workers: Executor | None = None,
+) -> list[Point]:
     """Percentiles over load, up to saturation."""
     most = capacity(source.requests(), times, cards)
-    points = []
-    for load in LOADS:
-        served = simulate(source.at_rate(load * most).requests(), times, cards, policy)
-        done = served.done
-        ttft = (served.first_ns - served.arrival_ns)[done] / 1e6
-        whole = (served.last_ns - served.arrival_ns)[done] / 1e6
-        p50, p95, p99 = map(float, np.percentile(ttft, (50, 95, 99)))
-        points.append(Point(load, load * most, p50, p95, p99, float(np.percentile(whole, 99))))
-    return points
+    return list(
+        in_order(workers, point_at, ((source, times, cards, policy, x, x * most) for x in LOADS))
+    )
+
+
+def point_at(
+    source: OpenLoad | Trace, times: ServiceTimes, cards: int, policy: str, load: float, rate: float
+) -> Point:
+    """Percentiles at one load."""
+    served = simulate(source.at_rate(rate).requests(), times, cards, policy)
+    done = served.done
+    ttft = (served.first_ns - served.arrival_ns)[done] / 1e6
+    whole = (served.last_ns - served.arrival_ns)[done] / 1e6
+    p50, p95, p99 = map(float, np.percentile(ttft, (50, 95, 99)))
+    return Point(load, rate, p50, p95, p99, float(np.percentile(whole, 99)))
 
 
 def _try(

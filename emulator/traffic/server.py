@@ -168,14 +168,14 @@ class Sticky:
         least = min(range(len(self._free)), key=self._free.__getitem__)
         card = least if session == LATER else self._home.setdefault(session, least)
         kept, prompt = self._kept[card], int(self._prompt[row])
+        held = prompt + int(self._output[row]) - 1  # the last answer token is never fed
         known = kept.pop(session, 0)
         self._room[card] += known
+        self._make_room(card, held)
         if session == LATER:
-            self._make_room(card, prompt + int(self._output[row]))
             return card, self._free[card], 0
-        self._make_room(card, prompt + int(self._output[row]))
-        kept[session] = prompt + int(self._output[row])
-        self._room[card] -= kept[session]
+        kept[session] = held
+        self._room[card] -= held
         return card, self._free[card], known if known < prompt else 0
 
     def give(self, card: int, end: int) -> None:

@@ -62,9 +62,15 @@ class ServiceTimes:
 
 
 def service_times(
-    stages: list[Stage], spec: ChipSpec, hypotheses: tuple[str, ...], deployment: str | None = None
+    stages: list[Stage],
+    spec: ChipSpec,
+    hypotheses: tuple[str, ...],
+    deployment: str | None = None,
+    positions: int | None = None,
 ) -> dict[str, ServiceTimes]:
     """Tables for each hypothesis; the oldest deployment, the vendor's laboratory, unless named.
+
+    They reach to `positions`, the chip's own unless given.
 
     The pipelined pace is exact where all layers have the same code widths; elsewhere every layer
     is taken to be as slow as the slowest. Raises UsageError for an unknown deployment.
@@ -73,7 +79,7 @@ def service_times(
     if name not in spec.deployment:
         raise UsageError(f"--deployment {name}: the chip has {', '.join(spec.deployment)}")
     costs = spec.deployment[name]
-    positions = int(spec.kv_sram.positions)
+    positions = positions or int(spec.kv_sram.positions)
     rows = [(1, (0, 0, 0))]  # nothing attends to no position
     for alike, cycles in runs_alike(lambda c: _parts(stages, spec, c), 1, positions):
         rows.append((alike, cycles))

@@ -16,12 +16,13 @@ from emulator.traffic.trace_lines import MOST_NS, lines_of
 LIMIT = 2_000_000  # requests that are kept, 48 bytes each
 
 
-def read_trace(path: Path, limit: int = LIMIT) -> tuple[Requests, str]:
+def read_trace(path: Path | str, limit: int = LIMIT) -> tuple[Requests, str]:
     """The first `limit` requests of a file, from its own zero on, and the format's name.
 
     Memory is bounded by `limit`, however long the file is. Raises UsageError, naming file, line
     and field, for anything that the format does not allow.
     """
+    path = Path(path)
     columns = _Columns(path)
     shape: Format | None = None
     cut = False

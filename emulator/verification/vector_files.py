@@ -41,8 +41,9 @@ class Vector:
     )
 
 
-def write_vector(folder: Path, vector: Vector) -> None:
+def write_vector(folder: Path | str, vector: Vector) -> None:
     """Write the files of one block to a new or empty folder. Raises UsageError when it cannot."""
+    folder = Path(folder)
     signals = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,9 @@ def write_vector(folder: Path, vector: Vector) -> None:
         raise UsageError(f"{where}: cannot be written: {error.strerror}") from None
 
 
-def read_vector(folder: Path) -> Vector:
+def read_vector(folder: Path | str) -> Vector:
     """Read what `write_vector` wrote. Raises UsageError in one line for anything else."""
+    folder = Path(folder)
     path = folder / INDEX
     index = read_object(path, MAX_INDEX_BYTES, UsageError)
     if index.values.get("format") != FORMAT:

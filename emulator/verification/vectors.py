@@ -8,6 +8,7 @@ is said by its class (`emulator.blocks.block`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -15,17 +16,29 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Arrays, Wires
 from emulator.chip import Chip
+from emulator.config.model import ACTIVATIONS, PASSES
 from emulator.errors import UsageError
 from emulator.timing.models import MODELS, blank_stages
 from emulator.verification.golden import array_digest
 from emulator.verification.vector_files import Vector
+from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 
 
-def known_blocks() -> dict[str, Block]:
-    """A block of every name, from a chip with blank masks whose model has all of them."""
-    stages = blank_stages(MODELS["smollm2-135m"], Mix.parse("6"))
-    return {block.name: block for stage in stages for block in stage.blocks}
+def known_blocks(adapted: bool = False) -> dict[str, Block]:
+    """A block of every name, from chips with blank masks whose models have them.
+
+    `adapted`: also those of chips with an adapter.
+    """
+    every = dict.fromkeys(LAYER_MATRICES, 1)
+    small = MODELS["smollm2-135m"]
+    found: dict[str, Block] = {}
+    for activation in ACTIVATIONS:
+        config = replace(small, activation=activation, biases=PASSES, head_norm=True)
+        for ranks in ({}, every) if adapted else ({},):
+            stages = blank_stages(config, Mix.parse("6"), ranks)
+            found |= {block.name: block for stage in stages for block in stage.blocks}
+    return found
 
 
 def vectors(
@@ -89,7 +102,7 @@ def replay(vector: Vector, ops: ModuleType) -> Arrays:
 
     Raises UsageError for a block that is not known or arrays that do not fit it.
     """
-    known = known_blocks()
+    known = known_blocks(adapted=True)
     if vector.block not in known:
         raise UsageError(f"no block {vector.block!r}; known are {', '.join(sorted(known))}")
     try:

@@ -56,11 +56,12 @@ class Check:
 Outcome = tuple[str, str]  # verdict, detail
 
 
-def verify(folder: Path, golden: Path = GOLDEN, seed: int = 0) -> Iterator[Check]:
+def verify(folder: Path | str, golden: Path = GOLDEN, seed: int = 0) -> Iterator[Check]:
     """All checks of an image in turn, on this machine. A damaged image ends the list.
 
     Yields; raises nothing but what is a fault of the program.
     """
+    folder = Path(folder)
     began = time.perf_counter()
     try:
         image = open_image(folder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels.arith import requantise_rows, round_shift, saturate_int32
+from kernels.host.entry import inner
 from kernels.host.simd import (
     add,
     broadcast_pair,
@@ -41,6 +41,7 @@ from kernels.reference import (
 # Words of a job; then addresses.
 TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
 Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
+WINDOW = JOB + 13
 
 # 2**-n for each score n below the largest, the last entry 0: what the twin computes.
 EXP2_NEGATIVE = exp2_negative(np.arange((16 << SCORE_FRACTION) + 1)).astype(np.int32)
@@ -48,7 +49,7 @@ BLOCK = 128  # positions whose keys or values stay in L1 while all query heads p
 assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
 
 
-@njit(nogil=True)
+@inner
 def dot_heads(q, k, stride, head_dim, n, dots):
     """q times (k + 128), both int8[head_dim], at n positions: int32[n] at address `dots`."""
     sign = fill_i8(-128)  # adding it makes k unsigned
@@ -78,7 +79,7 @@ def dot_heads(q, k, stride, head_dim, n, dots):
         i += 1
 
 
-@njit(nogil=True)
+@inner
 def score_head(q, head_dim, mantissa, exponent, k, stride, scales, n, dots, scores):
     """Scores of one query head at n positions, int32[n] at address `scores`; the largest.
 
@@ -100,7 +101,7 @@ def score_head(q, head_dim, mantissa, exponent, k, stride, scales, n, dots, scor
     return np.int64(largest)
 
 
-@njit(nogil=True)
+@inner
 def weigh(scores, largest, scales, least, n, weights):
     """Probabilities times V's scales, int16[n + n % 2] at `weights`; the probabilities' sum.
 
@@ -121,7 +122,7 @@ def weigh(scores, largest, scales, least, n, weights):
     return total
 
 
-@njit(nogil=True)
+@inner
 def copy_scales(source, kv_heads, n, scales):
     """One KV head's scales at n positions, side by side for vectors."""
     pairs = view_i32(source, 2 * kv_heads * (n - 1) + 2)
@@ -138,7 +139,7 @@ def add_sums(to, a, b, c, d):
     store(to + 192, add(load_i64x8(to + 192), widen(d)))
 
 
-@njit(nogil=True)
+@inner
 def mix(weights, v, stride, n, head_dim, acc):
     """Add sum(weight * v) over n positions to int64[head_dim] at address `acc`.
 
@@ -171,7 +172,7 @@ def mix(weights, v, stride, n, head_dim, acc):
         add_sums(acc + 8 * j, add(a0, b0), add(a1, b1), add(a2, b2), add(a3, b3))
 
 
-@njit(nogil=True)
+@inner
 def mix_two(weights, v, stride, n, head_dim, acc):
     """The same for two heads, whose weights and sums follow each other: V is laid out once."""
     more, other = 2 * BLOCK, 8 * head_dim
@@ -193,7 +194,7 @@ def mix_two(weights, v, stride, n, head_dim, acc):
         add_sums(acc + other + 8 * j, b0, b1, b2, b3)
 
 
-@njit(nogil=True)
+@inner
 def ask_ahead(block, stride, length, begin, n):
     """Prefetch `length` bytes of each position of the block after this, which begins at `begin`.
 
@@ -209,17 +210,20 @@ def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
     return span * (8 * head_dim + 4 * positions + 16 + 2 * BLOCK) + 12 * BLOCK
 
 
-@njit(nogil=True)
+@inner
 def attention_chunk(shared, chunk, scratch):
-    """`SPAN` query heads of one token that share a KV head, over all its positions."""
+    """`SPAN` query heads of one token that share a KV head, over its last `WINDOW` positions."""
     heads, kv_heads, head_dim = shared[HEADS], shared[KV_HEADS], shared[HEAD_DIM]
     span = shared[SPAN]
     t, first = chunk * span // heads, chunk * span % heads
     kv = first // (heads // kv_heads)
-    n = shared[START] + t + 1
+    end = shared[START] + t + 1
+    n = min(end, shared[WINDOW])
     stride, scale_stride = kv_heads * head_dim, 8 * kv_heads
-    k, v = shared[K] + kv * head_dim, shared[V] + kv * head_dim
-    k_scale, v_scale = shared[K_SCALE] + 8 * kv, shared[V_SCALE] + 8 * kv
+    begins, scale_begins = (end - n) * stride, (end - n) * scale_stride
+    k, v = shared[K] + kv * head_dim + begins, shared[V] + kv * head_dim + begins
+    k_scale = shared[K_SCALE] + 8 * kv + scale_begins
+    v_scale = shared[V_SCALE] + 8 * kv + scale_begins
     q = shared[Q] + (t * heads + first) * head_dim
     q_scale = shared[Q_SCALE] + (t * heads + first) * 8
     out = shared[OUT] + (t * heads + first) * head_dim * 4

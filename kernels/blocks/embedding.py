@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from kernels.arith import round_shift, saturate_int32
+from kernels.host.entry import entry
 from kernels.host.simd import get_i8, get_u8, get_u16
 from kernels.reference import FRACTION
 from kernels.rom import wiring as wired
@@ -12,7 +11,7 @@ from kernels.rom.codes import one_code, tile_bytes
 from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
 
 
-@njit("void(int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
+@entry("void(int64[::1], int64[::1], int32[:, ::1])")
 def lookup_rows(wiring, rows, out):
     """Rows of the embedding as Q15.16, int32[T, columns]."""
     kind, chunks = wiring[wired.KIND], wiring[wired.CHUNKS]

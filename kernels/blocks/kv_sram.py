@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from kernels.host.entry import entry, inner
 from kernels.narrow import narrow_one, rotate_narrow_one
 
 
-@njit(nogil=True)
+@inner
 def kv_write_one(
     q, k, v, heads, kv_heads, n, constants, k_sram, k_scale, v_sram, v_scale, q8, q8_scale, h
 ):
     """One token's heads of n values, all by address; int32[n] at h is overwritten."""
+    block = n & -n
     for i in range(heads):
         at, to = q + 4 * i * n, q8 + i * n
-        rotate_narrow_one(at, n, n, constants[0], to, q8_scale + 8 * i, h)
+        rotate_narrow_one(at, n, block, constants[0], to, q8_scale + 8 * i, h)
     for i in range(kv_heads):
         at, to = k + 4 * i * n, k_sram + i * n
-        rotate_narrow_one(at, n, n, constants[1], to, k_scale + 8 * i, h)
+        rotate_narrow_one(at, n, block, constants[1], to, k_scale + 8 * i, h)
         narrow_one(v + 4 * i * n, n, constants[2], v_sram + i * n, v_scale + 8 * i)
 
 
-@njit(
+@entry(
     "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1])",
-    cache=True,
-    nogil=True,
+    " int8[:, :, ::1], int32[:, :, ::1])"
 )
 def kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     tokens, heads, n = q.shape

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels.arith import saturate_int32
+from kernels.host.entry import entry, inner
 from kernels.host.simd import view_i32
 
 
-@njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
+@entry("void(int32[::1], int32[::1], int32[::1])")
 def residual_add(residual, delta, out):
     for i in range(residual.size):
         out[i] = saturate_int32(np.int64(residual[i]) + np.int64(delta[i]))
 
 
-@njit(nogil=True)
+@inner
 def residual_add_one(residual, delta, n, out):
     """int32[n] at two addresses -> their sums at a third."""
     residual_add(view_i32(residual, n), view_i32(delta, n), view_i32(out, n))

@@ -1,9 +1,9 @@
-"""RMSNorm, with and without a gain of its own, compiled. Twins in `kernels.reference`."""
+"""RMSNorm, without a gain and with one of its own, compiled. Twins in `kernels.reference`."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import int8, int16, int32, int64, njit, types, void
+from numba import int8, int16, int32, int64, types, void
 
 from kernels.arith import (
     hadamard,
@@ -14,11 +14,12 @@ from kernels.arith import (
     to_int8,
     to_int16,
 )
+from kernels.host.entry import entry, inner
 from kernels.host.simd import bit_length, view_i8, view_i32
 from kernels.reference import Q1_14
 
 
-@njit(nogil=True)
+@inner
 def inverse_rms(h, shift, epsilon, peak, exponent):
     total = np.int64(epsilon) >> min(2 * shift, 62)
     for i in range(h.size):  # |h| <= 2**15, so a square fits 32 bits
@@ -28,7 +29,7 @@ def inverse_rms(h, shift, epsilon, peak, exponent):
     return normalise((peak << 47) // root, exponent + 47 - zeros)
 
 
-@njit(nogil=True)
+@inner
 def rms_norm_one(residual, n, epsilon, constant, x, scale, h):
     """int32[n] at an address -> int8[n] at x, int32[2] at `scale`; int32[n] at h is overwritten."""
     mantissas = view_i32(h, n)
@@ -38,7 +39,7 @@ def rms_norm_one(residual, n, epsilon, constant, x, scale, h):
     store_scale(scale, mantissa, exponent, constant)
 
 
-@njit("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])", cache=True, nogil=True)
+@entry("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
 def rms_norm(residual, epsilon, constant, x, scale):
     n = residual.shape[1]
     h = np.empty(n, np.int32)
@@ -47,7 +48,7 @@ def rms_norm(residual, epsilon, constant, x, scale):
         rms_norm_one(at, n, epsilon, constant, to, scale.ctypes.data + 8 * t, h.ctypes.data)
 
 
-@njit(nogil=True)
+@inner
 def rotate_residual(h, mixer, out):
     """h int32[d] -> out int32[d]; h is overwritten."""
     m = mixer.shape[0]
@@ -64,7 +65,7 @@ def rotate_residual(h, mixer, out):
             out[i * block + k] = round_shift(total, Q1_14)
 
 
-@njit(
+@entry(
     void(
         int32[:, ::1],
         types.Array(int16, 1, "C", readonly=True),
@@ -73,9 +74,7 @@ def rotate_residual(h, mixer, out):
         int32[::1],
         int8[:, ::1],
         int32[:, ::1],
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def gain_norm(residual, gain, mixer, epsilon, constant, x, scale):
     width = residual.shape[1]

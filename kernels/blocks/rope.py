@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int16, int32, int64, njit, types, void
+from numba import int16, int32, int64, types, void
 
 from kernels.arith import saturate_int32
+from kernels.host.entry import entry
 from kernels.reference import Q1_14
 
 ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
 HALF = 1 << (Q1_14 - 1)  # what rounds half up
 
 
-@njit(
-    void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]),
-    cache=True,
-    nogil=True,
-)
+@entry(void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]))
 def rope(v, start, cosine, sine, out):
     tokens, heads, head_dim = v.shape
     half = head_dim // 2

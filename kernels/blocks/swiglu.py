@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels.arith import saturate_int32
+from kernels.host.entry import entry, inner
 from kernels.host.simd import inline, view_i32
 from kernels.narrow import rotate_narrow_one
 from kernels.reference import FRACTION, SILU
@@ -26,13 +26,13 @@ def silu_product(gate, up):
     return saturate_int32((silu * np.int64(up) + (1 << (FRACTION - 1))) >> FRACTION)
 
 
-@njit("void(int32[::1], int32[::1], int32[::1])", cache=True, nogil=True)
+@entry("void(int32[::1], int32[::1], int32[::1])")
 def swiglu(gate, up, out):
     for i in range(gate.size):
         out[i] = silu_product(gate[i], up[i])
 
 
-@njit(nogil=True)
+@inner
 def swiglu_narrow_one(gate, up, n, block, constant, x, scale, h):
     """int32[n] at two addresses -> int8[n] at x, int32[2] at `scale`; 2 n words at h are used."""
     product = h + 4 * n
@@ -40,11 +40,7 @@ def swiglu_narrow_one(gate, up, n, block, constant, x, scale, h):
     rotate_narrow_one(product, n, block, constant, x, scale, h)
 
 
-@njit(
-    "void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])",
-    nogil=True,
-    cache=True,
-)
+@entry("void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
 def swiglu_narrow(gate, up, block, constant, x, scale):
     n = gate.shape[1]
     h = np.empty(2 * n, np.int32)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numba import njit
+from kernels.host.entry import entry
 
 RUN = 128  # logits
 
 
-@njit("void(int32[::1], int64[::1])", cache=True, nogil=True)
+@entry("void(int32[::1], int64[::1])")
 def top_k(logits, indices):
     """A k-entry sorter fed one logit after another, as the chip's is.
 

@@ -8,9 +8,9 @@ chunk of a job is a run of row tiles; each row is summed by one thread.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kernels.arith import requantise_rows
+from kernels.host.entry import inner
 from kernels.host.simd import (
     fill_i64,
     get_i32,
@@ -43,12 +43,13 @@ TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
 TOKEN_SUMS = TILES * TILE_SUMS
 
 # Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
+# SUM_ROWS is 0, or the rows of all matrices where their sums are wanted as they are.
 TOKEN_COUNT, X, X_SCALE, X_SUMS = range(JOB, JOB + 4)
-TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, MATRIX = range(JOB + 4, JOB + 8)
+TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(JOB + 4, JOB + 9)
 MATRIX_WORDS = wired.WORDS + 1
 
 
-@njit(nogil=True)
+@inner
 def sum_inputs(x, sums):
     """x int8[T, columns] -> of each 32 what takes the 64 out of the bytes level + 64, int32.
 
@@ -62,21 +63,29 @@ def sum_inputs(x, sums):
         sums[chunk] = total & 0xFFFF if x.shape[0] == 1 else -64 * total
 
 
-@njit(nogil=True)
+@inner
 def finish_rows(shared, matrix, first, count, sums, token):
-    """Row and token scales: sums int64[count] of rows from `first` on -> their Q15.16 outputs."""
+    """Row and token scales: sums int64[count] of rows from `first` on -> their Q15.16 outputs.
+
+    Or the sums themselves, for an adapter to add to.
+    """
     rows = shared[matrix + wired.ROWS]
     n = min(count, rows - first)
     mantissas = view_u16(shared[matrix + wired.ROW_MANTISSA] + 2 * first, n)
     exponents = view_i8(shared[matrix + wired.ROW_EXPONENT] + first, n)
-    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
     total = view_i64(sums, n)
+    if shared[SUM_ROWS] > 0:
+        kept = view_i64(shared[matrix + wired.WORDS] + 8 * (token * shared[SUM_ROWS] + first), n)
+        for r in range(n):
+            kept[r] = total[r]
+        return
+    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
     requantise_rows(total, mantissas, exponents, mantissa, exponent - FRACTION, out)
 
 
-@njit(nogil=True)
+@inner
 def decode_tile(shared, matrix, index, scratch):
     """Row tile `index` of the matrix at word `matrix`, for the job's only token."""
     kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
@@ -92,7 +101,7 @@ def decode_tile(shared, matrix, index, scratch):
     finish_rows(shared, matrix, index * TILE_ROWS, TILE_ROWS, scratch, 0)
 
 
-@njit(nogil=True)
+@inner
 def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
     """Row tiles from `index` on, `count` <= TILES of them, for `tokens` tokens from `first` on.
 
@@ -139,7 +148,7 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
 SCRATCH_BYTES = PANEL_BYTES + TOKENS * TOKEN_SUMS  # what one thread needs
 
 
-@njit(nogil=True)
+@inner
 def fabric_chunk(shared, chunk, scratch):
     """A run of row tiles; the tiles of all matrices are counted through."""
     tokens = shared[TOKEN_COUNT]

@@ -19,6 +19,7 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
+from kernels.host.entry import INNER
 from kernels.host.target import choose
 
 FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
@@ -323,7 +324,7 @@ def _viewer(dtype):
     return view
 
 
-inline = njit(nogil=True, forceinline=True)
+inline = njit(forceinline=True, **INNER)
 view_i8, view_i16, view_u16, view_i32, view_i64 = (
     _viewer(kind) for kind in (types.int8, types.int16, types.uint16, types.int32, types.int64)
 )

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import config, types
 from numba.core.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.host.entry import entry, inner
 from kernels.host.simd import I64, X86, _call, _pointer
 
 # Words of the shared array; those that threads write often have a cache line of their own.
@@ -89,7 +89,7 @@ def _pause(typing):
     return types.void(), code
 
 
-@njit(nogil=True)
+@inner
 def wait_a_moment(waited):
     """The `waited`-th moment of a wait: first keep the core, then offer it to others."""
     if waited < SPINS:
@@ -98,7 +98,7 @@ def wait_a_moment(waited):
         _yield_core()
 
 
-@njit(nogil=True)
+@inner
 def claim(shared, job):
     """The next chunk of job number `job`, or -1 when none is left or the job is over."""
     address = shared.ctypes.data + 8 * TURN
@@ -113,12 +113,12 @@ def claim(shared, job):
             return chunk
 
 
-@njit(nogil=True)
+@inner
 def finish(shared):
     atomic_add(shared.ctypes.data + 8 * FINISHED, 1)
 
 
-@njit(nogil=True)
+@inner
 def open_job(shared):
     """Offer the CHUNKS_NEXT chunks of the job that the words from JOB on describe; its number."""
     address = shared.ctypes.data
@@ -131,7 +131,7 @@ def open_job(shared):
     return job
 
 
-@njit(nogil=True)
+@inner
 def close_job(shared):
     """Wait for the chunks that other threads have claimed."""
     waited = 0
@@ -140,7 +140,7 @@ def close_job(shared):
         waited += 1
 
 
-@njit(nogil=True)
+@inner
 def next_job(shared, last, worker):
     """Number of the first job after `last`, or -1 when it is time to sleep."""
     address = shared.ctypes.data
@@ -154,18 +154,18 @@ def next_job(shared, last, worker):
     return np.int64(-1)
 
 
-@njit(nogil=True)
+@inner
 def common_memory(shared):
     """Address of the memory that all threads share, behind each one's own."""
     return shared[SCRATCH] + shared[THREADS] * shared[SCRATCH_BYTES]
 
 
-@njit(nogil=True)
+@inner
 def fall_asleep(shared, worker):
     atomic_add(shared.ctypes.data + 8 * ASLEEP, 1 << worker)
 
 
-@njit("void(int64[::1], int64)", nogil=True, cache=True)
+@entry("void(int64[::1], int64)")
 def wake_up(shared, workers):
     atomic_add(shared.ctypes.data + 8 * ASLEEP, -workers)
 

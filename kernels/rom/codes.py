@@ -6,8 +6,7 @@ lookup table or computed where the levels rise evenly; `codes6` gives the codes 
 
 from __future__ import annotations
 
-from numba import njit
-
+from kernels.host.entry import inner
 from kernels.host.simd import (
     add,
     both,
@@ -164,14 +163,14 @@ def by_kind(kernels):
     (kind, kernel), *others = kernels.items()
     if not others:
 
-        @njit(nogil=True)
+        @inner
         def only(wanted, *args):
             kernel(*args)
 
         return only
     other = by_kind(dict(others))
 
-    @njit(nogil=True)
+    @inner
     def choose(wanted, *args):
         if wanted == kind:
             kernel(*args)
@@ -187,7 +186,7 @@ def tile_bytes(kind):
     return 32 * (kind % EVEN)
 
 
-@njit(nogil=True)
+@inner
 def one_code(tile, bits, row, column):
     """A single code of the tile at an address; row 0 .. 7, column 0 .. 31."""
     vector, byte = column // 4, tile + 4 * row + column % 4

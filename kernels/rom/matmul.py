@@ -11,8 +11,7 @@ columns adds at most 32 * 64 * 128 * 128 = 2**25, and what wraps on the way wrap
 
 from __future__ import annotations
 
-from numba import njit
-
+from kernels.host.entry import inner
 from kernels.host.simd import (
     VNNI,
     WIDE,
@@ -66,7 +65,7 @@ else:
 def unpack_of(levels, tile_bytes):
     """A kernel that unpacks a row tile, for codes that `levels` unpacks."""
 
-    @njit(nogil=True)
+    @inner
     def unpack(tile, scales, table, chunks, left, group_chunks, out):
         """Chunks of a row tile as bytes u, and their scales, to address `out` of the panel.
 
@@ -146,7 +145,7 @@ def flush_four(sums, step, totals):
     flush(sums + 3 * step, totals[3])
 
 
-@njit(nogil=True)
+@inner
 def matmul_four(panel, chunks, vectors, x, starts, columns, sums, step):
     """BLOCK_VECTORS vectors of a panel by four tokens.
 
@@ -207,7 +206,7 @@ def matmul_four(panel, chunks, vectors, x, starts, columns, sums, step):
         flush_four(sums + 3 * VECTOR_SUMS, step, d)
 
 
-@njit(nogil=True)
+@inner
 def matmul_one(panel, chunks, x, starts, sums):
     """One vector of a panel by one token."""
     total = zeros(0)

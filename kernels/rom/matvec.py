@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from kernels.host.entry import inner
 from kernels.host.simd import (
     accumulate,
     add,
@@ -31,7 +30,7 @@ AHEAD = 2048  # bytes between what is read and what is asked for
 def matvec_of(levels, tile_bytes):
     """A kernel of one row tile by one token, for codes that `levels` unpacks."""
 
-    @njit(nogil=True)
+    @inner
     def matvec(tile, scales, table, chunks, group_chunks, x, x_sums, sums):
         """Write sum(scale * u * x) and sum(scale * x), int64[8] each, to address `sums`."""
         total, offset = fill_i64(0), fill_i64(0)

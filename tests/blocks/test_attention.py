@@ -69,6 +69,33 @@ def test_attention_on_arbitrary_scales(exponents):
         twins("attention", q, q_scale, k, k_scale, v, v_scale, 7)
 
 
+@pytest.mark.parametrize("head_dim", [16, 48, 64])
+@pytest.mark.parametrize("window", [1, 5, 128, 129, 300])
+def test_windows_and_heads_that_no_vector_fits(window, head_dim, threads):
+    """Around a window's edge, in passes of three; heads that the kernel fills up with zeros."""
+    rng = np.random.default_rng(window)
+    q = rng.integers(-127, 128, (3, 6, head_dim)).astype(np.int8)
+    k, v = (rng.integers(-127, 128, (300, 3, head_dim)).astype(np.int8) for _ in range(2))
+    spread = [scales(rng, shape, 20, 26) for shape in ((3, 6), (300, 3), (300, 3))]
+    for start in (0, 3, 126, 128, 297):
+        args = q, spread[0], k, spread[1], v, spread[2], start, window
+        twins("attention", *args)
+
+
+def test_a_window_forgets_what_lies_before_it():
+    """The same answer on an SRAM that holds something else there, and another within it."""
+    rng = np.random.default_rng(4)
+    q, k, v = (rng.integers(-127, 128, (n, 2, 32)).astype(np.int8) for n in (1, 9, 9))
+    spread = [np.full((n, 2, 2), (40000, 22), np.int32) for n in (1, 9, 9)]
+    answers = []
+    for change in (slice(0, 0), slice(0, 4), slice(4, 5)):
+        other = v.copy()
+        other[change] = 99
+        answers.append(compiled.attention(q, spread[0], k, spread[1], other, spread[2], 8, 5))
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert (answers[0] != answers[2]).any()
+
+
 def blocks(context: int) -> tuple[KvSram, Attention]:
     config = from_hub_config({**TINY_CONFIG, "tie_word_embeddings": True})
     sram = KvSram.of(config, context)
@@ -103,3 +130,11 @@ def test_cost():
     cycles = [attention.cost(spec, context).cycles for context in range(1, 6000, 500)]
     assert cycles == sorted(cycles)
     assert cycles[-1] > cycles[0]
+
+
+def test_cost_of_a_window():
+    """Beyond the window nothing grows; within it, it is that of a layer without one."""
+    spec, (sram, everywhere) = load_spec(), blocks(8)
+    window = Attention.of(sram, 100)
+    assert window.cost(spec, 5000) == window.cost(spec, 100) == everywhere.cost(spec, 100)
+    assert window.cost(spec, 99) == everywhere.cost(spec, 99)

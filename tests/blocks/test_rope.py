@@ -27,6 +27,17 @@ def test_twins(fill, head_dim):
         twins("rope", signal((5, 3, head_dim), fill), start, *tables)
 
 
+def test_a_part_of_a_head():
+    """The values behind the tables' width stay as they are; the others turn as a narrower head."""
+    rng = np.random.default_rng(1)
+    tables = rng.integers(-16384, 16385, (2, 20, 12)).astype(np.int16)
+    v = signal((5, 3, 32), "random")
+    twins("rope", v, 7, *tables)
+    out = compiled.rope(v, 7, *tables)
+    np.testing.assert_array_equal(out[..., 24:], v[..., 24:])
+    np.testing.assert_array_equal(out[..., :24], compiled.rope(v[..., :24].copy(), 7, *tables))
+
+
 def turned(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """q before, q after and the angles [2, 16] of two tokens at `start`."""
     angles = np.outer(np.arange(20), 10000.0 ** -(np.arange(16) / 16))

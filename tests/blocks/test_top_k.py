@@ -34,6 +34,15 @@ def test_against_a_sort():
 
 
 def test_cost():
-    """A tree: four times the vocabulary adds two levels of it, not four times the cycles."""
-    small, large = (TopK(n).cost(load_spec(), 1).cycles for n in (32768, 131072))
-    assert small <= large < 2 * small
+    """4,096 logits a cycle, 12 merges in the tree, one with the best so far; a cycle a merge."""
+    spec = load_spec()
+    assert TopK(4096).cost(spec, 1).cycles == 12
+    assert TopK(4097).cost(spec, 1).cycles == 1 + 12 + 1
+    assert TopK(128256).cost(spec, 1).cycles == 31 + 12 + 1
+
+
+def test_slow_merges_take_turns():
+    """At a level a cycle a merge takes four: four lists of the best so far, merged in two more."""
+    slow = load_spec().with_value("vector.levels", 1)
+    assert TopK(128256).cost(slow, 1).cycles == 31 + 48 + 4 + 8
+    assert TopK(4097).cost(slow, 1).cycles == 1 + 48 + 4 + 4

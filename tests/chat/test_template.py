@@ -117,7 +117,7 @@ def test_a_tokenizer_without_the_formats_tokens():
 
 def test_an_unknown_style_is_refused():
     """It is never taken for another one."""
-    message = "chat style 'chatml2' is not known; known are plain, chatml, smollm2, llama3"
+    message = "chat style 'chatml2' is not known; known are chatml, llama2, llama3, mistral"
     refused(UnsupportedError, message, lambda: chat_format(tiny_tokenizer(), "chatml2"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emulator.cli import main
+from emulator.terminal import progress
 from tests.support.command_line import Result, Run
 
 
@@ -12,6 +13,7 @@ from tests.support.command_line import Result, Run
 def here(capfd, tmp_path, monkeypatch) -> Run:
     """Run a command in this process, with a cache folder of its own."""
     monkeypatch.setenv("HARDWIRED_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(progress, "LINE_S", 1e6)  # no words on waiting, however busy the machine
 
     def run(*words: object) -> Result:
         capfd.readouterr()

@@ -62,6 +62,34 @@ def test_a_seed_gives_one_text(here: Run, tiny_image: RomImage):
     assert len({tuple(ids(seed)) for seed in range(4)}) > 1
 
 
+def test_temperature_0_is_greedy(here: Run, tiny_image: RomImage):
+    greedy = ask(here, tiny_image)
+    cold = ask(here, tiny_image, "--top-k", 8, "--temperature", 0, "--seed", 3)
+    assert cold["logits_sha256"] == greedy["logits_sha256"]
+    assert cold["sampler"]["top_k"] == 1
+
+
+def test_top_p(here: Run, tiny_image: RomImage):
+    """All of the weight changes nothing; hardly any leaves the best token alone."""
+    words = ("--top-k", 8, "--temperature", 2, "--seed", 1)
+    whole = ask(here, tiny_image, *words)
+    assert ask(here, tiny_image, *words, "--top-p", 1)["token_ids"] == whole["token_ids"]
+    least = ask(here, tiny_image, *words, "--top-p", 1e-9)
+    assert least["token_ids"] == ask(here, tiny_image)["token_ids"] != whole["token_ids"]
+
+
+def test_the_repeat_guard_ends_a_loop(here: Run, tiny_image: RomImage, monkeypatch):
+    """A sampler that knows one token: ended, said so, and only with the option."""
+    from emulator.chat.sampler import Sampler
+
+    monkeypatch.setattr(Sampler, "pick", lambda self, wires: 7)
+    words = ("run", "hi", "--image", tiny_image.folder, "--max-tokens", 40)
+    assert here(*words, "--json").report["reason"] == "max_tokens"
+    report = here(*words, "--json", "--repeat-guard").report
+    assert (report["reason"], report["output_tokens"]) == ("loop", 25)
+    assert "loop" in here(*words, "--repeat-guard").out
+
+
 def test_text_and_summary(here: Run, tiny_image: RomImage):
     """What is streamed is the text of --json; below it the chip's line."""
     text = ask(here, tiny_image)["text"]
@@ -95,10 +123,12 @@ def test_greedy_tells_that_a_seed_does_nothing(here: Run, tiny_image: RomImage):
         (["--top-k", "0"], "--top-k must be from 1 to 8, not 0"),
         (["--top-k", "9"], "--top-k must be from 1 to 8, not 9"),
         (["--top-k", "two"], "--top-k"),
-        (["--temperature", "0"], "--temperature"),
+        (["--temperature", "0.001"], "--temperature"),
         (["--temperature", "nan"], "--temperature"),
         (["--temperature", "-1"], "--temperature"),
         (["--seed", "-1"], "--seed"),
+        (["--top-p", "0"], "--top-p must be above 0 and at most 1"),
+        (["--top-p", "nan"], "--top-p"),
         (["--max-tokens", "0"], "--max-tokens"),
         (["--stop", ""], "--stop"),
         (["--model", "nothing"], "no model 'nothing'"),

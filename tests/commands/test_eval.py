@@ -38,7 +38,7 @@ def test_eval_draws(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: 
     text.write_text("The quick brown fox jumps. ")
     words = ("eval", "--text", text, "--window", 16, "--plot", picture)
     assert here(*words, "--image", tiny_image.folder, "--checkpoint", tiny_checkpoint).status == 0
-    assert "KL mean" in picture.read_text()
+    assert "mean KL divergence" in picture.read_text()
 
 
 def test_eval_attributes(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpoint: Path):
@@ -52,7 +52,7 @@ def test_eval_attributes(here: Run, tmp_path, tiny_image: RomImage, tiny_checkpo
     assert report["mix"] == tiny_image.manifest["mix"]
     assert len(report["kl_mean"]["down"]) == len(report["datapath_kl_mean"]["softmax"]) == 2
     assert set(report["datapath_together"]) == {"all_places", "chip"}
-    assert "head_input (activations)" in picture.read_text()
+    assert "input of the head (int8)" in picture.read_text()
     table = here(*words).out
     assert all(word in table for word in ("embedding", "gate_up_input", "KV", "the chip itself"))
 

@@ -60,8 +60,8 @@ def test_a_servers_hour_by_hand():
     assert hour.cards == pytest.approx(10 * card.price / 8760)  # a model lives a year
     assert hour.host == pytest.approx(10_000 / (3 * 8760))
     kwh = 0.095 * 1.4 / 1000
-    assert hour.idle_power == pytest.approx((10 * 50 + 500) * kwh)
-    assert hour.at(1.0) - hour.at(0.0) == pytest.approx(10 * 150 * kwh)
+    assert hour.idle_power == pytest.approx((10 * 45 + 500) * kwh)
+    assert hour.at(1.0) - hour.at(0.0) == pytest.approx(10 * 155 * kwh)
 
 
 def test_a_card_that_outlives_its_host_is_spread_over_the_hosts_life():

@@ -15,7 +15,13 @@ from emulator.quality.evaluate import evaluate
 from emulator.quality.float_model import FloatModel
 from kernels import compiled, reference
 from tests.support.refusals import refused
-from tests.support.tiny_model import TINY_CONTEXT, TINY_MIX
+from tests.support.tiny_model import (
+    QWEN3,
+    SMOLLM3,
+    TINY_CONTEXT,
+    TINY_MIX,
+    write_tiny_checkpoint,
+)
 from weights.checkpoint import LAYER_MATRICES
 from weights.compile import ROTATION_SEED, CompileOptions, compile_image
 from weights.fold import Fold
@@ -47,7 +53,7 @@ def test_moments_are_those_of_the_float_model(tiny_checkpoint: Path):
     folder = Fold(source, ROTATION_SEED)
     calibrator.embed(quantise(folder.embedding(), 6))
     masks = {name: quantise(folder.layer_matrix(name, 0), 6) for name in LAYER_MATRICES}
-    moments = calibrator.layer(masks)
+    moments = calibrator.layer(0, masks, {})
     assert {name: len(m) for name, m in moments.items()} == {
         "qkv": 64, "o": 128, "gate_up": 64, "down": 96,
     }  # fmt: skip
@@ -66,7 +72,7 @@ def test_moments_depend_on_no_host(tiny_checkpoint: Path):
         calibrator.embed(quantise(folder.embedding(), 6))
     for layer in range(2):
         masks = {name: quantise(folder.layer_matrix(name, layer), 6) for name in LAYER_MATRICES}
-        a, b = (calibrator.layer(masks) for calibrator in both)
+        a, b = (calibrator.layer(layer, masks, {}) for calibrator in both)
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
@@ -85,6 +91,23 @@ def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):
     assert distance["best"] < distance["calibrated"] < 0.9 * distance["fast"]
     again = compiled_with(tiny_checkpoint, tmp_path / "again", "best", "3")
     assert hashes(again) == hashes(image)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param(QWEN3, marks=pytest.mark.slow, id="qwen3"), pytest.param(SMOLLM3, id="smollm3")],
+)
+def test_calibration_of_other_families(tmp_path: Path, changes):
+    """The text passes through biases, norms, windows and other gates; errors shrink with it."""
+    folder = write_tiny_checkpoint(tmp_path / "in", False, **changes)
+    original = FloatModel.of_checkpoint(SafetensorsCheckpoint(folder))
+    windows = np.random.default_rng(9).integers(0, 256, (6, 48)).tolist()
+    distance = {}
+    for level in ("fast", "calibrated"):
+        image = compiled_with(folder, tmp_path / level, level, "3")
+        report = evaluate(original, FloatModel.of_image(image), Chip(image), windows)
+        distance[level] = report["quantiser"]["kl_mean"]
+    assert distance["calibrated"] < 0.9 * distance["fast"]
 
 
 def test_attribution(tiny_checkpoint: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 
 from emulator.errors import CheckpointError
 from emulator.images import embedded
+from emulator.terminal import progress
 
 CONTENT = b"GGUF, or so it says"
 
@@ -39,6 +40,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_downloaded_once(index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(embedded, "FILE_SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(progress, "LINE_S", 0.05)
     path = embedded.small_checkpoint()
     assert path.read_bytes() == CONTENT
     assert "downloading the small model" in capsys.readouterr().err

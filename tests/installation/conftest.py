@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist")
+NOT_COPIED = (".[!c]*", ".cache*", "__pycache__", "*.egg-info", "build", "dist")
 
 
 @dataclass(frozen=True, slots=True)

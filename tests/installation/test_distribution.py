@@ -15,7 +15,16 @@ from tests.installation.conftest import ROOT, Archives, run
 
 PACKAGES = ("emulator", "kernels", "weights")
 BESIDE = ("tests", "docs", "benchmarks")
-FILES = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml")
+FILES = (
+    ".ci/say",
+    "CHANGELOG.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "Makefile",
+    "README.md",
+    "mkdocs.yml",
+    "pyproject.toml",
+)
 
 
 def files_of(*folders: str) -> set[str]:
@@ -58,11 +67,13 @@ def test_the_wheel_installs_a_console_script(archives: Archives, wheel_files):
         text = archive.read(name).decode()
     assert text.split() == ["[console_scripts]", "hardwired-llama", "=", "emulator.__main__:main"]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel_files)
+    for library in ("markdown-it", "dompurify"):
+        assert any(name.endswith(f"/{library}.LICENSE") for name in wheel_files)
 
 
 def test_what_the_index_is_told(about: Message):
     assert about["Name"] == "hardwired-llama"
-    assert about["License-Expression"] == "Apache-2.0"
+    assert about["License-Expression"] == "Apache-2.0 AND MIT AND BSD-2-Clause"
     assert about["Description-Content-Type"] == "text/markdown"
     assert about["Keywords"]
     needed = [line for line in about.get_all("Requires-Dist", []) if "extra ==" not in line]

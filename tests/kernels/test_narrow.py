@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.config import MAX_BLOCK
+from emulator.config.limits import MAX_BLOCK
 from tests.support.signals import (
     CONSTANT,
     FILLS,

@@ -78,7 +78,7 @@ FIELDS = [
     {"messages": [{}]},
     {"messages": [{"role": "user", "content": 5}]},
     {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-    {"messages": [{"role": "assistant", "content": "x"}]},
+    {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]},
     {"messages": [{"role": "system", "content": "x"}]},
     {"messages": [{"role": "user", "content": "x"}] * 1001},
     {"guided_regex": "((("},
@@ -213,6 +213,23 @@ def test_a_full_queue_is_429_with_a_time(server):
     assert reply.status_code == 429
     assert int(reply.headers["retry-after"]) >= 1
     assert reply.json()["error"]["code"] == "queue_full"
+
+
+def test_more_silent_sockets_than_files(served_image):
+    """The newest are closed, the log has one line of it, and afterwards all is as before."""
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (320, 320))"
+    with serving(served_image, before=few) as server:
+        with contextlib.ExitStack() as stack:
+            for _ in range(500):
+                stack.enter_context(server.connect())
+            until(lambda: any("connections" in line for line in server.lines))
+            assert server.get("/health").status_code == 200  # over the connection that it has
+            assert server.chat(max_tokens=3)["usage"]["completion_tokens"] == 3
+        until(lambda: server.files() < 60)
+        with server.connect() as fresh:
+            fresh.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert status_of(fresh) == 200
+        assert len([line for line in server.lines if not line.startswith("{")]) == 1
 
 
 def test_the_log_has_numbers_and_no_words(server):

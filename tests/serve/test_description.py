@@ -15,6 +15,7 @@ pytest.importorskip("schemathesis", reason="needs schemathesis, of the extra `te
 NOT_CHECKED = "negative_data_rejection,positive_data_acceptance"
 
 
+@pytest.mark.slow
 def test_no_request_makes_the_server_fail(served_image, tmp_path):
     """No 5xx, and no status, header or method that is not described; repeats itself."""
     with serving(served_image, "--max-tokens", "4") as server:

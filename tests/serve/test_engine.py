@@ -17,8 +17,10 @@ from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
 from emulator.serve.body import RequestError
-from emulator.serve.engine import Done, Engine, Job, Piece
-from emulator.serve.samplers import HostSampler, Recorder
+from emulator.serve.chances import Recorder
+from emulator.serve.engine import Engine
+from emulator.serve.jobs import Done, Job, Piece
+from emulator.serve.samplers import HostSampler
 from emulator.silicon.spec import load_spec
 
 PROMPTS = [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 9, 9], [7], [1, 2, 3], [200, 3] * 9]
@@ -66,7 +68,7 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine(SlowChip(tiny_image), load_spec(), places=4)
+    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
     engine.start()
     yield engine
     engine.chip.go.set()

@@ -47,6 +47,15 @@ def parts(reply) -> tuple[str, dict]:
         (["--queue", "0"], "--queue"),
         (["--max-tokens", "-1"], "--max-tokens"),
         (["--api-key", ""], "API key"),
+        (["--cards", "0"], "--cards"),
+        (["--cards", "-1"], "--cards"),
+        (["--cards", "1001"], "--cards"),
+        (["--slow", "5"], "--slow belongs to a pace"),
+        (["--prefill", "serial"], "--prefill belongs to a pace"),
+        (["--deployment", "x"], "--deployment belongs to a pace"),
+        (["--pace", "chip", "--slow", "0.5"], "--slow"),
+        (["--pace", "chip", "--slow", "nan"], "--slow"),
+        (["--pace", "chip", "--slow", "inf"], "--slow"),
     ],
 )
 def test_options_that_make_no_sense(capsys, words, named):
@@ -54,6 +63,18 @@ def test_options_that_make_no_sense(capsys, words, named):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert named in line
+
+
+def test_cards_and_deployments_that_are_not_there(served_image, capsys, monkeypatch):
+    monkeypatch.setattr("emulator.host.installed_bytes", lambda: 1000)
+    image = ["--image", str(served_image), "--port", "0"]
+    for words, named in (
+        (["--cards", "9"], "--cards 9: their KV SRAMs of 256 positions take"),
+        (["--pace", "chip", "--deployment", "home"], "2026-02-lab"),
+    ):
+        assert main(["serve", *image, *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert named in line
 
 
 def test_a_port_that_is_taken(sane, capsys):

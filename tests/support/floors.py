@@ -13,12 +13,14 @@ PACKAGES = ("emulator", "kernels", "weights")
 # and the floors below it; what stands on one floor does not import its neighbours there.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.errors", "emulator.fixedpoint", "emulator.host", "kernels"),
+    ("emulator.home",),
     (
         "emulator.fields",
         "emulator.installation",
         "emulator.terminal",
         "emulator.text",
         "emulator.toml_file",
+        "emulator.workers",
     ),
     ("emulator.config", "emulator.silicon"),
     ("weights",),
@@ -31,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.images",),
     ("emulator.quality",),
     ("emulator.verification", "emulator.model", "emulator.serve"),
+    ("emulator.rtl",),
     ("emulator.commands",),
     ("emulator.cli",),
     ("emulator.__main__",),
@@ -40,7 +43,7 @@ ALLOWED = {
     "kernels": ("kernels",),
     "weights": (
         *("kernels", "weights", "emulator.config", "emulator.fields"),
-        *("emulator.fixedpoint", "emulator.errors"),
+        *("emulator.fixedpoint", "emulator.errors", "emulator.home"),
     ),
     "emulator.silicon": (
         *("emulator.silicon", "emulator.errors", "emulator.fields", "emulator.toml_file"),

@@ -31,16 +31,23 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 def compile_served(
-    folder: Path, end_ids: int | list[int] = 257, tokenizer_json: str | None = None
+    folder: Path,
+    end_ids: int | list[int] = 257,
+    tokenizer_json: str | None = None,
+    context: int = CONTEXT,
+    chat_template: str | None = None,
 ) -> Path:
     """The tiny model with room for a conversation."""
     checkpoint = write_tiny_checkpoint(folder / "checkpoint")
     if tokenizer_json is not None:
         (checkpoint / "tokenizer.json").write_text(tokenizer_json)
+    if chat_template is not None:
+        (checkpoint / "chat_template.jinja").write_text(chat_template)
     config = json.loads((checkpoint / "config.json").read_text())
-    (checkpoint / "config.json").write_text(json.dumps({**config, "eos_token_id": end_ids}))
+    changed = {"eos_token_id": end_ids, "max_position_embeddings": context}
+    (checkpoint / "config.json").write_text(json.dumps(config | changed))
     image = folder / "tiny"
-    options = CompileOptions(Mix.parse(TINY_MIX), context=CONTEXT)
+    options = CompileOptions(Mix.parse(TINY_MIX), context=context)
     compile_image(SafetensorsCheckpoint(checkpoint), image, options)
     return image
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from emulator.config import from_hub_config
 from emulator.images.calibrator import ChipCalibrator
+from weights.checkpoint import hub_name, layer_vectors, tensor_shape
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import MANIFEST
@@ -51,10 +53,21 @@ def tiny_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def tiny_tensors(tied: bool) -> dict[str, np.ndarray]:
+QWEN3: dict[str, Any] = {  # biases, head norms, a window in one layer, another gate
+    **{"model_type": "qwen3", "attention_bias": True, "hidden_act": "gelu", "head_dim": 48},
+    **{"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 5},
+    "use_sliding_window": True,
+}
+SMOLLM3: dict[str, Any] = {  # a layer without RoPE, biases of all matrices, another gate
+    **{"model_type": "smollm3", "attention_bias": True, "mlp_bias": True, "hidden_act": "relu2"},
+    "no_rope_layers": [1, 0],
+}
+
+
+def tiny_tensors(tied: bool, **changes: Any) -> dict[str, np.ndarray]:
     """Random weights with gains around 1 and a few outlier columns, as trained ones have."""
     rng = np.random.default_rng(7)
-    c = TINY_CONFIG
+    c = TINY_CONFIG | changes
     hidden, ffn = c["hidden_size"], c["intermediate_size"]
     q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
 
@@ -86,16 +99,22 @@ def tiny_tensors(tied: bool) -> dict[str, np.ndarray]:
             tensors[f"{stem}.{name}.weight"] = matrix(*shape)
         tensors[f"{stem}.input_layernorm.weight"] = gain()
         tensors[f"{stem}.post_attention_layernorm.weight"] = gain()
+    config = from_hub_config(c | {"tie_word_embeddings": tied})
+    for layer in range(config.layers):
+        for name in layer_vectors(config):
+            middle = 1 if name.endswith("gain") else 0
+            vector = rng.normal(middle, 0.2, tensor_shape(config, name))
+            tensors[hub_name(name, layer)] = vector.astype(np.float32)
     return tensors
 
 
-def write_tiny_checkpoint(folder: Path, tied: bool = True) -> Path:
-    """Write the tiny model as a hub folder and return the folder."""
+def write_tiny_checkpoint(folder: Path, tied: bool = True, **changes: Any) -> Path:
+    """Write the tiny model, with changes of its configuration, as a hub folder; returns it."""
     folder.mkdir(parents=True)
-    config = {**TINY_CONFIG, "tie_word_embeddings": tied}
+    config = {**TINY_CONFIG, "tie_word_embeddings": tied, **changes}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(tiny_tokenizer())
-    save_file(tiny_tensors(tied), folder / "model.safetensors")
+    save_file(tiny_tensors(tied, **changes), folder / "model.safetensors")
     return folder
 
 

@@ -28,7 +28,7 @@ CONFIG, MIX, FACTS = what_is_known(HC1, None)
 STAGES = blank_stages(CONFIG, MIX)
 SHAPE = shape_of(STAGES)
 FORM = ClosedForm.of(CONFIG, MIX)
-TIMES = ("clock", "fabric", "vector", "embedding", "kv_sram", "attention", "top_k")
+TIMES = ("clock", "fabric", "vector", "embedding", "kv_sram", "attention", "top_k", "sequencer")
 
 
 def random_chips(count: int) -> list[ChipSpec]:

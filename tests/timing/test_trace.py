@@ -35,7 +35,7 @@ def test_slices_of_a_track_follow_each_other(trace: Path):
     tracks = defaultdict(list)
     for event in events(trace, "X"):
         tracks[event["tid"]].append((round(event["ts"] * 1000), round(event["dur"] * 1000)))
-    assert len(tracks) == 14  # tokens and 13 blocks that take time
+    assert len(tracks) == 15  # tokens and 14 blocks that take time
     for slices in tracks.values():
         for (start, length), (following, _) in pairwise(slices):
             assert length >= 0

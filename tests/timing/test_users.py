@@ -21,8 +21,8 @@ def test_the_memory_sets_the_number():
     """6,144 positions hold four users of 1,536 and one of 6,144."""
     four, one = (many_users(STAGES, HC1, context, 33) for context in (1536, 6144))
     assert (four.served, one.served) == (4, 1)
-    assert one.tokens_per_second == pytest.approx(1e9 / 61577)
-    assert four.tokens_per_second == pytest.approx(4 * 1e9 / 58921, rel=0.02)
+    assert one.tokens_per_second == pytest.approx(HC1.clock_hz / 62698)
+    assert four.tokens_per_second == pytest.approx(4 * HC1.clock_hz / 60042, rel=0.02)
 
 
 def test_the_card_sets_the_rate():
@@ -61,3 +61,10 @@ def test_command(capsys):
     assert main(["cycles", "--users", "4", "--context", "1536"]) == 0
     assert "users that fit" in capsys.readouterr().out
     assert main(["cycles", "--users", "0"]) == 2
+
+
+def test_users_whom_a_window_leaves_room():
+    """An SRAM of 4,096 positions a layer holds two users at 1,536, and one beyond its window."""
+    stages = blank_stages(MODELS["mistral-7b-v0.1"], Mix.parse(HC1_MIX))
+    found = [many_users(stages, load_spec(), context, 64).served for context in (1024, 1536, 6144)]
+    assert found == [4, 2, 1]

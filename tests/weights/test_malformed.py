@@ -82,11 +82,17 @@ def scaling(**change: Any) -> dict[str, Any]:
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
-    "wrong model type": ({"model_type": "mistral"}, UnsupportedError, "model_type 'mistral'"),
+    "wrong model type": ({"model_type": "mamba"}, UnsupportedError, "model_type 'mamba'"),
     "type is a list": ({"model_type": []}, UnsupportedError, r"model_type \[\]"),
-    "attention bias": ({"attention_bias": True}, UnsupportedError, "attention_bias = True"),
+    "attention bias": ({"attention_bias": 1}, CheckpointError, "attention_bias must be true or f"),
+    "no biases": ({"attention_bias": True}, CheckpointError, "no tensor .*q_proj.bias"),
+    "unknown key": (
+        {"altup_active_idx": 0},
+        UnsupportedError,
+        "altup_active_idx = 0: what this key",
+    ),
     "experts": ({"num_local_experts": 8}, UnsupportedError, "num_local_experts = 8"),
-    "other activation": ({"hidden_act": "gelu"}, UnsupportedError, "hidden_act = 'gelu'"),
+    "other activation": ({"hidden_act": "mish"}, UnsupportedError, "hidden_act = 'mish'"),
     "zero layers": ({"num_hidden_layers": 0}, CheckpointError, "num_hidden_layers must be a whole"),
     "true layers": ({"num_hidden_layers": True}, CheckpointError, "num_hidden_layers must be a wh"),
     "zero heads": ({"num_attention_heads": 0}, CheckpointError, "num_attention_heads must be a wh"),
@@ -97,7 +103,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
     "no room for heads": (
         {"head_dim": None, "num_attention_heads": 128},
         UnsupportedError,
-        "head_dim must be a multiple of 32: 0",
+        "head_dim must be a multiple of 16: 0",
     ),
     "odd width": ({"intermediate_size": 100}, UnsupportedError, "ffn must be a multiple of 32"),
     "huge width": ({"hidden_size": 10**30}, CheckpointError, "hidden_size must be a whole number"),
@@ -124,7 +130,21 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
     ),
     "experts, newer": ({"num_experts": 8}, UnsupportedError, "num_experts = 8"),
     "part rotated": ({"partial_rotary_factor": 0.5}, UnsupportedError, "partial_rotary_factor"),
-    "yarn": ({"rope_scaling": {"rope_type": "yarn"}}, UnsupportedError, "rope_type 'yarn'"),
+    "dynamic": (
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+        UnsupportedError,
+        "rope_type 'dynamic': the angles grow with the text",
+    ),
+    "yarn's key": (
+        {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "beta_fast": 3}},
+        UnsupportedError,
+        "beta_fast = 3: not known of rope_type linear",
+    ),
+    "far too long": (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "attention_factor": 2.5}},
+        CheckpointError,
+        "attention_factor must be a number from 0.001 to 1.99",
+    ),
     "half a scaling": (
         {"rope_scaling": {"rope_type": "llama3"}},
         CheckpointError,

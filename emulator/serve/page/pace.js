@@ -24,7 +24,7 @@ export function time(seconds) {
 }
 
 // The chip's time, estimated, beside this computer's, measured: a list of pairs.
-export function speeds(usage) {
+export function speeds(usage, seed) {
   const { chip, host, completion_tokens: tokens } = usage;
   const list = document.createElement("dl");
   list.className = "under";
@@ -38,6 +38,7 @@ export function speeds(usage) {
   line("Chip", chip.tokens_per_second && count(chip.tokens_per_second),
     `${time(chip.seconds)} in all · ${count(chip.cycles)} cycles (estimate)`);
   line("Host", (tokens / host.seconds).toFixed(1), `${time(host.seconds)} in all${queue} (measured)`);
-  line("Length", "", `${count(usage.prompt_tokens)} + ${count(tokens)} tokens`);
+  const drawn = seed === undefined ? "" : ` · seed ${seed}`;
+  line("Length", "", `${count(usage.prompt_tokens)} + ${count(tokens)} tokens${drawn}`);
   return list;
 }

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.browser import CHROMIUM, Browser
-from tests.support.serve_process import serving
+from tests.support.browser import CHROMIUM
+from tests.support.page import DONE, IDLE, LAST, ask, click, set_value, turns
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
-
-LAST = "document.querySelector('#turns li:last-child.assistant')"
-IDLE = "document.querySelector('#stop').hidden"
-DONE = f"{IDLE} && {LAST} !== null && {LAST}.querySelector('.under, .error') !== null"
-
-
-@pytest.fixture(scope="module")
-def server(served_image):
-    with serving(served_image) as server:
-        yield server
-
-
-@pytest.fixture
-def browser(server, tmp_path):
-    browser = Browser(tmp_path / "profile")
-    try:
-        browser.open(server.url)
-        browser.until("document.querySelector('#about').textContent.includes('tiny')")
-        yield browser
-        assert all(url.startswith((server.url, "data:", "about:")) for url in browser.requested())
-    finally:
-        browser.close()
-
-
-def set_value(browser, selector, value) -> None:
-    browser.js(
-        f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-        f"e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change')); return true; }})()"
-    )
-
-
-def ask(browser, text: str) -> None:
-    browser.type("#question", text)
-    browser.press_enter()
 
 
 def test_an_answer_with_its_speed_bars_and_history(browser, server):
     set_value(browser, "#max-tokens", "12")
+    set_value(browser, "#top-k", "1")
     ask(browser, "hi")
     browser.until(DONE)
     expected = server.chat(max_tokens=12)["choices"][0]["message"]["content"]
-    assert browser.js(f"{LAST}.querySelector('.said').textContent") == expected
+    assert turns(browser)[-1]["text"] == expected
     line = browser.js(f"{LAST}.querySelector('.under').textContent")
     assert "tok/s" in line
     assert "cycles (estimate)" in line
@@ -126,12 +92,109 @@ def test_chats_and_settings_are_kept_apart(browser, server):
     set_value(browser, "#system", "be")
     ask(browser, "one")
     browser.until(DONE)
-    browser.js("document.querySelector('#new').click()")
+    click(browser, "New chat")
     assert browser.js("document.querySelectorAll('#turns li').length") == 0
+    click(browser, "New chat")  # an empty one is not begun twice
     browser.open(server.url)
     assert browser.js("document.querySelector('#system').value") == "be"
-    titles = browser.js("[...document.querySelector('#chats').options].map(o => o.text)")
-    assert "one" in titles
+    assert titles(browser) == ["New chat", "one"] or titles(browser) == ["one"]
+    click(browser, "one")
+    assert browser.js("document.querySelectorAll('#turns li').length") == 2
+
+
+def titles(browser) -> list[str]:
+    return browser.js("[...document.querySelectorAll('#chats .chat')].map(e => e.textContent)")
+
+
+def test_a_deleted_chat_can_be_brought_back(browser):
+    set_value(browser, "#max-tokens", "5")
+    ask(browser, "keep me")
+    browser.until(DONE)
+    click(browser, "Delete keep me")
+    assert titles(browser) == ["New chat"]
+    click(browser, "Undo")
+    assert "keep me" in titles(browser)
+    assert browser.js("document.querySelectorAll('#turns li').length") == 2
+
+
+def test_another_answer_takes_the_place_of_the_last(browser):
+    set_value(browser, "#max-tokens", "12")
+    set_value(browser, "#seed", "1")
+    set_value(browser, "#temperature", "2")
+    ask(browser, "hi")
+    browser.until(DONE)
+    first = turns(browser)[-1]
+    set_value(browser, "#seed", "2")
+    click(browser, "Regenerate", LAST)
+    browser.until(f"{DONE} && {LAST}.textContent.includes('seed 2')")
+    question, second = turns(browser)
+    assert question["text"] == "hi"
+    assert second["text"] != first["text"]
+    assert second["usage"]["prompt_tokens"] == first["usage"]["prompt_tokens"]
+    line = browser.js(f"{LAST}.querySelector('.under').textContent")
+    assert "seed 2" in line
+
+
+def test_the_old_answer_stays_when_no_other_comes(browser):
+    set_value(browser, "#max-tokens", "5")
+    ask(browser, "hi")
+    browser.until(DONE)
+    first = turns(browser)[-1]["text"]
+    set_value(browser, "#temperature", "77")  # refused
+    click(browser, "Regenerate", LAST)
+    browser.until("document.querySelector('#status').textContent.includes('The old answer stays')")
+    assert turns(browser)[-1]["text"] == first
+    assert browser.js(f"{LAST}.querySelector('.under') !== null")
+
+
+def test_a_changed_question_is_asked_again(browser):
+    """The last one in its place, an earlier one in a conversation of its own: nothing is lost."""
+    set_value(browser, "#max-tokens", "5")
+    for number, question in enumerate(("one", "two"), 1):
+        ask(browser, question)
+        browser.until(f"{DONE} && document.querySelectorAll('#turns li').length === {2 * number}")
+    change(browser, 1, "two, please")
+    browser.until(f"{DONE} && document.querySelectorAll('#turns li').length === 4")
+    assert [turn["text"] for turn in turns(browser)[::2]] == ["one", "two, please"]
+    change(browser, 0, "zero")
+    browser.until(f"{DONE} && document.querySelectorAll('#turns li').length === 2")
+    assert [turn["text"] for turn in turns(browser)[::2]] == ["zero"]
+    assert titles(browser) == ["zero", "one"]
+    click(browser, "one")
+    assert browser.js("document.querySelectorAll('#turns li').length") == 4
+
+
+def change(browser, which: int, text: str) -> None:
+    """Edit the question of this number, as a user would."""
+    click(browser, "Edit", f"document.querySelectorAll('#turns .user')[{which}]")
+    browser.js("document.querySelector('.edit textarea').value = ''; true")
+    browser.type(".edit textarea", text)
+    browser.press_enter()
+    browser.until("document.querySelector('.edit') === null")
+
+
+def test_the_sidebar_folds_away_on_a_phone_and_the_composer_has_one_row(browser, server):
+    browser.size(390, 740)
+    browser.open(server.url)
+    side = "document.querySelector('#side').offsetWidth"
+    assert browser.js(side) == 0
+    click(browser, "Conversations")
+    assert 200 < browser.js(side) < 390
+    assert browser.js("document.querySelector('#menu').ariaExpanded") == "true"
+    browser.js("document.querySelector('#shade').click()")
+    assert browser.js(side) == 0
+    tops = "[...document.querySelectorAll('#ask .row > *')].filter(e => e.offsetWidth > 1)"
+    middles = browser.js(f"{tops}.map(e => e.offsetTop + e.offsetHeight / 2)")
+    assert len(middles) == 3  # attach, message, send
+    assert max(middles) - min(middles) < 3
+    assert browser.js("document.querySelector('#ask').offsetHeight") < 70
+    browser.size(1000, 740)
+    browser.open(server.url)
+    assert browser.js(side) > 200
+    click(browser, "Conversations")
+    assert browser.js(side) == 0
+    browser.open(server.url)
+    assert browser.js(side) == 0  # as it was left
 
 
 def luminance(colour: str) -> float:
@@ -142,10 +205,11 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1000, 360])
-def test_both_themes_on_a_desk_and_on_a_phone(browser, tmp_path, theme, width):
+@pytest.mark.parametrize("width", [1000, 390])
+def test_both_themes_on_a_desk_and_on_a_phone(fresh_browser, tmp_path, theme, width):
     """No sideways scrolling, every control has a name and is large enough to touch, and text
     stands out from its ground. PICTURES=folder keeps the screenshots."""
+    browser = fresh_browser
     browser.theme(theme)
     browser.size(width, 740)
     set_value(browser, "#max-tokens", "12")
@@ -153,16 +217,15 @@ def test_both_themes_on_a_desk_and_on_a_phone(browser, tmp_path, theme, width):
     browser.until(DONE)
     browser.js(f"{LAST}.querySelector('details').open = true")
     browser.until(f"{LAST}.querySelectorAll('tbody tr').length > 8")
-    browser.js("document.querySelector('#settings').open = true")
     assert browser.js("document.documentElement.scrollWidth") <= width
     nameless = "[...document.querySelectorAll('button, select, input, textarea')].filter(e => \
-        !e.textContent && !e.labels?.length && !e.ariaLabel).map(e => e.id)"
+        !e.textContent.trim() && !e.labels?.length && !e.ariaLabel).map(e => e.id)"
     assert browser.js(nameless) == []
     small = "[...document.querySelectorAll('button, select')].filter(e => \
         e.offsetHeight && e.offsetHeight < 24).map(e => e.id)"
     assert browser.js(small) == []
     for selector, ground in {
-        "#about": "body",
+        "#about": "#side",
         ".assistant .said": ".assistant",
         ".under": ".assistant",
         ".user .said": ".user .said",
@@ -178,3 +241,12 @@ def test_both_themes_on_a_desk_and_on_a_phone(browser, tmp_path, theme, width):
         assert (high + 0.05) / (low + 0.05) >= 4.5, selector
     folder = Path(os.environ.get("PICTURES", tmp_path))
     assert browser.screenshot(folder / f"{theme}-{width}.png").startswith(b"\x89PNG")
+    for opened in ("Die view", "Settings"):
+        click(browser, opened)
+        dialog = "document.querySelector('dialog[open]')"
+        box = f"(d => [d.scrollWidth - d.clientWidth, d.offsetWidth])({dialog})"
+        over, wide = browser.js(box)
+        assert over <= 0, opened
+        assert wide <= width, opened
+        browser.screenshot(folder / f"{theme}-{width}-{opened.split()[0].lower()}.png")
+        click(browser, "Close", "document.querySelector('dialog[open]')")

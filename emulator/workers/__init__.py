@@ -1,0 +1,1 @@
+"""Many independent jobs on the cores of this computer or on a Dask cluster."""
