@@ -53,6 +53,7 @@ class Job:
         self.session = session  # by which a sticky server finds its card
         self.client = client  # whose share of the queue it takes; "": the server's own
         self.paced = True  # False: a test of the chip, which takes none of its time
+        self.adapter = ""  # name of the one that answers
         self.answer = Answer(len(prompt))
         self.card = 0  # number of the card that is at it, or was
         self.keeps = False  # whether the card keeps sessions apart
