@@ -30,6 +30,7 @@ from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
+from weights.tokenizer_json import check_tokenizer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
@@ -79,6 +80,7 @@ def compile_image(
         raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
+    check_tokenizer(source.tokenizer_json)
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
