@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from types import ModuleType
@@ -31,14 +32,20 @@ class Stage:
     layer: int | None = None  # number of a layer
 
 
-def build_stages(image: RomImage, context: int) -> list[Stage]:
-    """The stages of the chip in the order of the datapath. Run and timing both walk this list."""
+def build_stages(
+    image: RomImage, context: int, srams: Sequence[KvSram] | None = None
+) -> list[Stage]:
+    """The stages of the chip in the order of the datapath. Run and timing both walk this list.
+
+    `srams` are the KV SRAMs of the layers where they are there already.
+    """
     config = image.config
     rope = image.vectors["rope_cosine"], image.vectors["rope_sine"]
     layers = []
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
-        vectors, sram = of_layer(image.vectors, i), KvSram.of(config, context)
+        vectors = of_layer(image.vectors, i)
+        sram = srams[i] if srams else KvSram.of(config, context)
         blocks = layer_blocks(config, i, matrices, vectors, rope, sram)
         layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
@@ -58,14 +65,18 @@ class Chip:
     """A running image, with the KV SRAM of one sequence."""
 
     def __init__(
-        self, image: RomImage, context: int | None = None, ops: ModuleType | None = None
+        self,
+        image: RomImage,
+        context: int | None = None,
+        ops: ModuleType | None = None,
+        srams: Sequence[KvSram] | None = None,
     ) -> None:
         if context is not None and context < 1:
             raise UsageError(f"a chip has at least 1 position, not {context}")
         self.image = image
         self.context = min(context or image.context, image.context)
         self.ops = ops or load_kernels()
-        self.stages = build_stages(image, self.context)
+        self.stages = build_stages(image, self.context, srams)
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
 
     @property
@@ -80,16 +91,31 @@ class Chip:
         Raises ContextError if they do not fit, and UsageError for no tokens or an id outside the
         vocabulary; the KV SRAM then stays as it was.
         """
+        wires = self.enter(tokens, all_logits)
+        for stage in self.stages:
+            for block in stage.blocks:
+                block.run(self.ops, wires)
+        self.tokens += wires.tokens.tolist()
+        return wires
+
+    def enter(self, tokens: list[int], all_logits: bool = False) -> Wires:
+        """The wires before a pass over tokens at the next positions. Raises as `forward` does."""
         ids = self._ids(tokens)
         end = self.position + len(tokens)
         if end > self.context:
             raise ContextError(f"{end} tokens do not fit the chip's {self.context} positions")
-        wires = Wires(ids, self.position, all_logits)
-        for stage in self.stages:
-            for block in stage.blocks:
-                block.run(self.ops, wires)
-        self.tokens += ids.tolist()
-        return wires
+        return Wires(ids, self.position, all_logits)
+
+    def each_token(self, wires: Wires) -> Iterator[Wires]:
+        """A pass with all logits as passes over its tokens one by one: logits and top of each."""
+        if wires.tokens.size == 1:
+            yield wires
+            return
+        search = self.stages[-1].blocks[-1]
+        for i, token in enumerate(wires.tokens):
+            one = Wires(token[None], wires.start + i, True, logits=wires.logits[i : i + 1])
+            search.run(self.ops, one)
+            yield one
 
     def resume(self, prompt: list[int], rest: int = 1) -> int:
         """Keep what the KV SRAM holds of the prompt, forget the rest; return the number kept.
