@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 
 from emulator.blocks.wires import Wires
+from emulator.board import Board
 from emulator.chat.answer import INTERRUPTED, MAX_TOKENS
 from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
@@ -26,20 +27,20 @@ from emulator.silicon.spec import load_spec
 PROMPTS = [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 9, 9], [7], [1, 2, 3], [200, 3] * 9]
 
 
-class SlowChip(Chip):
-    """A chip that waits before each pass until the test lets it go on."""
+class SlowBoard(Board):
+    """A board that waits before each pass until the test lets it go on."""
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
         self.go, self.begun = threading.Event(), threading.Event()
         self.broken = False
 
-    def forward(self, tokens, all_logits=False):
+    def forward(self, runs):
         self.begun.set()
         assert self.go.wait(30)
         if self.broken:
             raise ZeroDivisionError("on purpose")
-        return super().forward(tokens, all_logits)
+        return super().forward(runs)
 
 
 class Heard:
@@ -68,10 +69,10 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
     engine.start()
     yield engine
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.stop(30)
     assert not engine.alive
 
@@ -84,7 +85,7 @@ def alone(image, prompt, sampler=None) -> tuple[list[int], dict[str, int], str]:
 @pytest.mark.parametrize("sampler", [Sampler(), Sampler(8, 1.5, 7)], ids=["greedy", "chance"])
 def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, engine, sampler):
     """Though prompts share beginnings, which are not run again, and follow one another."""
-    engine.chip.go.set()
+    engine.board.go.set()
     known = []
     for prompt in PROMPTS:
         heard = Heard(tiny_image, prompt, sampler=sampler)
@@ -100,7 +101,7 @@ def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, en
 
 
 def test_jobs_of_many_threads_do_not_mix(tiny_image, engine):
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.places = 100
     jobs = [Heard(tiny_image, PROMPTS[i % 6], sampler=Sampler(8, 1, i)) for i in range(24)]
     threads = [threading.Thread(target=engine.submit, args=([heard.job],)) for heard in jobs]
@@ -120,7 +121,7 @@ def test_a_long_prompt_in_passes_gives_the_logits_of_one_pass(tiny_image, monkey
 def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.submit([Heard(tiny_image, [1]).job for _ in range(3)])
     with pytest.raises(RequestError, match="4 places and 3") as caught:
         engine.submit([Heard(tiny_image, [1]).job for _ in range(2)])
@@ -132,12 +133,12 @@ def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
 def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
     running, waiting, last = (Heard(tiny_image, [1, 2]) for _ in range(3))
     engine.submit([running.job, waiting.job, last.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.cancel(waiting.job)
     assert waiting.over.is_set()
     assert engine.waiting == 1
     engine.cancel(running.job)
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().job.answer.reason == INTERRUPTED
     assert len(running.job.answer.token_ids) <= 1
     assert last.wait().job.answer.token_ids == alone(tiny_image, [1, 2])[0]
@@ -146,23 +147,23 @@ def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
 def test_a_draining_engine_finishes_what_it_began_and_refuses_the_rest(tiny_image, engine):
     running, waiting = Heard(tiny_image, [1, 2]), Heard(tiny_image, [3])
     engine.submit([running.job, waiting.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.drain()
     assert waiting.wait().error.status == 503
     with pytest.raises(RequestError, match="shutting down"):
         engine.submit([Heard(tiny_image, [4]).job])
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().error is None
     assert running.job.answer.reason == MAX_TOKENS
 
 
 def test_a_fault_costs_one_job_only(tiny_image, engine):
-    engine.chip.go.set()
-    engine.chip.broken = True
+    engine.board.go.set()
+    engine.board.broken = True
     failed = Heard(tiny_image, [1, 2, 3])
     engine.submit([failed.job])
     assert failed.wait().error.status == 500
-    engine.chip.broken = False
+    engine.board.broken = False
     fine = Heard(tiny_image, [1, 2, 3])
     engine.submit([fine.job])
     assert fine.wait().job.answer.token_ids == alone(tiny_image, [1, 2, 3])[0]
