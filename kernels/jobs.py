@@ -136,13 +136,14 @@ def fabric_sums(shared, first, second, third, matrices, x, out):
 
 @entry(
     "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])"
+    " int8[:, :, ::1], int32[:, :, ::1], int64[::1], int64[::1], int64, int64, int32[:, :, ::1])"
 )
-def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, out):
+def attention(shared, q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out):
     """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
     tokens, heads, head_dim = q.shape
     shared[KIND] = ATTENTION
-    shared[att.TOKEN_COUNT], shared[att.START], shared[att.SPAN] = tokens, start, span
+    shared[att.POSITIONS], shared[att.ROWS] = positions.ctypes.data, rows.ctypes.data
+    shared[att.SPAN] = span
     shared[att.HEADS], shared[att.KV_HEADS], shared[att.HEAD_DIM] = heads, k.shape[1], head_dim
     shared[att.Q], shared[att.Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
     shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
@@ -172,14 +173,14 @@ def residual_add(shared, residual, delta, out):
 
 
 @entry(
-    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
-    " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1],"
+    " int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
     " int8[:, :, ::1], int32[:, :, ::1])"
 )
-def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+def kv_write(shared, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     shared[KIND] = TOKENWISE
     by_token.describe_kv_write(
-        shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
+        shared, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
     )
 
 
