@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from types import ModuleType
@@ -15,11 +16,15 @@ from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
 from emulator.blocks.wires import Arrays, Int64, Wires
-from emulator.errors import ContextError, UsageError
+from emulator.errors import AdapterError, ContextError, UsageError
 from emulator.terminal.kernels import load_kernels
+from kernels.sram_matrix import SramMatrix
 from weights.checkpoint import LAYER_MATRICES
 from weights.layer_vectors import of_layer
+from weights.lora import Adapter
 from weights.rom import RomImage
+
+NO_ADAPTER = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,27 @@ class Stage:
     layer: int | None = None  # number of a layer
 
 
-def build_stages(image: RomImage, context: int) -> list[Stage]:
-    """The stages of the chip in the order of the datapath. Run and timing both walk this list."""
-    config = image.config
+def build_stages(
+    image: RomImage,
+    context: int,
+    side: Mapping[str, SramMatrix] | None = None,
+    srams: list[KvSram] | None = None,
+) -> list[Stage]:
+    """The stages of the chip in the order of the datapath. Run and timing both walk this list.
+
+    `side` is what the adapter SRAM adds, by the names of the image's matrices; `srams` are the KV
+    SRAMs of the layers where they are there already.
+    """
+    config, side = image.config, side or {}
     rope = image.vectors["rope_cosine"], image.vectors["rope_sine"]
     layers = []
     for i in range(config.layers):
         matrices = {name: image.matrices[f"layers.{i}.{name}"] for name in LAYER_MATRICES}
-        vectors, sram = of_layer(image.vectors, i), KvSram.of(config, context)
-        blocks = layer_blocks(config, i, matrices, vectors, rope, sram)
+        own = {name: f"layers.{i}.{name}" for name in LAYER_MATRICES}
+        added = {name: side[key] for name, key in own.items() if key in side}
+        vectors = of_layer(image.vectors, i)
+        sram = srams[i] if srams else KvSram.of(config, context)
+        blocks = layer_blocks(config, i, matrices, vectors, rope, sram, added)
         layers.append(Stage(f"layer {i}", blocks, i))
     entry = Stage("embedding", [Embedding(image.matrices["embedding"])])
     head = Stage("head", [*head_blocks(image), TopK(config.vocabulary)])
@@ -52,21 +69,91 @@ class KvContents:
 
     tokens: list[int]
     layers: list[Arrays]  # by name, each [len(tokens), ..]
+    adapter: str  # that made them
 
 
 class Chip:
-    """A running image, with the KV SRAM of one sequence."""
+    """A running image, with the KV SRAM of one sequence and the adapters beside it.
+
+    One adapter, or none, is in use; keys and values that another one made are forgotten. What
+    adapters take of the SRAM is missing in positions.
+    """
 
     def __init__(
-        self, image: RomImage, context: int | None = None, ops: ModuleType | None = None
+        self,
+        image: RomImage,
+        context: int | None = None,
+        ops: ModuleType | None = None,
+        adapters: Iterable[Adapter] = (),
     ) -> None:
         if context is not None and context < 1:
             raise UsageError(f"a chip has at least 1 position, not {context}")
         self.image = image
-        self.context = min(context or image.context, image.context)
+        self.positions = min(context or image.context, image.context)  # without adapters
         self.ops = ops or load_kernels()
-        self.stages = build_stages(image, self.context)
+        self.stages = build_stages(image, self.positions)
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
+        self.adapters: dict[str, Adapter] = {}
+        self.adapter = NO_ADAPTER  # the name of the one in use
+        self._stages = {NO_ADAPTER: self.stages}
+        for adapter in adapters:
+            self.load(adapter)
+
+    @property
+    def context(self) -> int:
+        """Positions that the adapters leave."""
+        taken = sum(adapter.stored_bits for adapter in self.adapters.values())
+        return self.positions - -(-taken // self.position_bits)
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of SRAM that the keys and values of one position take, over all layers."""
+        return sum(sram.stored_bits for sram in self._kv_srams())
+
+    def load(self, adapter: Adapter) -> None:
+        """Put an adapter into the SRAM; one of the same name is replaced.
+
+        Raises AdapterError, and changes nothing, where it leaves no room for a position.
+        """
+        others = [a.stored_bits for name, a in self.adapters.items() if name != adapter.name]
+        bits = adapter.stored_bits
+        room = self.positions * self.position_bits - sum(others)
+        if bits > room - 2 * self.position_bits:
+            raise AdapterError(
+                f"adapter {adapter.name} takes {bits / 8e6:.2f} MB of SRAM, and "
+                f"{max(room, 0) / 8e6:.2f} MB are left for it and for keys and values"
+            )
+        stages = build_stages(self.image, self.positions, adapter.matrices, self._kv_srams())
+        if adapter.name in self.adapters:
+            self.drop(adapter.name)
+        self.adapters[adapter.name] = adapter
+        self._stages[adapter.name] = stages
+        if self.position > self.context:
+            self.rewind(0)
+
+    def drop(self, name: str) -> None:
+        """Take an adapter out of the SRAM. Raises AdapterError if there is none of this name."""
+        self._check(name)
+        if self.adapter == name:
+            self.use(NO_ADAPTER)
+        del self.adapters[name], self._stages[name]
+
+    def use(self, name: str = NO_ADAPTER) -> None:
+        """Run with this adapter from now on, "" for none; keys and values of another go.
+
+        Raises AdapterError if there is none of this name.
+        """
+        if name == self.adapter:
+            return
+        if name != NO_ADAPTER:
+            self._check(name)
+        self.rewind(0)
+        self.adapter, self.stages = name, self._stages[name]
+
+    def _check(self, name: str) -> None:
+        if name not in self.adapters:
+            held = ", ".join(self.adapters) or "none"
+            raise AdapterError(f"no adapter {name!r} in the SRAM; loaded: {held}")
 
     @property
     def position(self) -> int:
@@ -115,10 +202,11 @@ class Chip:
         """Copy what the KV SRAM holds."""
         end = self.position
         layers = [{n: a[:end].copy() for n, a in kv.memory.items()} for kv in self._kv_srams()]
-        return KvContents(list(self.tokens), layers)
+        return KvContents(list(self.tokens), layers, self.adapter)
 
-    def load(self, contents: KvContents) -> None:
-        """Put a copy back, made on a chip with the same image."""
+    def restore(self, contents: KvContents) -> None:
+        """Put a copy back, made on a chip with the same image and adapters, and use its adapter."""
+        self.use(contents.adapter)
         for kv, held in zip(self._kv_srams(), contents.layers, strict=True):
             for name, array in kv.memory.items():
                 array[: len(contents.tokens)] = held[name]

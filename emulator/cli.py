@@ -23,6 +23,9 @@ from emulator.commands import (
     info,
     models,
     plan,
+    repair,
+    respin,
+    rtl,
     run,
     sensitivity,
     serve,
@@ -36,11 +39,11 @@ from emulator.errors import EmulatorError
 
 COMMANDS = {  # in the order of --help, under its headings
     "talk": (chat, run, serve),
-    "masks": (compile_masks, models, info),
+    "masks": (compile_masks, models, info, respin),
     "quality": (evaluate,),
     "time": (cycles, area, infer, validate, sensitivity, compare, chips, trace),
     "traffic and cost": (plan, cost),
-    "proof": (verify, vectors, faults),
+    "proof": (verify, vectors, rtl, faults, repair),
 }
 
 

@@ -39,3 +39,7 @@ class UsageError(EmulatorError):
 
 class InstallationError(EmulatorError):
     """One of our packages is foreign or damaged."""
+
+
+class AdapterError(EmulatorError):
+    """An adapter is missing, damaged, foreign or does not fit the model or the SRAM."""

@@ -7,6 +7,7 @@ Each function allocates its outputs and calls one kernel. Documentation, shapes 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from kernels.blocks import bias_add as _bias_add
 from kernels.blocks import embedding as _embedding
 from kernels.blocks import head_norm as _head_norm
 from kernels.blocks import kv_sram as _kv_sram
+from kernels.blocks import lora as _lora
 from kernels.blocks import other_gates as _other_gates
 from kernels.blocks import residual_add as _residual_add
 from kernels.blocks import rms_norm as _rms_norm
@@ -28,6 +30,7 @@ from kernels.host import cache as _cache
 from kernels.host.team import Team
 from kernels.reference import ALL_POSITIONS, Int8, Int16, Int32, Int64
 from kernels.rom.pack import PackedMatrix
+from kernels.sram_matrix import SramMatrix, SramPass
 
 _cache.load()
 
@@ -56,20 +59,46 @@ def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
 
 
 def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
-    tokens, columns = x.shape
+    tokens = len(x)
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
+    _fabric_job(_jobs.fabric, matrices, x, scale, out)
+    return _split(out, tokens, matrices)
+
+
+def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
+    out = np.empty((len(x), sum([m.rows for m in matrices])), np.int64)
+    _fabric_job(_jobs.fabric_sums, matrices, x, out)
+    return out
+
+
+def _fabric_job(
+    set_up: Callable[..., None], matrices: tuple[PackedMatrix, ...], x: Int8, *more: np.ndarray
+) -> None:
     spare = _jobs.MOST_MATRICES - len(matrices)
     if spare < 0:
         raise ValueError(f"{len(matrices)} matrices in one pass; at most {_jobs.MOST_MATRICES}")
     first, second, third = [m.wiring for m in (*matrices, *matrices[:1] * spare)]
-    own, common = _weight_fabric.SCRATCH_BYTES, tokens * columns // 8
-    team().run(_jobs.fabric, own, common, first, second, third, len(matrices), x, scale, out)
+    own, common = _weight_fabric.SCRATCH_BYTES, x.size // 8
+    team().run(set_up, own, common, first, second, third, len(matrices), x, *more)
+
+
+def _split(
+    out: Int32, tokens: int, matrices: tuple[PackedMatrix, ...] | tuple[SramMatrix, ...]
+) -> list[Int32]:
+    """Outputs one after another -> of each matrix, [T, rows]."""
     results, begin = [], 0
     for m in matrices:
         end = begin + tokens * m.rows
         results.append(out[begin:end].reshape(tokens, m.rows))
         begin = end
     return results
+
+
+def lora(side: SramPass, x: Int8, scale: Int32, sums: Int64) -> list[Int32]:
+    out = np.empty(sums.size, np.int32)
+    own, common = _lora.scratch_bytes(side.most_rows), _lora.scratch_bytes(0) * len(side.matrices)
+    team().run(_jobs.lora, own, common, side.wiring, x, scale, sums, out)
+    return _split(out, len(x), side.matrices)
 
 
 def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:

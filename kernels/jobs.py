@@ -6,6 +6,7 @@ import numpy as np
 
 from kernels import tokenwise as by_token
 from kernels.blocks import attention as att
+from kernels.blocks import lora as side
 from kernels.blocks import weight_fabric as fab
 from kernels.host.entry import entry, inner
 from kernels.host.simd import view_i32
@@ -28,7 +29,7 @@ from kernels.rom import wiring as wired
 from kernels.rom.pack import TILE_ROWS, VECTORS
 
 KIND = WORDS - 1  # of the present job
-FABRIC, ATTENTION, TOKENWISE = range(3)
+FABRIC, ATTENTION, TOKENWISE, LORA = range(4)
 MOST_MATRICES = 3
 assert fab.MATRIX + MOST_MATRICES * fab.MATRIX_WORDS <= KIND
 assert JOB + 14 <= KIND
@@ -49,6 +50,8 @@ def work(shared, job, worker):
             fab.fabric_chunk(shared, chunk, scratch)
         elif shared[KIND] == ATTENTION:
             att.attention_chunk(shared, chunk, scratch)
+        elif shared[KIND] == LORA:
+            side.lora_chunk(shared, chunk, scratch)
         else:
             by_token.tokens_chunk(shared, chunk, scratch)
         finish(shared)
@@ -73,6 +76,33 @@ def serve(shared, worker):
     fall_asleep(shared, worker)
 
 
+@inner
+def _describe_fabric(shared, first, second, third, matrices, x):
+    """All words of the fabric's job but those of its outputs."""
+    tokens, columns = x.shape
+    sums = common_memory(shared)
+    fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
+    shared[KIND] = FABRIC
+    shared[fab.TOKEN_COUNT] = tokens
+    shared[fab.X] = x.ctypes.data
+    shared[fab.X_SUMS] = sums
+    shared[fab.VECTOR_COUNT] = VECTORS
+    tiles, tile_bytes = np.int64(0), np.int64(0)
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        place = fab.MATRIX + m * fab.MATRIX_WORDS
+        for word in range(wired.WORDS):
+            shared[place + word] = wiring[word]
+        tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        tile_bytes = max(tile_bytes, columns * (wiring[wired.KIND] % wired.EVEN))
+    least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
+    size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
+    if tokens > 1:
+        size = (size + fab.TILES - 1) // fab.TILES * fab.TILES
+    shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
+    shared[CHUNKS_NEXT] = (tiles + size - 1) // size
+
+
 @entry(
     "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
     " int8[:, ::1], int32[:, ::1], int32[::1])"
@@ -82,31 +112,26 @@ def fabric(shared, first, second, third, matrices, x, scale, out):
 
     out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
     """
-    tokens, columns = x.shape
-    sums = common_memory(shared)
-    fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
-    shared[KIND] = FABRIC
-    shared[fab.TOKEN_COUNT] = tokens
-    shared[fab.X] = x.ctypes.data
     shared[fab.X_SCALE] = scale.ctypes.data
-    shared[fab.X_SUMS] = sums
-    shared[fab.VECTOR_COUNT] = VECTORS
-    address, tiles, tile_bytes = out.ctypes.data, np.int64(0), np.int64(0)
+    shared[fab.SUM_ROWS] = 0
+    tokens, address = x.shape[0], out.ctypes.data
     for m in range(matrices):
         wiring = first if m == 0 else second if m == 1 else third
-        place = fab.MATRIX + m * fab.MATRIX_WORDS
-        for word in range(wired.WORDS):
-            shared[place + word] = wiring[word]
-        shared[place + wired.WORDS] = address
+        shared[fab.MATRIX + m * fab.MATRIX_WORDS + wired.WORDS] = address
         address += 4 * tokens * wiring[wired.ROWS]
-        tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-        tile_bytes = max(tile_bytes, columns * (wiring[wired.KIND] % wired.EVEN))
-    least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
-    size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
-    if tokens > 1:
-        size = (size + fab.TILES - 1) // fab.TILES * fab.TILES
-    shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
-    shared[CHUNKS_NEXT] = (tiles + size - 1) // size
+    _describe_fabric(shared, first, second, third, matrices, x)
+
+
+@entry("void(int64[::1], int64[::1], int64[::1], int64[::1], int64, int8[:, ::1], int64[:, ::1])")
+def fabric_sums(shared, first, second, third, matrices, x, out):
+    """Set up: the same as sums, int64[T, rows of all matrices] in `out`."""
+    shared[fab.SUM_ROWS] = out.shape[1]
+    address = out.ctypes.data
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        shared[fab.MATRIX + m * fab.MATRIX_WORDS + wired.WORDS] = address
+        address += 8 * wiring[wired.ROWS]
+    _describe_fabric(shared, first, second, third, matrices, x)
 
 
 @entry(
@@ -156,3 +181,9 @@ def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale
     by_token.describe_kv_write(
         shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
     )
+
+
+@entry("void(int64[::1], int64[:, ::1], int8[:, ::1], int32[:, ::1], int64[:, ::1], int32[::1])")
+def lora(shared, wiring, x, scale, sums, out):
+    shared[KIND] = LORA
+    side.describe(shared, wiring, x, scale, sums, out)

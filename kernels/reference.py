@@ -39,14 +39,9 @@ from kernels.formats import (
     to_int8,
     to_int16,
 )
+from kernels.lora_twin import lora
 from kernels.rom.pack import PackedMatrix, unpack_codes, untile_rows
-from kernels.tables import (
-    EXP2_BITS,
-    SILU_RANGE,
-    SILU_STEP_BITS,
-    exp2_table,
-    silu_table,
-)
+from kernels.tables import EXP2_BITS, SILU_RANGE, SILU_STEP_BITS, exp2_table, silu_table
 
 __all__ = [
     "ALL_POSITIONS",
@@ -68,6 +63,7 @@ __all__ = [
     "bit_length",
     "exp2_negative",
     "fabric",
+    "fabric_sums",
     "gain_norm",
     "geglu",
     "geglu_narrow",
@@ -78,6 +74,7 @@ __all__ = [
     "kv_write",
     "levels",
     "lookup",
+    "lora",
     "multiply_scales",
     "narrow",
     "normalise",
@@ -130,6 +127,11 @@ def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[In
         acc = x.astype(np.int64) @ levels(matrix).T
         results.append(requantise(acc, row_scales(matrix)[None], scale[:, None, :], FRACTION))
     return results
+
+
+def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
+    """The fabric's accumulators, before the row scales: int64[T, rows of all matrices]."""
+    return np.concatenate([x.astype(np.int64) @ levels(m).T for m in matrices], axis=1)
 
 
 def inverse_rms(h: Int64, shift: Int64, epsilon: int, peak: Int64, exponent: Int64) -> Int32:

@@ -32,18 +32,25 @@ class Fold:
 
     def layer_matrix(self, name: str, layer: int) -> Float32:
         """Matrix `name` (one of LAYER_MATRICES) of a layer, [outputs, inputs]."""
-        w = read_tensor(self.source, name, layer)
-        head_block = power_of_two_block(self.source.config.head_dim)
+        w = self.turn_inputs(name, layer, read_tensor(self.source, name, layer))
+        return self.turn_outputs(name, w)
+
+    def turn_inputs(self, name: str, layer: int, w: Float32) -> Float32:
+        """[any, inputs of the matrix] -> the same, reading the input in the chip's basis."""
         if name in ("q", "k", "v"):
-            w = self._read_residual(w, read_tensor(self.source, "attn_norm", layer))
-            if name == "v":
-                w = np.ascontiguousarray(hadamard_rows(w.T, head_block).T)
-            return w
+            return self._read_residual(w, read_tensor(self.source, "attn_norm", layer))
         if name in ("gate", "up"):
             return self._read_residual(w, read_tensor(self.source, "ffn_norm", layer))
-        block = head_block if name == "o" else power_of_two_block(self.source.config.ffn)
-        w = in_pieces(lambda rows: hadamard_rows(rows, block), w)
-        return rotate_outputs(w, self._signs())
+        config = self.source.config
+        block = power_of_two_block(config.head_dim if name == "o" else config.ffn)
+        return in_pieces(lambda rows: hadamard_rows(rows, block), w)
+
+    def turn_outputs(self, name: str, w: Float32) -> Float32:
+        """[outputs of the matrix, any] -> the same, writing the output in the chip's basis."""
+        if name == "v":
+            block = power_of_two_block(self.source.config.head_dim)
+            return np.ascontiguousarray(hadamard_rows(w.T, block).T)
+        return rotate_outputs(w, self._signs()) if name in ("o", "down") else w
 
     def layer_vectors(self, layer: int) -> dict[str, Float32]:
         """Biases and gains of a layer by name (`weights.checkpoint.layer_vectors`).

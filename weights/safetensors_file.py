@@ -52,6 +52,10 @@ class SafetensorsFile:
         """Names of the tensors in the file."""
         return list(self._entries)
 
+    def entry(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
+        """Type, shape, and first and last byte of a tensor, without reading it."""
+        return self._entries[name]
+
     def view(self, name: str) -> NDArray[Any]:
         """The tensor as a read-only view of the mapped file; BF16 as its raw uint16."""
         kind, shape, begin, end = self._entries[name]

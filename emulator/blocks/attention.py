@@ -16,6 +16,13 @@ from emulator.silicon.spec import ChipSpec
 from kernels.reference import ALL_POSITIONS, INT8_MAX
 
 
+def head_positions(sram: KvSram, spec: ChipSpec) -> int:
+    """Positions of one KV head that a cycle reads: as SRAM and multipliers allow, in whole ones."""
+    by_reads = 8 * spec.kv_sram.bandwidth.value / sram.position_bits(spec)
+    by_macs = spec.attention.macs.value / (sram.heads * sram.head_dim)
+    return max(1, int(min(by_reads, by_macs) * sram.kv_heads))
+
+
 @dataclass(frozen=True, slots=True)
 class Attention(Block):
     """q8 and the KV SRAM -> x int8[T, heads * head_dim], the output projection's input."""
@@ -41,16 +48,16 @@ class Attention(Block):
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """All scores of a head before its maximum, then its values: a KV head reads its values
-        while the next one reads its keys. The SRAM or the multipliers set the pace. The first
-        address goes out when q is whole; the values' latency hides behind the softmax table.
+        while the next one reads its keys, both in whole cycles. The SRAM or the multipliers set
+        the pace. The first address goes out when q is whole; the values' latency hides behind
+        the softmax table.
         """
         sram, context = self.sram, min(context, self.window)
         width = sram.heads * sram.head_dim
         position_bits = sram.position_bits(spec)
-        by_reads = 8 * spec.kv_sram.bandwidth.value / position_bits
-        positions = min(by_reads, spec.attention.macs.value / width)  # a cycle
-        sweep = math.ceil(context / positions)
-        side_by_side = tree(spec, positions)
+        at_once = head_positions(sram, spec)
+        sweep = sram.kv_heads * math.ceil(context / at_once)  # one head whole, then the next
+        side_by_side = tree(spec, at_once)
         pipeline = int(spec.vector.pipeline)
         read = int(spec.kv_sram.latency)
         scores = read + tree(spec, sram.head_dim) + pipeline + side_by_side + 1
@@ -60,6 +67,7 @@ class Attention(Block):
                 WHOLE_VECTOR,
                 Phase(sweep, scores, sram.kv_heads, unit="keys"),
                 Phase(sweep, values, sram.kv_heads, unit="values"),
+                WHOLE_VECTOR,  # all heads together from here on
                 stream(spec, sram.heads, int(spec.vector.reciprocal)),  # of the sum of p
                 stream(spec, width),
                 *narrow(spec, width),

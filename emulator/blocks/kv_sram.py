@@ -115,6 +115,11 @@ class KvSram(Block):
     def kv_heads(self) -> int:
         return int(self.k.shape[1])
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of one position's keys and values with their scales, as this emulator holds them."""
+        return 2 * self.kv_heads * (8 * self.head_dim + SCALE_BITS)
+
     def position_bits(self, spec: ChipSpec) -> int:
         """Bits of one position's keys, or values, with their scales."""
         return self.kv_heads * (int(spec.kv_sram.value_bits) * self.head_dim + SCALE_BITS)

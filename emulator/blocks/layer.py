@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from emulator.blocks.attention import Attention
@@ -9,14 +11,16 @@ from emulator.blocks.bias_add import BiasAdd
 from emulator.blocks.block import Block
 from emulator.blocks.head_norm import HeadNorm
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.lora import Lora
 from emulator.blocks.other_gates import gate_block
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import RmsNorm
 from emulator.blocks.rope import Rope
-from emulator.blocks.weight_fabric import WeightFabric
+from emulator.blocks.weight_fabric import FabricSums, WeightFabric
 from emulator.blocks.wires import Arrays, Int16
 from emulator.config import LlamaConfig
 from kernels.rom.pack import PackedMatrix
+from kernels.sram_matrix import SramMatrix, nothing
 from weights.checkpoint import BIAS, PASS_MATRICES
 from weights.layer_vectors import EXPONENTS
 
@@ -28,8 +32,10 @@ def layer_blocks(
     vectors: Arrays,  # biases and head gains, as `weights.layer_vectors` stores them
     rope: tuple[Int16, Int16],  # cosine and sine, [positions, turning / 2] Q1.14
     sram: KvSram,
+    side: Mapping[str, SramMatrix] | None = None,  # what the adapter SRAM adds, by matrix
 ) -> list[Block]:
     """Norm, attention, norm, feed-forward of layer `layer`."""
+    side = side or {}
     norm = RmsNorm.of(config.hidden, config.rms_epsilon)
     cosine, sine = rope
     rotary = (config.heads + config.kv_heads) * config.turning
@@ -43,22 +49,44 @@ def layer_blocks(
 
     return [
         norm,
-        WeightFabric("fabric_qkv", {"q": m["q"], "k": m["k"], "v": m["v"]}, config.head_dim),
+        *_matrices("qkv", {"q": "q", "k": "k", "v": "v"}, m, side, config.head_dim),
         *biased("qkv"),
         *([_head_norm(config, vectors)] if config.head_norm else []),
         *([] if layer in config.unrotated else [Rope(cosine, sine, rotary)]),
         sram,
         Attention.of(sram, config.window_of(layer)),
-        WeightFabric("fabric_o", {"delta": m["o"]}),
+        *_matrices("o", {"delta": "o"}, m, side),
         *biased("o"),
         ResidualAdd(config.hidden),
         norm,
-        WeightFabric("fabric_gate_up", {"gate": m["gate"], "up": m["up"]}),
+        *_matrices("gate_up", {"gate": "gate", "up": "up"}, m, side),
         *biased("gate_up"),
         gate_block(config.activation, config.ffn),
-        WeightFabric("fabric_down", {"delta": m["down"]}),
+        *_matrices("down", {"delta": "down"}, m, side),
         *biased("down"),
         ResidualAdd(config.hidden),
+    ]
+
+
+def _matrices(
+    name: str,
+    wires: dict[str, str],  # output wire -> matrix
+    m: dict[str, PackedMatrix],
+    side: Mapping[str, SramMatrix],
+    head_dim: int = 0,
+) -> list[Block]:
+    """One pass through the masks, and what the adapter SRAM adds to it, if it does."""
+    masks = {wire: m[matrix] for wire, matrix in wires.items()}
+    if not any(matrix in side for matrix in wires.values()):
+        return [WeightFabric(f"fabric_{name}", masks, head_dim)]
+    sides = {
+        wire: side.get(matrix)
+        or nothing(m[matrix].columns, m[matrix].row_mantissa, m[matrix].row_exponent)
+        for wire, matrix in wires.items()
+    }
+    return [
+        FabricSums(f"sums_{name}", masks, head_dim),
+        Lora.of(f"lora_{name}", sides, head_dim),
     ]
 
 

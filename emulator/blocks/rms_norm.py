@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Int32, Wires
 from emulator.fixedpoint import scale_of
-from emulator.silicon.cost import WHOLE_VECTOR, Cost, hadamard, narrow, reduce, stream, tree
+from emulator.silicon.cost import WHOLE_VECTOR, Cost, hadamard, narrow, passes, reduce, stream, tree
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import FRACTION, INT8_MAX
 
@@ -25,6 +25,24 @@ from kernels.reference import FRACTION, INT8_MAX
 def fixed_epsilon(hidden: int, epsilon: float) -> int:
     """hidden * epsilon as the integer that is added to a sum of Q15.16 squares."""
     return round(hidden * epsilon * (1 << 2 * FRACTION))
+
+
+def root_exposed(spec: ChipSpec, hidden: int) -> int:
+    """Cycles by which the root is later than the first sums that want the scale.
+
+    From the maximum on: 16-bit mantissas, squares, their sum down the tree and over the passes,
+    epsilon, a shift, 31 bits of root and 33 of quotient (as many a cycle as a tree has levels), two
+    normalisations and the constant. Meanwhile: reciprocal, int8, and the next fabric's pass up to
+    the group scales. The norm holds x back by the difference; for a wide model there is none.
+    """
+    levels = spec.vector.levels.value
+    steps = math.ceil(31 / levels) + math.ceil(33 / levels)
+    lanes = min(hidden, spec.vector.lanes.value)
+    root = 1 + passes(spec, hidden) - 1 + 1 + tree(spec, lanes) + 3 + steps + 3
+    x = int(spec.vector.reciprocal) + int(spec.vector.pipeline)
+    feed = math.ceil(hidden / spec.fabric.lanes.value) - 1 + int(spec.fabric.wire)
+    row = int(spec.fabric.alphabet_setup) + tree(spec, spec.fabric.lanes.value) + 1 + 2
+    return max(0, root - x - feed - row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +67,9 @@ class RmsNorm(Block):
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """The root goes into the scale, which only the fabric's drain awaits."""
-        return Cost(narrow(spec, self.hidden))
+        held = root_exposed(spec, self.hidden)
+        late = (stream(spec, self.hidden, held),) if held else ()
+        return Cost((*narrow(spec, self.hidden), *late))
 
 
 @dataclass(frozen=True, slots=True)

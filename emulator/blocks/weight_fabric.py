@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from emulator.blocks.block import Block
@@ -76,3 +77,43 @@ class WeightFabric(Block):
     def cut_output(self, wire: str, values: NDArray[Any]) -> NDArray[Any]:
         rows = self.matrices[wire].rows
         return values[:, : rows // self.head_dim] if self.head_dim else values[:, :rows]
+
+
+@dataclass(frozen=True, slots=True)
+class FabricSums(WeightFabric):
+    """The same without row scales: an adapter adds to the sums first (`emulator.blocks.lora`)."""
+
+    uncut: tuple[int, ...] = ()  # rows of each matrix before a cut
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        wires.sums = ops.fabric_sums(tuple(self.matrices.values()), wires.x)
+
+    def cost(self, spec: ChipSpec, context: int) -> Cost:
+        """The rows keep their sums: they drain when the adapter has added its own."""
+        whole = WeightFabric.cost(self, spec, context)
+        return replace(whole, phases=whole.phases[:1])
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ("sums",)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        matrices = self.matrices.values()
+        return {
+            "columns": next(iter(matrices)).columns,
+            "rows": sum(m.rows for m in matrices),
+        }
+
+    def cut(self, rows: int) -> Block:
+        part = WeightFabric.cut(self, rows)
+        assert isinstance(part, FabricSums)
+        return replace(part, uncut=tuple(m.rows for m in self.matrices.values()))
+
+    def cut_output(self, wire: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The first sums of each matrix."""
+        kept, begin = [], 0
+        for rows, matrix in zip(self.uncut, self.matrices.values(), strict=True):
+            kept.append(values[:, begin : begin + matrix.rows])
+            begin += rows
+        return np.concatenate(kept, axis=1)

@@ -31,17 +31,18 @@ class Format(Enum):
     Q15_16 = "Q15.16"  # int32
     INT8 = "int8"  # value * scale; -127 to 127
     SCALE = "scale"  # int32[..., 2]: mantissa of 16 bits, exponent
+    SUM = "sum"  # int64: a row's accumulator, below 2**44 in size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        if self is Format.TOKEN_ID:
+        if self in (Format.TOKEN_ID, Format.SUM):
             return np.dtype(np.int64)
         return np.dtype(np.int8 if self is Format.INT8 else np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a wire carries; a size is a number, a size of `LlamaConfig`, "T" or "columns"."""
+    """What a wire carries; a size is a number, one of `LlamaConfig`, "T", "columns" or "rows"."""
 
     format: Format
     axes: tuple[str | int, ...]
@@ -68,6 +69,7 @@ class Wires:
     residual: Int32 = _wire(Format.Q15_16, "T", "hidden")  # saturating
     x: Int8 = _wire(Format.INT8, "T", "columns")  # what a weight fabric's matrices multiply
     x_scale: Int32 = _wire(Format.SCALE, "T", 2)
+    sums: Int64 = _wire(Format.SUM, "T", "rows")  # of a fabric's matrices, where an adapter adds
     q: Int32 = _wire(Format.Q15_16, "T", "heads", "head_dim")
     k: Int32 = _wire(Format.Q15_16, "T", "kv_heads", "head_dim")
     v: Int32 = _wire(Format.Q15_16, "T", "kv_heads", "head_dim")

@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_option, chosen_adapters
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that answers a prompt."""
     add_image_options(parser)
+    add_lora_option(parser)
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument(
         "--date", metavar="YYYY-MM-DD", help="what Llama 3 is told of today; default: today"
@@ -105,17 +107,22 @@ def powered_chip(args: argparse.Namespace) -> tuple[ChatFormat, Chip, ChipSpec]:
 
     today = checked_date(args)
     with progress("opening the model", about_s=3):
-        return chip_with(chosen_image(args), today)
+        return chip_with(args, chosen_image(args), today)
 
 
-def chip_with(image: RomImage, today: date) -> tuple[ChatFormat, Chip, ChipSpec]:
-    """The image's chat format, a chip that holds it, and the chip's description."""
+def chip_with(
+    args: argparse.Namespace, image: RomImage, today: date
+) -> tuple[ChatFormat, Chip, ChipSpec]:
+    """The image's chat format, a chip that holds it and uses --lora, and the chip's description."""
     from emulator.chat.template import chat_of
     from emulator.chip import Chip
     from emulator.silicon.spec import load_spec
 
     chat = chat_of(image, today)
-    return chat, Chip(image), load_spec()
+    chip = Chip(image, adapters=chosen_adapters(args, image))
+    for name in chip.adapters:
+        chip.use(name)
+    return chat, chip, load_spec()
 
 
 def checked_date(args: argparse.Namespace) -> date:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import (
@@ -18,6 +19,7 @@ from emulator.errors import UsageError
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.chip import Stage
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.die import Die
     from emulator.timing.energy import Bracket
@@ -34,6 +36,7 @@ def register(commands: Any) -> None:
 
 def _area(args: argparse.Namespace) -> int:
     from emulator.timing.die import die_of, readings
+    from emulator.timing.netlist import counts, fits
 
     spec = spec_of(args)
     _, mix, stages = model_of(args)
@@ -48,6 +51,9 @@ def _area(args: argparse.Namespace) -> int:
         ]
         head = {"schema": 1, "model": args.model, "mix": mix.text, "chip": spec.name}
         head |= {"context": contexts[0], "published": _published(spec)}
+        head |= {
+            "netlist": [asdict(fit) | {"fits": fit.fits} for fit in fits(stages, spec, counts())]
+        }
         print(json.dumps(head | die.to_json() | {"readings": rows}))
         return 0
     print(f"{args.model}, mix {mix.text}, on {spec.name}: one user at {contexts[0]:,} positions\n")
@@ -59,7 +65,7 @@ def _area(args: argparse.Namespace) -> int:
         print(f"{_parts(name, bracket, figure)}\n")
     for one in die.too_much:
         print(f"over the published: {one}")
-    print(f"\n{_readings(others, spec)}\n\n{grades(spec)}")
+    print(f"\n{_readings(others, spec)}\n\n{_netlist(stages, spec)}\n\n{grades(spec)}")
     return 0
 
 
@@ -101,6 +107,29 @@ def _readings(dies: dict[tuple[str, int], Die], spec: ChipSpec) -> str:
         "verdict",
     ]
     return table(head, rows)
+
+
+def _netlist(stages: list[Stage], spec: ChipSpec) -> str:
+    """What Yosys counts in the RTL, beside the constants, and the chips that come of it."""
+    from emulator.timing.netlist import counts, fits
+
+    counted = counts()
+    rows = [
+        [
+            f"{fit.sharing}, {fit.lanes} lanes",
+            f"{fit.row:,}",
+            f"{fit.described:,.0f}",
+            f"{100 * (fit.described / fit.row - 1):+.1f} %",
+            f"{fit.billions:,.1f}",
+            "fits" if fit.fits else "does not fit",
+        ]
+        for fit in fits(stages, spec, counted)
+    ]
+    limit = f"billion, of {spec.published.transistors.value:,.0f}"
+    head = ["rows by the netlist", "transistors a row", "described", "", limit, "verdict"]
+    parts = ", ".join(f"{name} {count:,}" for name, count in counted.parts.items())
+    text = f"{table(head, rows)}\n{counted.grade}: {counted.source}"
+    return f"{text}\nother parts, transistors: {parts}" if parts else text
 
 
 def _verdict(die: Die) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulator.commands.models import short_mix
 from emulator.commands.worker_options import add_workers_option, chosen_workers
@@ -14,6 +14,9 @@ from emulator.errors import UsageError
 from emulator.host import peak_rss_bytes
 from emulator.images.folder import is_image
 from kernels.rom.widths import CODE_BITS
+
+if TYPE_CHECKING:
+    from weights.checkpoint import Checkpoint
 
 
 def register(commands: Any) -> None:
@@ -46,6 +49,9 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
     )
+    parser.add_argument(
+        "--lora", type=Path, metavar="DIR", help="merge this adapter into the masks; see `respin`"
+    )
     parser.add_argument("--context", type=int, metavar="N", help="positions of the KV SRAM")
     add_workers_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -57,7 +63,9 @@ def _compile(args: argparse.Namespace) -> int:
     from emulator.images.recipe import default_context, default_quantiser, folder_of
     from weights.allocate import allocate, default_mix
     from weights.compile import CompileOptions
+    from weights.merged import Merged
     from weights.mix import Mix
+    from weights.peft_adapter import open_adapter
     from weights.rom import open_image
 
     if (where := args.checkpoint or args.model) is None:
@@ -65,7 +73,11 @@ def _compile(args: argparse.Namespace) -> int:
     if args.out and args.out.exists():
         raise UsageError(f"--out {args.out}: exists already; choose another name or remove it")
     begin = time.perf_counter()
-    source = checkpoint_of(where)
+    source: Checkpoint = checkpoint_of(where)
+    if args.lora:
+        if args.workers:
+            raise UsageError("--lora is merged in one process: leave --workers out")
+        source = Merged(source, open_adapter(args.lora, source.config))
     config = source.config
     quantiser = args.quantiser or default_quantiser(config)
     if args.mix:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emulator.chip import Stage
     from emulator.silicon.spec import ChipSpec
     from emulator.timing.energy import Bracket
+    from emulator.timing.lora import AdapterBudget
     from emulator.timing.report import Report
 
 MOST_USERS = 64
@@ -48,16 +49,28 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--chips", metavar="N", help="instead: layers cut over N chips, or as few as fit (auto)"
     )
+    parser.add_argument(
+        "--lora-rank", type=int, metavar="N", help="with an adapter of this rank in the SRAM"
+    )
+    parser.add_argument(
+        "--lora-targets", default="all", metavar="q,v", help="the matrices that it changes; all"
+    )
     add_plot_option(parser)
     parser.set_defaults(command=_cycles)
 
 
 def _cycles(args: argparse.Namespace) -> int:
+    from emulator.timing.lora import adapter_budget, ranks_of
+    from emulator.timing.models import blank_stages
     from emulator.timing.pictures import cycles_by_context
     from emulator.timing.report import describe, report
 
     spec = spec_of(args)
     config, mix, stages = model_of(args)
+    without, ranks = stages, {}
+    if args.lora_rank is not None:
+        ranks = ranks_of(args.lora_rank, args.lora_targets)
+        stages = blank_stages(config, mix, ranks)
     if args.sweep:
         return _sweep(args, spec, stages)
     if args.chips is not None:
@@ -66,6 +79,10 @@ def _cycles(args: argparse.Namespace) -> int:
         return _users(args, spec, stages)
     reports = [report(stages, spec, context) for context in contexts_of(args.context, spec)]
     whole = describe(config, mix, stages, spec, reports[-1].power_w)
+    budget = None
+    if ranks:
+        budget = adapter_budget(config, ranks, stages, without, spec, reports[-1].context)
+    odds = {} if ranks else (recorded_odds(args) or {}).get("rates", {})
     if args.plot:
         save_plot(args.plot, lambda path: cycles_by_context(path, reports, args.model))
     if args.json:
@@ -78,7 +95,8 @@ def _cycles(args: argparse.Namespace) -> int:
                     **reports[0].to_json(),
                     "contexts": [r.to_json() for r in reports],
                     **whole,
-                    "infer": (recorded_odds(args) or {}).get("rates"),
+                    **({"adapter": budget.to_json()} if budget else {}),
+                    "infer": odds or None,
                     "assumptions": assumptions(spec),
                 }
             )
@@ -86,8 +104,11 @@ def _cycles(args: argparse.Namespace) -> int:
         return 0
     clock = f"{spec.clock_hz / 1e9:.3g} GHz"
     print(f"{args.model}, mix {mix.text}, on {spec.name} at {clock}: one decode step\n")
-    print(_times(reports, config.layers, (recorded_odds(args) or {}).get("rates", {})))
-    print(f"\n{_whole_chip(whole, reports[-1])}\n\n{grades(spec)}")
+    print(_times(reports, config.layers, odds))
+    print(f"\n{_whole_chip(whole, reports[-1])}")
+    if budget:
+        print(f"\n{_adapter(args, budget, reports[-1].context)}")
+    print(f"\n{grades(spec)}")
     return 0
 
 
@@ -184,6 +205,22 @@ def _times(reports: list[Report], layers: int, odds: dict[str, list[float]]) -> 
             f"[1] {ONE_USER}\n[2] {PIPELINED}",
         ]
     )
+
+
+def _adapter(args: argparse.Namespace, budget: AdapterBudget, context: int) -> str:
+    b = budget
+    rows = [
+        ["parameters, million", f"{b.parameters / 1e6:,.2f}"],
+        ["SRAM, MB", f"{b.sram_bits / 8e6:,.1f}"],
+        ["positions left", f"{b.positions_left:,} of {b.positions:,}"],
+        ["SRAM, mm2; multipliers, mm2", f"{b.sram_mm2:,.1f}; {b.unit_mm2:,.1f}"],
+        ["load over the host link, ms", f"{b.load_ms:,.2f}"],
+        [f"cycles more, at {context:,}", f"{b.cycles:,}"],
+        ["tok/s, one user", f"{b.tokens_per_second:,.0f}"],
+        ["  without the adapter", f"{b.tokens_per_second_without:,.0f}"],
+        ["mJ more per token", f"{b.energy_mj:,.2f}"],
+    ]
+    return table([f"adapter: rank {args.lora_rank} of {args.lora_targets}", "estimate"], rows)
 
 
 def _whole_chip(whole: dict[str, Any], last: Report) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.attribution import attribute
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_option
 from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import CheckpointError, UsageError
 from emulator.host import installed_bytes
@@ -16,7 +17,9 @@ from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
 if TYPE_CHECKING:
+    from emulator.chip import Chip
     from emulator.config import LlamaConfig
+    from emulator.quality.float_model import FloatModel
     from weights.checkpoint import Checkpoint
     from weights.rom import RomImage
 
@@ -30,7 +33,8 @@ def register(commands: Any) -> None:
         help="perplexity, KL and agreement of the best tokens on a text",
         description="Windows of a text, each scored on its second half. quantiser: the masks' "
         "weights against the original ones; datapath: the chip against the masks' weights in "
-        "float32; total: the chip against the original. KL by position shows the first half too.",
+        "float32; total: the chip against the original. KL by position shows the first half too. "
+        "With --lora all three have the adapter.",
     )
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
@@ -49,6 +53,7 @@ def register(commands: Any) -> None:
         "--depths", type=int, default=6, metavar="N", help="runs of layers of --attribute; 6"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_lora_option(parser, checkpoint=False)
     add_plot_option(parser)
     add_workers_option(parser)
     add_image_options(parser)
@@ -79,12 +84,19 @@ def _eval(args: argparse.Namespace) -> int:
     if args.attribute:
         if args.workers:
             raise UsageError("--attribute runs in one process: leave --workers out")
+        if args.lora:
+            raise UsageError("--attribute knows no adapters; leave --lora out")
         return attribute(args, image, source, windows)
+    if args.workers and args.lora:
+        raise UsageError("--lora is scored in one process: leave --workers out")
     with chosen_workers(args) as workers, progress("scoring windows", "windows") as show:
         show(0, len(windows))
         if workers is None:
             reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-            report = evaluate(reference, masks, Chip(image), windows, show)
+            chip = Chip(image)
+            if args.lora:
+                reference, masks = _with_adapter(args.lora, reference, masks, chip, source)
+            report = evaluate(reference, masks, chip, windows, show)
         else:
             report = evaluate_on(workers, image, source, windows, show)
     if args.plot:
@@ -93,6 +105,20 @@ def _eval(args: argparse.Namespace) -> int:
         save_plot(args.plot, lambda path: kl_by_position(path, report, DISTANCES))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
+
+
+def _with_adapter(
+    where: str, reference: FloatModel, masks: FloatModel, chip: Chip, source: Checkpoint
+) -> tuple[FloatModel, FloatModel]:
+    """Put an adapter into the chip's SRAM, and its own numbers into both float models."""
+    from emulator.images.adapters import read_adapter
+    from weights.lora import adapter_for, rotation_seed, turned
+
+    adapter = read_adapter(chip.image, where)
+    chip.load(adapter_for(chip.image, source, adapter))
+    chip.use(adapter.name)
+    inside = turned(adapter, source, rotation_seed(chip.image))
+    return reference.with_low_rank(adapter.matrices), masks.with_low_rank(inside)
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:

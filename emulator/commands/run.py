@@ -64,5 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         "host": {"seconds": answer.host_seconds, "tokens_per_second": rate},
         "logits_sha256": answer.logits_sha256,
     }
+    if chip.adapter:
+        report["adapter"] = chip.adapter
     print(json.dumps(report))
     return 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.lora_options import add_lora_options, chosen_adapters
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ def register(commands: Any) -> None:
         help=f"of any answer; {MOST_TOKENS}",
     )
     parser.add_argument("--context", type=int, metavar="N", help="positions, at most the image's")
+    add_lora_options(parser)
+    parser.add_argument(
+        "--lora-root", type=Path, metavar="DIR", help="requests may load adapters from below DIR"
+    )
     parser.add_argument(
         "--faithful", action="store_true", help="the vendor's routes with their observed quirks"
     )
@@ -102,7 +108,7 @@ def _serve(args: argparse.Namespace) -> int:
     listener = listen(args.host, args.port)
     host, port = listener.getsockname()[:2]
     hosts = Hosts(host, args.host, args.allow_host)
-    service = _service(args)
+    service = _service(args, key is not None)
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {service.name} at http://{shown}:{port}", file=sys.stderr, flush=True)
     run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
@@ -119,11 +125,12 @@ def _check_card_options(args: argparse.Namespace) -> None:
         raise UsageError(f"--slow must be from 1 to {MOST_SLOW:.0e}, not {args.slow:g}")
 
 
-def _service(args: argparse.Namespace) -> Any:
+def _service(args: argparse.Namespace, has_key: bool) -> Any:
     """The chosen model in cards of their own, and the engine around them."""
     from emulator.chat.jinja_template import JinjaTemplate
     from emulator.chat.template import chat_of
     from emulator.chip import Chip
+    from emulator.serve.adapter_folder import AdapterFolder
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
     from emulator.silicon.spec import load_spec
@@ -132,7 +139,8 @@ def _service(args: argparse.Namespace) -> Any:
     name = args.image.resolve().name if args.image else args.model
     chat = chat_of(image)
     _check_memory(args, image)
-    chips = [Chip(image, args.context) for _ in range(args.cards)]
+    adapters = chosen_adapters(args, image)
+    chips = [Chip(image, args.context, adapters=adapters) for _ in range(args.cards)]
     pace = _pace(args, chips[0], spec) if args.pace else None
     engine = Engine(chips, spec, args.queue, args.policy, pace)
     template = None
@@ -141,7 +149,10 @@ def _service(args: argparse.Namespace) -> Any:
         bos = "" if config.bos_id is None else tokens.id_to_token(config.bos_id) or ""
         eos = tokens.id_to_token(config.end_ids[0]) or ""
         template = JinjaTemplate(image.chat_template, bos, eos)
-    return Service(name, image, chat, spec, engine, args.max_tokens, args.faithful, template)
+    folder = AdapterFolder(args.lora_root, args.checkpoint, has_key)
+    return Service(
+        name, image, chat, spec, engine, args.max_tokens, args.faithful, template, folder
+    )
 
 
 def _check_memory(args: argparse.Namespace, image: RomImage) -> None:

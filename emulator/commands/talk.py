@@ -39,7 +39,7 @@ class Talk:
         self.last: Answer | None = None
         self._told = False  # what has become of the better masks
         self._args = args
-        chat, chip, self.spec = chip_with(image, checked_date(args))
+        chat, chip, self.spec = chip_with(args, image, checked_date(args))
         limit, system = args.max_tokens, args.system
         picker = sampling.picker()
         self.conversation = Conversation(chip, self.spec, chat, picker, limit, system)
@@ -73,7 +73,9 @@ class Talk:
         """A new conversation, on better masks if they are ready by now."""
         if self.better is not None and self.better.ready:
             self.image = open_image(self.better.folder)
-            _, self.conversation.chip, _ = chip_with(self.image, checked_date(self._args))
+            _, self.conversation.chip, _ = chip_with(
+                self._args, self.image, checked_date(self._args)
+            )
             self.better.end()
             self.better = None
             self.tell(f"now in the chip: {self.title}")

@@ -7,8 +7,8 @@ tap points as the chip does (`emulator.quality.tap_points`). The datapath uses n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import BIAS, LAYER_MATRICES, Checkpoint, layer_vectors, read_tensor
 from weights.fold import Fold
 from weights.layer_vectors import of_layer, real
+from weights.peft_adapter import LowRank
 from weights.rom import RomImage
 from weights.rope_table import frequencies, length
 from weights.rotate import hadamard_rows, mix_rows
@@ -113,6 +114,13 @@ class FloatModel:
             rotated_gain=config.tied,
             down_block=power_of_two_block(config.ffn),
         )
+
+    def with_low_rank(self, added: Mapping[tuple[int, str], LowRank]) -> FloatModel:
+        """The model with B A added to matrices, by layer and name, in the model's own basis."""
+        layers = [dict(w) for w in self.layers]
+        for (layer, name), low in added.items():
+            layers[layer][name] = layers[layer][name] + low.delta
+        return replace(self, layers=layers)
 
     def forward(self, tokens: list[int], at: list[int] | None = None) -> Float32:
         """Logits float32[T, vocabulary] of a sequence that starts at position 0.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -37,8 +38,9 @@ KINDS = {
 async def messages(request: Request) -> Response:
     """POST /v1/messages"""
     service, body = service_of(request), await read(request, shape.MessagesRequest)
-    service.check_model(body.model)
+    adapter = service.check_model(body.model)
     options, form, prompt = await asyncio.to_thread(_asked, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
     choices = service.ask([prompt], options)
     note_jobs(request, choices)
@@ -146,7 +148,7 @@ def _frame(service: Service, choice: Choice, ident: str) -> shape.MadeMessage:
     usage = shape.MessageUsage(input_tokens=len(choice.job.prompt), output_tokens=0)
     return shape.MadeMessage(
         id=ident,
-        model=service.name,
+        model=service.model_id(choice.job.adapter),
         content=[],
         stop_reason=None,
         stop_sequence=None,

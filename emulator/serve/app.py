@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from emulator.errors import EmulatorError
 from emulator.serve import (
+    adapters,
     anthropic,
     demo,
     embeddings,
@@ -68,6 +69,8 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
         Route("/v1/messages", anthropic.messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", anthropic.count_tokens, methods=["POST"]),
+        Route("/v1/load_lora_adapter", adapters.load, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"]),
         Route("/tokenize", tokens_api.tokenize, methods=["POST"]),
         Route("/detokenize", tokens_api.detokenize, methods=["POST"]),
         Route("/tokenizer_info", tokens_api.tokenizer_info),

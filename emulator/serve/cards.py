@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from emulator.blocks.wires import Wires
 from emulator.chat.generate import READ_PASS, Passes, following, passes
-from emulator.chip import Chip, KvContents
+from emulator.chip import NO_ADAPTER, Chip, KvContents
+from emulator.serve.body import RequestError
 from emulator.serve.jobs import Job
 from emulator.serve.pace import Pace
 from emulator.silicon.spec import ChipSpec
@@ -33,11 +34,18 @@ class Card:
         self._kept: OrderedDict[str, KvContents] = OrderedDict()  # others', the oldest first
 
     def begin(self, job: Job, at: float, now: Callable[[], float]) -> None:
-        """Take a job that starts at `at`. Raises ContextError if its prompt does not fit."""
+        """Take a job that starts at `at`. Raises ContextError if its prompt does not fit.
+
+        Raises RequestError 404 if its adapter was dropped while it waited.
+        """
         job.card, job.started_at, job.now = self.number, at, now
         job.keeps = self._keeps
+        if job.adapter != NO_ADAPTER and job.adapter not in self.chip.adapters:
+            message = f"the adapter {job.adapter} is gone"
+            raise RequestError(message, 404, "model", "model_not_found")
         if self._keeps:
             self._change_session(job)
+        self.chip.use(job.adapter)
         if job.reader is None:
             job.cached = self.chip.resume(job.prompt)
         else:
@@ -79,6 +87,15 @@ class Card:
             self._run.close()
             self._run = None
 
+    def drop(self, adapter: str) -> None:
+        """Take an adapter out of the chip, and what was kept of its keys and values with it.
+
+        Raises AdapterError if there is none of this name.
+        """
+        self.chip.drop(adapter)
+        for session in [name for name, kept in self._kept.items() if kept.adapter == adapter]:
+            del self._kept[session]
+
     def chip_seconds(self, job: Job, cached: int, token: int) -> float:
         """Paced time from a job's start to answer token 1, 2, .., or the last that fits."""
         assert self.pace is not None
@@ -93,7 +110,7 @@ class Card:
                 self._kept[self._session] = self.chip.kv_contents()
             self.chip.rewind(0)
             if (known := self._kept.pop(job.session, None)) is not None:
-                self.chip.load(known)
+                self.chip.restore(known)
             self._session = job.session
         room = self.chip.context - (len(job.prompt) + job.max_tokens - 1)
         while self._kept and sum(len(kept.tokens) for kept in self._kept.values()) > room:

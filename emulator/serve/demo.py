@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -36,7 +37,8 @@ async def health(request: Request) -> Response:
     """GET /api/health"""
     service = service_of(request)
     state = "healthy" if await works(service) else "failing"
-    details = {"status": state, "queue_size": queue_size(service), "current_adapter": "none"}
+    adapter = service.engine.chip.adapter or "none"
+    details = {"status": state, "queue_size": queue_size(service), "current_adapter": adapter}
     report = {
         "status": "ok",
         "nextjs": "ok",
@@ -93,17 +95,18 @@ def _read(values: Mapping[str, Any], service: Service) -> tuple[list[int], Optio
     if wishes is None or (isinstance(wishes, dict) and not wishes.get("selectedModel")):
         raise RequestError("Selected model is required", param="chatOptions.selectedModel")
     body: DemoRequest | FaithfulRequest
+    adapter = ""
     if service.faithful:
         body = checked(values, FaithfulRequest)
     else:
         body = checked(values, DemoRequest)
-        service.check_model(body.chatOptions.selectedModel or "")
+        adapter = service.check_model(body.chatOptions.selectedModel)
     messages = read_messages(body.messages, "messages")
     if attachment := _attached(body.attachment):
         messages[-1] = Message("user", f"{attachment}\n\n{messages[-1].text}")
     if body.chatOptions.systemPrompt:
         messages.insert(0, Message("system", body.chatOptions.systemPrompt))
-    return service.chat_prompt(messages), _options(body, service)
+    return service.chat_prompt(messages), replace(_options(body, service), adapter=adapter)
 
 
 def _options(body: DemoRequest | FaithfulRequest, service: Service) -> Options:

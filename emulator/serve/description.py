@@ -11,11 +11,20 @@ from typing import Any
 import msgspec
 
 from emulator import __version__
-from emulator.serve.shapes import anthropic, ollama, openai, replies, responses, tokens, vendor
+from emulator.serve.shapes import (
+    adapters,
+    anthropic,
+    ollama,
+    openai,
+    replies,
+    responses,
+    tokens,
+    vendor,
+)
 
 Schema = dict[str, Any]
 GETS: dict[str, tuple[str, Any]] = {
-    "/v1/models": ("the one model, in OpenAI's list", replies.ModelList),
+    "/v1/models": ("the model, and with each adapter, in OpenAI's list", replies.ModelList),
     "/health": ("queue and proof that a token was made", None),
     "/models": ("the one model", replies.ModelList),
     "/tokenizer_info": ("the vocabulary and its control tokens", tokens.TokenizerInfo),
@@ -41,6 +50,16 @@ POSTS: dict[str, tuple[str, Any, Any]] = {  # summary, request, reply
         "tokens of a conversation",
         anthropic.CountRequest,
         anthropic.TokenCount,
+    ),
+    "/v1/load_lora_adapter": (
+        "an adapter into the chip's SRAM",
+        adapters.LoadRequest,
+        adapters.Loaded,
+    ),
+    "/v1/unload_lora_adapter": (
+        "an adapter out of it",
+        adapters.UnloadRequest,
+        adapters.Unloaded,
     ),
     "/tokenize": ("token ids", tokens.TokenizeRequest, tokens.Tokenized),
     "/detokenize": ("the text of token ids", tokens.DetokenizeRequest, tokens.Detokenized),

@@ -50,7 +50,7 @@ class PromptMean:
 async def embeddings(request: Request) -> Response:
     """POST /v1/embeddings"""
     service, body = service_of(request), await read(request, EmbeddingRequest)
-    service.check_model(body.model or "")
+    adapter = service.check_model(body.model)
     hidden = service.image.config.hidden
     if body.dimensions not in (None, hidden):
         refuse("dimensions", f"{hidden}, the model's own", body.dimensions)
@@ -59,7 +59,7 @@ async def embeddings(request: Request) -> Response:
     )
     for prompt in prompts:
         service.check_prompt(prompt, "input")
-    options = Options(max_tokens=0)
+    options = Options(max_tokens=0, adapter=adapter)
     choices = service.ask(prompts, options, lambda prompt: PromptMean())
     note_jobs(request, choices)
     await whole(request, choices)
@@ -74,5 +74,5 @@ async def embeddings(request: Request) -> Response:
     usage = Reply(service, options, choices, chat=False).usage()
     tokens = usage.prompt_tokens
     cost = EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens, chip=built(usage.chip))
-    reply = EmbeddingList(data=data, model=service.name, pooling=POOLING, usage=cost)
+    reply = EmbeddingList(data=data, model=service.model_id(adapter), pooling=POOLING, usage=cost)
     return JSONResponse(built(reply))

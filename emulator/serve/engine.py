@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 
 from emulator.chat.generate import PASS
@@ -62,6 +63,7 @@ class Engine:
         self._clock = clock or Clock()
         self._lines = Lines(self.cards, policy)
         self._changed = threading.Condition()
+        self._tasks: deque[tuple[Future[None], Callable[[Card], None]]] = deque()
         self._draining = self._stopped = self._was_late = False
         self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
         self._thread = threading.Thread(target=self._work, name="host", daemon=True)
@@ -140,6 +142,20 @@ class Engine:
         if waited:
             job.finish()
 
+    def between_answers(self, work: Callable[[Card], None]) -> Future[None]:
+        """Do `work` with every card, when none is in the middle of an answer, and before new ones.
+
+        It runs in the host's thread; the future has its error, if any. Raises RequestError 503
+        while shutting down.
+        """
+        future: Future[None] = Future()
+        with self._changed:
+            if self._draining:
+                raise RequestError("the server is shutting down", 503, code="shutting_down")
+            self._tasks.append((future, work))
+            self._changed.notify()
+        return future
+
     def drain(self) -> None:
         """Accept no more jobs and refuse those that wait; the answers in hand go on."""
         with self._changed:
@@ -163,13 +179,16 @@ class Engine:
         while True:
             with self._changed:
                 self._free_cards()
-                begun = self._assign()
                 working = [card for card in self.cards if card.unfed]
-                if not begun and not working:
+                tasks = [] if working else [self._tasks.popleft() for _ in range(len(self._tasks))]
+                begun = [] if self._tasks or tasks else self._assign()
+                if not begun and not tasks and not working:
                     if self._stopped and not self.busy:
                         return
                     self._clock.wait(self._changed, self._seconds_to_next())
                     continue
+            for future, work in tasks:
+                self._finish(future, work)
             for card, job, at in begun:
                 self.last_sign_at = self._clock.now()
                 self._guarded(card, job, partial(card.begin, job, at, self._clock.now))
@@ -177,6 +196,16 @@ class Engine:
             for card in working:  # each card's pass may be one pass over all of them
                 if card.job is not None:
                     self._guarded(card, card.job, partial(self._pass, card, most))
+
+    def _finish(self, future: Future[None], work: Callable[[Card], None]) -> None:
+        """Do the work; its error is the future's."""
+        try:
+            for card in self.cards:
+                work(card)
+        except Exception as error:  # told to the one who waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
 
     def _free_cards(self) -> None:
         """Let go of jobs that are computed and, at the chip's pace, given."""

@@ -51,6 +51,7 @@ class Job:
         self.reader = reader  # of every position of the prompt, which then runs as a whole
         self.session = session  # by which a sticky server finds its card
         self.paced = True  # False: a test of the chip, which takes none of its time
+        self.adapter = ""  # name of the one that answers
         self.answer = Answer(len(prompt))
         self.card = 0  # number of the card that is at it, or was
         self.keeps = False  # whether the card keeps sessions apart

@@ -95,6 +95,8 @@ def _preference(card: Card, job: Job) -> tuple[float, float, int]:
     one that holds most of the prompt."""
     if card.pace is not None:
         return 0, card.free_at, card.number
+    if card.chip.adapter != job.adapter:  # whose keys and values are of no use to it
+        return 0, card.free_at, card.number
     held = 0
     for have, want in zip(card.chip.tokens, job.prompt, strict=False):
         if have != want:

@@ -80,8 +80,9 @@ async def show(request: Request) -> Response:
 async def generate(request: Request) -> Response:
     """POST /api/generate: a prompt in the model's chat format, or with `raw` as it is."""
     service, body = service_of(request), await read(request, shape.OllamaGenerate)
-    _check_model(service, body.model)
+    adapter = _check_model(service, body.model)
     options, prompt = await asyncio.to_thread(_generation, service, body)
+    options = replace(options, adapter=adapter)
 
     def line(said: str, call: Call | None, **more: Any) -> shape.Ended:
         return shape.Generated(model=body.model, created_at=_now(), response=said, **more)
@@ -109,8 +110,9 @@ async def chat(request: Request) -> Response:
         )
         return JSONResponse(built(loaded))
     body = checked(values, shape.OllamaChat)
-    _check_model(service, body.model)
+    adapter = _check_model(service, body.model)
     options, form, prompt = await asyncio.to_thread(_chat, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
 
     def line(said: str, call: Call | None, **more: Any) -> shape.Ended:
@@ -123,8 +125,9 @@ async def chat(request: Request) -> Response:
     return await _answer(request, body, prompt, options, form, line)
 
 
-def _check_model(service: Service, name: str) -> None:
-    service.check_model(name.removesuffix(LATEST))
+def _check_model(service: Service, name: str) -> str:
+    """The adapter that `name` asks for. Raises RequestError 404."""
+    return service.check_model(name.removesuffix(LATEST))
 
 
 def _generation(service: Service, body: shape.OllamaGenerate) -> tuple[Options, list[int]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -26,30 +27,35 @@ from emulator.serve.tools import calling, choice_of, offered
 
 async def models(request: Request) -> Response:
     """GET /v1/models, and the vendor's /models"""
-    return JSONResponse(built(ModelList(data=[model_entry(service_of(request))])))
+    service = service_of(request)
+    names = ["", *service.engine.chip.adapters]
+    return JSONResponse(built(ModelList(data=[model_entry(service, name) for name in names])))
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{name}"""
     service = service_of(request)
-    service.check_model(request.path_params["name"])
-    return JSONResponse(built(model_entry(service)))
+    adapter = service.check_model(request.path_params["name"])
+    return JSONResponse(built(model_entry(service, adapter)))
 
 
-def model_entry(service: Service) -> ModelEntry:
+def model_entry(service: Service, adapter: str = "") -> ModelEntry:
+    """The model, or the model with an adapter, whose parent it is."""
     return ModelEntry(
-        id=service.name,
+        id=service.model_id(adapter),
         created=service.created,
         owned_by="hardwired-llama",
         context_window=service.context,
+        parent=service.name if adapter else UNSET,
     )
 
 
 async def chat_completions(request: Request) -> Response:
     """POST /v1/chat/completions"""
     service, body = service_of(request), await read(request, ChatRequest)
-    service.check_model(body.model or "")
+    adapter = service.check_model(body.model)
     options, form, prompt = await asyncio.to_thread(_chat, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
     return await answer(request, body, [prompt], options, chat=True, form=form)
 
@@ -66,8 +72,9 @@ def _chat(service: Service, body: ChatRequest) -> tuple[Options, CallForm | None
 async def completions(request: Request) -> Response:
     """POST /v1/completions"""
     service, body = service_of(request), await read(request, CompletionRequest)
-    service.check_model(body.model or "")
+    adapter = service.check_model(body.model)
     options = await asyncio.to_thread(openai_options, body, service.most_tokens, service.grammars)
+    options = replace(options, adapter=adapter)
     if body.best_of is not None and body.best_of != options.choices:
         refuse("best_of", "the same as n", body.best_of)
     prompts = await asyncio.to_thread(

@@ -35,6 +35,7 @@ class Options:
     grammar: str | None = None
     session: str = ""  # by which a sticky server finds the card that keeps its KV
     penalties: Penalties = NO_PENALTIES
+    adapter: str = ""  # name of the LoRA adapter that answers
 
     @property
     def greedy(self) -> bool:

@@ -152,7 +152,7 @@ class Reply:
             "id": f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}",
             "object": f"chat.completion{kind}" if self.chat else "text_completion",
             "created": self.created,
-            "model": self.service.name,
+            "model": self.service.model_id(self.options.adapter),
             "system_fingerprint": self.service.fingerprint,
         }
 

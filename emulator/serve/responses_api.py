@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -38,8 +38,9 @@ from emulator.serve.turn import call_in, parts
 async def responses(request: Request) -> Response:
     """POST /v1/responses"""
     service, body = service_of(request), await read(request, shape.ResponsesRequest)
-    service.check_model(body.model or "")
+    adapter = service.check_model(body.model)
     options, form, prompt = await asyncio.to_thread(_asked, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "input")
     choices = service.ask([prompt], options)
     note_jobs(request, choices)
@@ -143,7 +144,7 @@ class _Answer:
             incomplete_details={"reason": "max_output_tokens"} if cut else None,
             instructions=self.body.instructions,
             max_output_tokens=self.options.max_tokens,
-            model=self.service.name,
+            model=self.service.model_id(self.options.adapter),
             output=[] if item is None else [item],
             temperature=0.0 if self.options.greedy else self.options.temperature,
             text={"format": {"type": "text"}} | built(self.body.text or {}),

@@ -20,6 +20,7 @@ from emulator.chat.template import ChatFormat
 from emulator.chat.text_stream import TextStream
 from emulator.chat.tools import CallForm, Tool, call_form, knows_tools, tools_text
 from emulator.errors import ContextError
+from emulator.serve.adapter_folder import AdapterFolder
 from emulator.serve.body import RequestError
 from emulator.serve.chances import PromptChances, Recorder, TokenChances
 from emulator.serve.engine import Engine
@@ -107,6 +108,7 @@ class Service:
     most_tokens: int
     faithful: bool = False
     template: JinjaTemplate | None = None  # the checkpoint's own, if its image keeps one
+    adapter_folder: AdapterFolder = field(default_factory=AdapterFolder)
     form: CallForm = field(init=False)  # in which the model calls functions
     grammars: Grammars = field(init=False)
     metrics: Metrics = field(init=False)
@@ -133,11 +135,22 @@ class Service:
         """The text of a token, that of a control token too."""
         return str(self.chat.tokenizer.id_to_token(token) or "")
 
-    def check_model(self, name: str) -> None:
-        """Raise RequestError 404 unless `name` is the model in the masks."""
-        if name not in ("", self.name, VENDOR_MODEL):
-            message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
-            raise RequestError(message, 404, "model", "model_not_found")
+    def check_model(self, name: str | None) -> str:
+        """The adapter that `name` asks for, "" for the model in the masks alone.
+
+        Raises RequestError 404 for a name that is neither.
+        """
+        if name in (None, "", self.name, VENDOR_MODEL):
+            return ""
+        adapter = str(name).removeprefix(f"{self.name}:")
+        if adapter in self.engine.chip.adapters:
+            return adapter
+        message = f"the model {name!r} does not exist; this chip holds {self.name!r}"
+        raise RequestError(message, 404, "model", "model_not_found")
+
+    def model_id(self, adapter: str = "") -> str:
+        """What clients call the model with this adapter."""
+        return f"{self.name}:{adapter}" if adapter else self.name
 
     def chat_prompt(self, messages: list[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """The tokens of a conversation's next answer.
@@ -187,6 +200,8 @@ class Service:
             for prompt in prompts
             for i in range(options.choices)
         ]
+        for choice in choices:
+            choice.job.adapter = options.adapter
         self.engine.submit([choice.job for choice in choices])
         return choices
 
@@ -200,6 +215,7 @@ class Service:
         parts = self._job_parts(self.engine.probe_prompt(), Options(max_tokens=1), 0)
         choice = Choice(parts, "")
         choice.job.paced = False
+        choice.job.adapter = self.engine.chip.adapter  # whose keys and values it keeps
         self.engine.submit([choice.job])
         return choice
 

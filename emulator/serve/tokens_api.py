@@ -24,7 +24,7 @@ from emulator.serve.tools import offered
 async def tokenize(request: Request) -> Response:
     """POST /tokenize"""
     service, body = service_of(request), await read(request, TokenizeRequest)
-    service.check_model(body.model or "")
+    service.check_model(body.model)
     tokens = await asyncio.to_thread(_tokens, service, body)
     told = Tokenized(count=len(tokens), max_model_len=service.context, tokens=tokens)
     return JSONResponse(built(told))
@@ -48,7 +48,7 @@ def _tokens(service: Service, body: TokenizeRequest) -> list[int]:
 async def detokenize(request: Request) -> Response:
     """POST /detokenize"""
     service, body = service_of(request), await read(request, DetokenizeRequest)
-    service.check_model(body.model or "")
+    service.check_model(body.model)
     vocabulary = service.image.config.vocabulary
     if any(token >= vocabulary for token in body.tokens):
         refuse("tokens", f"ids from 0 to {vocabulary - 1}", max(body.tokens))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator.chat.tools import CallForm
-from emulator.serve.body import read, refuse
+from emulator.serve.body import RequestError, read, refuse
 from emulator.serve.openai_api import answer
 from emulator.serve.options import Options, vendor_options
 from emulator.serve.prompts import read_messages, text_tokens
@@ -33,7 +33,7 @@ async def health(request: Request) -> Response:
     report = {
         "status": "ok" if healthy else "failing",
         "queue_size": queue_size(service),
-        "current_adapter": "none",
+        "current_adapter": service.engine.chip.adapter or "none",
         "last_token_seconds_ago": round(_age(service), 3),
     }
     return JSONResponse(report, 200 if healthy else 503)
@@ -53,7 +53,7 @@ async def works(service: Service) -> bool:
     probe = service.probe()
     try:
         await asyncio.wait_for(probe.whole(), PROBE_SECONDS)
-    except asyncio.TimeoutError:
+    except (asyncio.TimeoutError, RequestError):
         return False
     finally:
         service.cancel([probe])
@@ -72,9 +72,9 @@ def _age(service: Service) -> float:
 async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
     service, body = service_of(request), await read(request, GenerateRequest)
-    if not service.faithful:
-        service.check_model(body.model or "")
+    adapter = "" if service.faithful else service.check_model(body.model)
     options, form, prompt = await asyncio.to_thread(_generation, service, body)
+    options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "prompt")
     prefixes = [service.chat.decode(prompt)] if body.echo else []
     chat = not isinstance(body.prompt, str)

@@ -135,4 +135,30 @@ def fabric_pass(spec: ChipSpec, columns: int, rows: int, bits: int) -> tuple[Pha
         + 1,  # the accumulator
         unit="fabric",
     )
-    return feed, stream(spec, rows, int(spec.fabric.scale_drain))
+    return feed, drain(spec, rows)
+
+
+def drain(spec: ChipSpec, rows: int) -> Phase:
+    """The rows' sums through V lanes of scales and rounding."""
+    return stream(spec, rows, int(spec.fabric.scale_drain))
+
+
+def lora_pass(
+    spec: ChipSpec, columns: int, ranks: int, products: int, cells: int
+) -> tuple[Phase, ...]:
+    """What an adapter adds behind a fabric pass of `columns` inputs.
+
+    A (all `ranks` of the matrices that share the input) takes the inputs as the fabric does, beside
+    it; it costs time only where it has fewer multipliers than ranks * lanes. Its sums then become
+    mantissas: a maximum and a shift. B's `products` and a repair's `cells` follow, and their scale;
+    the rows drain after that.
+    """
+    macs = spec.lora.macs.value
+    feed = math.ceil(columns / spec.fabric.lanes.value)
+    late = math.ceil(columns * ranks / macs) - feed
+    behind = [Phase(late, 0, unit="lora")] if late > 0 else []
+    if ranks:
+        behind.append(Phase(1, tree(spec, ranks) + 1, unit="lora"))
+    take = math.ceil(products / macs) + math.ceil(cells / spec.lora.cells.value)
+    scale = int(spec.lora.scale)
+    return (*behind, Phase(max(take, 1), tree(spec, ranks) + scale, unit="lora"))

@@ -84,6 +84,16 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Lora:
+    """The adapter's unit; its matrices share the SRAM of keys and values."""
+
+    macs: Annotated[Constant, "MACs/cycle"]
+    scale: Annotated[Constant, "cycles"]  # B's row scale, shift, add to the fabric's sum
+    cells: Annotated[Constant, "cells/cycle"]  # of a repair
+    host: Annotated[Constant, "GB/s"]  # from the host's memory into the SRAM
+
+
+@dataclass(frozen=True, slots=True)
 class TopK:
     width: Annotated[Constant, "entries"]
 

@@ -34,6 +34,7 @@ class ChipSpec:
     embedding: sections.Embedding
     kv_sram: sections.KvSram
     attention: sections.Attention
+    lora: sections.Lora
     top_k: sections.TopK
     sequencer: sections.Sequencer
     link: sections.Link

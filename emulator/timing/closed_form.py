@@ -98,7 +98,7 @@ class ClosedForm:
     def _layer(self, at: At, context: float) -> list[Phase]:
         c = self.config
         width, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
-        norm = list(_narrow(at, c.hidden))
+        norm = list(_norm(at, c.hidden))
         add = _stream(at, c.hidden, 1)
         silu = at("vector.table") + at("vector.pipeline")
         return [
@@ -122,7 +122,7 @@ class ClosedForm:
     def _head(self, at: At) -> list[Phase]:
         c = self.config
         rows = self._pass(at, c.hidden, c.vocabulary, "head")
-        return [*_narrow(at, c.hidden), *rows, self._top_k(at)]
+        return [*_norm(at, c.hidden), *rows, self._top_k(at)]
 
     def _top_k(self, at: At) -> Phase:
         """As `TopK.cost` has it."""
@@ -168,18 +168,20 @@ class ClosedForm:
             (1, 0, 1),
             (sweep, scores, c.kv_heads),
             (sweep, values, c.kv_heads),
+            (1, 0, 1),
             _stream(at, c.heads, at("vector.reciprocal")),
             _stream(at, width),
             *_narrow(at, width),
         ]
 
     def sweep(self, at: At, context: float) -> tuple[Any, Any]:
-        """Cycles in which a layer's keys (and its values) are read, and positions a cycle."""
+        """Cycles in which a layer's keys (its values) are read; positions of a head a cycle."""
         c = self.config
         bits = c.kv_heads * (at("kv_sram.value_bits") * c.head_dim + SCALE_BITS)
         by_macs = at("attention.macs") / (c.heads * c.head_dim)
         positions = np.minimum(8 * at("kv_sram.bandwidth") / bits, by_macs)
-        return np.ceil(context / positions), positions
+        at_once = np.maximum(1, np.floor(positions * c.kv_heads))
+        return c.kv_heads * np.ceil(context / at_once), at_once
 
 
 def _through(phases: list[Phase], wave: Wave) -> Wave:
@@ -214,6 +216,19 @@ def _narrow(at: At, values: int, over: int = 0) -> Iterator[Phase]:
     yield _reduce(at, values, over)
     yield _stream(at, values // over, at("vector.reciprocal"))
     yield _stream(at, values)
+
+
+def _norm(at: At, hidden: int) -> Iterator[Phase]:
+    """`RmsNorm.cost`, with the part of the root that nothing hides."""
+    levels, lanes = at("vector.levels"), at("fabric.lanes")
+    steps = np.ceil(31 / levels) + np.ceil(33 / levels)
+    tree = _tree(at, np.minimum(hidden, at("vector.lanes")))
+    root = _passes(at, hidden) + 1 + tree + 3 + steps + 3
+    feed = np.ceil(hidden / lanes) - 1 + at("fabric.wire")
+    row = at("fabric.alphabet_setup") + _tree(at, lanes) + 1 + 2
+    x = at("vector.reciprocal") + at("vector.pipeline")
+    yield from _narrow(at, hidden)
+    yield _stream(at, hidden, np.maximum(0, root - x - feed - row))
 
 
 def _rotate_narrow(at: At, values: int, block: int, over: int) -> Iterator[Phase]:

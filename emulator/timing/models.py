@@ -6,6 +6,7 @@ matrices know their shape and hold no codes, so nothing can be computed with the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from emulator.silicon.spec import ChipSpec
 from emulator.timing.known_models import MODELS
 from kernels.rom.pack import PackedMatrix
 from kernels.rom.widths import WIDTHS
-from weights.checkpoint import LAYER_MATRICES
+from kernels.sram_matrix import SramMatrix, empty_cells
+from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.layer_vectors import layout
 from weights.mix import Mix
 from weights.rom import RomImage, expected_matrices
@@ -38,25 +40,29 @@ def known_model(name: str) -> LlamaConfig:
     return MODELS[name]
 
 
-def blank_stages(config: LlamaConfig, mix: Mix) -> list[Stage]:
+def blank_stages(
+    config: LlamaConfig, mix: Mix, ranks: Mapping[str, int] | None = None
+) -> list[Stage]:
     """The blocks of a chip with this model, as `build_stages` makes them, with blank masks.
 
     Layers with the same code widths, window and rotation share one set of blocks, so that a
-    schedule computes it once.
+    schedule computes it once. `ranks` are those of an adapter, by matrix.
     """
-    embedding, _, head = _one_layer(config, 0, mix)
+    embedding, _, head = _one_layer(config, 0, mix, ranks)
     layers = []
     known: dict[tuple[object, ...], Stage] = {}
     for i in range(config.layers):
         widths = {name: mix.bits(name, i) for name in LAYER_MATRICES}
         key = (*widths.values(), config.window_of(i), i in config.unrotated)
         if key not in known:
-            known[key] = _one_layer(config, i, Mix(mix.text, mix.base, widths))[1]
+            known[key] = _one_layer(config, i, Mix(mix.text, mix.base, widths), ranks)[1]
         layers.append(replace(known[key], name=f"layer {i}", layer=i))
     return [embedding, *layers, head]
 
 
-def _one_layer(config: LlamaConfig, layer: int, mix: Mix) -> list[Stage]:
+def _one_layer(
+    config: LlamaConfig, layer: int, mix: Mix, ranks: Mapping[str, int] | None
+) -> list[Stage]:
     """Embedding, one layer that is like layer `layer`, and head."""
     window = config.window_of(layer)
     alone = replace(
@@ -66,7 +72,11 @@ def _one_layer(config: LlamaConfig, layer: int, mix: Mix) -> list[Stage]:
         windowed=(0,) if window else (),
         unrotated=(0,) if layer in config.unrotated else (),
     )
-    return build_stages(_blank_image(alone, mix), context=1)
+    side = {}
+    for name, rank in (ranks or {}).items():
+        rows, columns = tensor_shape(config, name)
+        side[f"layers.0.{name}"] = _blank_side(rows, columns, rank)
+    return build_stages(_blank_image(alone, mix), context=1, side=side)
 
 
 def rom_bits(config: LlamaConfig, mix: Mix, positions: int) -> int:
@@ -118,4 +128,16 @@ def _blank_matrix(rows: int, columns: int, bits: int) -> PackedMatrix:
         row_mantissa=np.zeros(0, np.uint16),
         row_exponent=np.zeros(0, np.int8),
         alphabet=np.zeros(1 << bits, np.int8),
+    )
+
+
+def _blank_side(rows: int, columns: int, rank: int) -> SramMatrix:
+    return SramMatrix(
+        np.zeros((rank, columns), np.int8),
+        np.zeros((rank, rows), np.int8),
+        np.zeros(rows, np.uint16),
+        np.zeros(rows, np.int8),
+        row_mantissa=np.zeros(rows, np.uint16),
+        row_exponent=np.zeros(rows, np.int8),
+        **empty_cells(),
     )

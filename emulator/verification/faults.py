@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.blocks.kv_sram import KvSram
-from emulator.blocks.weight_fabric import WeightFabric
+from emulator.blocks.weight_fabric import FabricSums, WeightFabric
 from emulator.blocks.wires import Wires
-from emulator.chip import Chip
+from emulator.chip import Chip, build_stages
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import BIT_PLACES, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS, PackedMatrix
+from weights.lora import Adapter
 from weights.rom import RomImage
 
 KINDS = {  # what each means; `meaning` fills in the chip's numbers
@@ -69,16 +70,23 @@ def faulty_image(
 
 
 def faulty_chip(
-    image: RomImage, fault: Fault, names: set[str], spec: ChipSpec, context: int | None = None
+    image: RomImage,
+    fault: Fault,
+    names: set[str],
+    spec: ChipSpec,
+    context: int | None = None,
+    patch: Adapter | None = None,
 ) -> tuple[Chip, int]:
     """A chip with the faults, and how many units of the masks or inputs were hit.
 
     Bits of the KV SRAM are hit as they are written and are not counted. `names` are those of
     matrices; of KV SRAMs, that of the layer's k stands for it. `spec` says how many lanes a fabric
-    has and how many rows make a bank.
+    has and how many rows make a bank. `patch` is a repair in the adapter SRAM.
     """
     changed, hits = faulty_image(image, fault, names, spec)
     chip = Chip(changed, context)
+    if patch is not None:
+        chip.stages = build_stages(changed, chip.positions, patch.matrices)
     name_of = {id(matrix): name for name, matrix in changed.matrices.items()}
     for stage in chip.stages:
         for i, block in enumerate(stage.blocks):
@@ -130,9 +138,10 @@ def _faulty_matrix(
     if fault.kind in ("row", "bank"):
         size = int(spec.fabric.bank_rows) if fault.kind == "bank" else 1
         rows = (hit[:, None] * size + np.arange(size)).reshape(-1)
-        mantissa = matrix.row_mantissa.copy()
-        mantissa[rows[rows < matrix.rows]] = 0  # an empty row
-        return replace(matrix, row_mantissa=mantissa), hit.size
+        rows = rows[rows < matrix.rows]
+        scale = matrix.group_scale.copy()  # the row's sum is 0; its scale is there for a repair
+        scale[rows // TILE_ROWS, :, rows % TILE_ROWS] = 0
+        return replace(matrix, group_scale=scale), hit.size
     codes = matrix.codes.copy()
     cells = np.divmod(hit, matrix.columns)
     if fault.kind == "flip":
@@ -181,7 +190,8 @@ def _dead_inputs(
             dead[wire], hits = kept.astype(np.int8), hits + hit.size
     if not dead:
         return block, 0
-    return DeadInputs(block.name, block.matrices, block.head_dim, dead), hits
+    kind = DeadSums if isinstance(block, FabricSums) else DeadInputs
+    return kind(block.name, block.matrices, block.head_dim, alive=dead), hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,20 @@ class DeadInputs(WeightFabric):
             wires.x = x * self.alive[wire] if wire in self.alive else x
             WeightFabric(self.name, {wire: matrix}, self.head_dim).run(ops, wires)
         wires.x = x
+
+
+@dataclass(frozen=True, slots=True)
+class DeadSums(FabricSums):
+    """The same where an adapter adds to the sums: its own inputs are alive."""
+
+    alive: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+
+    def run(self, ops: ModuleType, wires: Wires) -> None:
+        x, sums = wires.x, []
+        for wire, matrix in self.matrices.items():
+            reaching = x * self.alive[wire] if wire in self.alive else x
+            sums.append(ops.fabric_sums((matrix,), reaching))
+        wires.sums = np.concatenate(sums, axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

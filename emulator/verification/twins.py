@@ -50,7 +50,8 @@ def _run(backend: str, block: Block, signals: Arrays, memory: Arrays) -> Arrays:
 
 
 def _random(signal: Signal, sizes: dict[str, int], rng: np.random.Generator) -> NDArray[Any]:
-    """A signal that a block can meet: any int8, any scale of 16 bits, int32 of 12 to 32 bits."""
+    """A signal that a block can meet: any int8, any scale of 16 bits, int32 of 12 to 32 bits,
+    sums of 14 to 44."""
     shape = signal.shape(sizes)
     if signal.format is Format.TOKEN_ID:  # rows near the first, which the cut table has
         return rng.integers(0, min(sizes["vocabulary"], ROWS), shape)
@@ -58,6 +59,8 @@ def _random(signal: Signal, sizes: dict[str, int], rng: np.random.Generator) -> 
         return _scales(shape[:-1], rng)
     if signal.format is Format.INT8:
         return rng.integers(-127, 128, shape).astype(np.int8)
+    if signal.format is Format.SUM:
+        return rng.integers(-(1 << 43), 1 << 43, shape) >> int(rng.integers(0, 30))
     narrower = np.int32(rng.integers(0, 20))
     return rng.integers(-(1 << 31), 1 << 31, shape).astype(np.int32) >> narrower
 

@@ -21,17 +21,23 @@ from emulator.errors import UsageError
 from emulator.timing.models import MODELS, blank_stages
 from emulator.verification.golden import array_digest
 from emulator.verification.vector_files import Vector
+from weights.checkpoint import LAYER_MATRICES
 from weights.mix import Mix
 
 
-def known_blocks() -> dict[str, Block]:
-    """A block of every name, from chips with blank masks whose models have them."""
+def known_blocks(adapted: bool = False) -> dict[str, Block]:
+    """A block of every name, from chips with blank masks whose models have them.
+
+    `adapted`: also those of chips with an adapter.
+    """
+    every = dict.fromkeys(LAYER_MATRICES, 1)
     small = MODELS["smollm2-135m"]
     found: dict[str, Block] = {}
     for activation in ACTIVATIONS:
         config = replace(small, activation=activation, biases=PASSES, head_norm=True)
-        stages = blank_stages(config, Mix.parse("6"))
-        found |= {block.name: block for stage in stages for block in stage.blocks}
+        for ranks in ({}, every) if adapted else ({},):
+            stages = blank_stages(config, Mix.parse("6"), ranks)
+            found |= {block.name: block for stage in stages for block in stage.blocks}
     return found
 
 
@@ -96,7 +102,7 @@ def replay(vector: Vector, ops: ModuleType) -> Arrays:
 
     Raises UsageError for a block that is not known or arrays that do not fit it.
     """
-    known = known_blocks()
+    known = known_blocks(adapted=True)
     if vector.block not in known:
         raise UsageError(f"no block {vector.block!r}; known are {', '.join(sorted(known))}")
     try:

@@ -43,8 +43,9 @@ TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
 TOKEN_SUMS = TILES * TILE_SUMS
 
 # Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
+# SUM_ROWS is 0, or the rows of all matrices where their sums are wanted as they are.
 TOKEN_COUNT, X, X_SCALE, X_SUMS = range(JOB, JOB + 4)
-TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, MATRIX = range(JOB + 4, JOB + 8)
+TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(JOB + 4, JOB + 9)
 MATRIX_WORDS = wired.WORDS + 1
 
 
@@ -64,13 +65,21 @@ def sum_inputs(x, sums):
 
 @inner
 def finish_rows(shared, matrix, first, count, sums, token):
-    """Row and token scales: sums int64[count] of rows from `first` on -> their Q15.16 outputs."""
+    """Row and token scales: sums int64[count] of rows from `first` on -> their Q15.16 outputs.
+
+    Or the sums themselves, for an adapter to add to.
+    """
     rows = shared[matrix + wired.ROWS]
     n = min(count, rows - first)
     mantissas = view_u16(shared[matrix + wired.ROW_MANTISSA] + 2 * first, n)
     exponents = view_i8(shared[matrix + wired.ROW_EXPONENT] + first, n)
-    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
     total = view_i64(sums, n)
+    if shared[SUM_ROWS] > 0:
+        kept = view_i64(shared[matrix + wired.WORDS] + 8 * (token * shared[SUM_ROWS] + first), n)
+        for r in range(n):
+            kept[r] = total[r]
+        return
+    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
     scale = shared[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
     requantise_rows(total, mantissas, exponents, mantissa, exponent - FRACTION, out)

@@ -14,13 +14,13 @@ from tests.installation.conftest import run
 
 HEADINGS = {
     "talk": ["chat", "run", "serve"],
-    "masks": ["compile", "models", "info"],
+    "masks": ["compile", "models", "info", "respin"],
     "quality": ["eval"],
     "time": [
         *("cycles", "area", "infer", "validate", "sensitivity", "compare", "chips", "trace"),
     ],
     "traffic and cost": ["plan", "cost"],
-    "proof": ["verify", "vectors", "faults"],
+    "proof": ["verify", "vectors", "rtl", "faults", "repair"],
 }
 HEAVY = ("numpy", "numba", "rich", "tokenizers", "shtab", "difflib", "importlib.metadata")
 

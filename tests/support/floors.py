@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.images",),
     ("emulator.quality",),
     ("emulator.verification", "emulator.model", "emulator.serve"),
+    ("emulator.rtl",),
     ("emulator.commands",),
     ("emulator.cli",),
     ("emulator.__main__",),

@@ -81,7 +81,7 @@ EXAMPLE_LAYER = {  # docs/timing.md, at a context of 1,536
     "fabric_qkv": 269,
     "rope": 3,
     "kv_sram": 18,
-    "attention": 68,
+    "attention": 77,
     "fabric_o": 268,
     "residual_add": 2,
     "fabric_gate_up": 274,

@@ -140,6 +140,7 @@ class ModelEntry(Reply, kw_only=True):
     created: int
     owned_by: str
     context_window: int
+    parent: str | UnsetType = UNSET  # of the model with an adapter
 
 
 class ModelList(Reply, kw_only=True):

@@ -1,0 +1,131 @@
+"""A block's RTL beside a vector: which port carries which signal, and whether both agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emulator.blocks.attention import Attention
+from emulator.blocks.block import Block
+from emulator.blocks.embedding import Embedding
+from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.residual_add import ResidualAdd
+from emulator.blocks.rms_norm import FinalGain, RmsNorm
+from emulator.blocks.rope import Rope
+from emulator.blocks.swiglu import SwiGlu
+from emulator.blocks.top_k import TopK
+from emulator.blocks.weight_fabric import WeightFabric
+from emulator.errors import UsageError
+from emulator.rtl.attention import AttentionRtl
+from emulator.rtl.block_rtl import BlockRtl
+from emulator.rtl.embedding import EmbeddingRtl
+from emulator.rtl.kv_sram import KvSramRtl
+from emulator.rtl.residual_add import ResidualAddRtl
+from emulator.rtl.rms_norm import FinalGainRtl, RmsNormRtl
+from emulator.rtl.rope import RopeRtl
+from emulator.rtl.simulate import simulate
+from emulator.rtl.swiglu import SwiGluRtl
+from emulator.rtl.top_k import TopKRtl
+from emulator.rtl.weight_fabric import WeightFabricRtl
+from emulator.silicon.spec import ChipSpec
+from emulator.verification.vector_files import Vector
+from emulator.verification.vectors import known_blocks
+
+KINDS: dict[type, Any] = {
+    Embedding: EmbeddingRtl,
+    FinalGain: FinalGainRtl, KvSram: KvSramRtl,
+    ResidualAdd: ResidualAddRtl, RmsNorm: RmsNormRtl,
+    Rope: RopeRtl, SwiGlu: SwiGluRtl, TopK: TopKRtl,
+    WeightFabric: WeightFabricRtl,
+}  # fmt: skip
+WIRES = {"sum": "residual", "q_k_turned": "q_k"}  # ports that are no signal's namesake
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A block's RTL, what each port takes and must answer, and the cycles that `cost` counts."""
+
+    block: Block
+    dut: BlockRtl
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Values that differ, by port, and cycles measured and counted."""
+
+    wrong: dict[str, int]
+    values: int
+    cycles: int
+    counted: int
+
+    @property
+    def equal(self) -> bool:
+        return not any(self.wrong.values()) and self.cycles == self.counted
+
+
+def rtl_of(block: Block, spec: ChipSpec, context: int) -> BlockRtl:
+    """The RTL of a block; `context` positions for attention. Raises UsageError for none."""
+    if isinstance(block, Attention):
+        dut = AttentionRtl(block, spec, context)
+        dut.memory.filled(block.memory)
+        return dut
+    if type(block) not in KINDS:
+        raise UsageError(f"block {block.name} is a wire: it has no RTL")
+    found: BlockRtl = KINDS[type(block)](block, spec)
+    return found
+
+
+def bench_of(vector: Vector, spec: ChipSpec) -> Bench:
+    """What a vector asks of the block that it describes."""
+    block = known_blocks()[vector.block].rebuilt(vector.parameters, vector.arrays["rom"])
+    context = vector.parameters["start"] + 1
+    if vector.arrays["memory"]:
+        block = block.with_memory(vector.arrays["memory"])
+    dut = rtl_of(block, spec, context)
+    inputs = {port.name: _input(block, vector, port.name) for port in dut.inputs}
+    known = {port.name: _output(dut, vector, port.name) for port in dut.outputs}
+    outputs = {name: array for name, array in known.items() if array is not None}
+    return Bench(block, dut, inputs, outputs, block.cost(spec, context).cycles)
+
+
+def check(bench: Bench) -> Verdict:
+    """Run it in Amaranth's simulator."""
+    answer = simulate(bench.dut, bench.inputs)
+    wrong = {
+        name: int((answer.arrays[name] != np.ravel(array)).sum())
+        for name, array in bench.outputs.items()
+    }
+    values = sum(array.size for array in bench.outputs.values())
+    return Verdict(wrong, values, answer.cycles, bench.cycles)
+
+
+def parts_of(name: str) -> list[str]:
+    """The signals that a port of this name carries, one behind the other."""
+    name = WIRES.get(name, name)
+    if name.startswith("sram_"):
+        return [name.removeprefix("sram_")]
+    return [name] if name.endswith("_scale") else name.split("_")
+
+
+def _input(block: Block, vector: Vector, name: str) -> np.ndarray:
+    arrays = vector.arrays["in"]
+    if name == "start":
+        return np.array([vector.parameters["start"]])
+    if name == "tokens" and isinstance(block, Embedding) and block.row_numbers.size:
+        return np.searchsorted(block.row_numbers, arrays["tokens"])
+    return np.concatenate([np.ravel(arrays[part]) for part in parts_of(name)])
+
+
+def _output(dut: BlockRtl, vector: Vector, name: str) -> np.ndarray | None:
+    if name == "best":
+        return np.ravel(vector.arrays["in"]["logits"])[vector.arrays["out"]["top"]]
+    role = "memory_out" if name.startswith("sram_") else "out"
+    arrays = [np.ravel(vector.arrays[role][part]) for part in parts_of(name)]
+    if isinstance(dut, WeightFabricRtl) and dut.pairs:
+        return np.stack(arrays, axis=-1).ravel()
+    return np.concatenate(arrays)

@@ -1,0 +1,235 @@
+"""Weight fabric: products of the alphabet are formed once, and the cells of every row select.
+
+A row adds what its cells select into its group's sum, multiplies that by the group's scale, and
+adds it up; then V rows a cycle are multiplied by their scales, rounded and clamped.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+from emulator.blocks.plain_matrix import plain_arrays
+from emulator.blocks.weight_fabric import WeightFabric
+from emulator.errors import ChipError
+from emulator.rtl.arithmetic import requantised, scale_product
+from emulator.rtl.block_rtl import BlockRtl, scale_port, scales_of
+from emulator.rtl.pipeline import (
+    Port,
+    beat_counter,
+    bind,
+    delay,
+    emit,
+    fields,
+    join,
+    pairwise,
+    spread,
+    step,
+)
+from emulator.rtl.rom import read_rom, word_of
+from emulator.silicon.cost import tree as tree_cycles
+from emulator.silicon.spec import ChipSpec
+from kernels.reference import FRACTION
+from kernels.rom.pack import PackedMatrix
+
+PRODUCT_BITS = 15  # int8 times a level of at most 64, signed
+ACC_BITS = 46
+
+
+class WeightFabricRtl(BlockRtl):
+    """x int8[columns], G a cycle -> one bus of int32[rows of all matrices], V a cycle.
+
+    Matrices of equally many rows drain in pairs (gate and up), others one behind the other.
+    """
+
+    def __init__(self, block: WeightFabric, spec: ChipSpec) -> None:
+        super().__init__(spec)
+        self.block = block
+        self.matrices = block.matrices
+        first = next(iter(self.matrices.values()))
+        self.columns, self.group = first.columns, first.group
+        self.feed = int(spec.fabric.lanes)
+        self.cells = max(
+            -(-matrix.bits // int(spec.fabric.cell_bits)) for matrix in self.matrices.values()
+        )
+        _refuse(spec, self.matrices, self.feed, self.cells)
+        self.rows = sum(matrix.rows for matrix in self.matrices.values())
+        heights = {matrix.rows for matrix in self.matrices.values()}
+        self.pairs = len(heights) == 1 and len(self.matrices) > 1
+        name = "_".join(self.matrices)
+        self.inputs = [Port("x", self.columns, 8, self.feed), scale_port("x_scale")]
+        self.outputs = [Port(name, self.rows, 32, self.lanes)]
+
+    def build(self, m: Module) -> None:
+        spec, (x, x_scale) = self.spec, self.inputs
+        valid, lanes = delay(m, x.valid, list(x), int(spec.fabric.wire))
+        setup = int(spec.fabric.alphabet_setup)
+        sums: list[tuple[PackedMatrix, list[Value]]] = []
+        done: Value = Const(0, 1)
+        for name, matrix in self.matrices.items():
+            done, rows = self._rows(m, name, matrix, valid, lanes, setup)
+            sums.append((matrix, rows))
+        order = [(i, r) for i, (matrix, _) in enumerate(sums) for r in range(matrix.rows)]
+        if self.pairs:
+            order.sort(key=lambda place: place[1])
+        plain = [plain_arrays(matrix) for matrix, _ in sums]
+        scales = [
+            (int(plain[i]["row_mantissa"][r]), int(plain[i]["row_exponent"][r])) for i, r in order
+        ]
+        self._drain(m, done, [sums[i][1][r] for i, r in order], scales, scales_of(x_scale)[0])
+
+    def _rows(
+        self, m: Module, name: str, matrix: PackedMatrix, valid: Value, lanes: list[Value],
+        setup: int,
+    ) -> tuple[Value, list[Value]]:  # fmt: skip
+        """A matrix: pulse when its rows are summed up, and the sums."""
+        spec, plain = self.spec, plain_arrays(matrix)
+        parts = cell_levels([int(a) for a in plain["alphabet"]], self.spec_cells(matrix))
+        products = [lane * level for lane in lanes for part in parts for level in part]
+        valid, products = step(m, valid, products)
+        valid, products = delay(m, valid, products, setup - 1)  # broadcast
+        beats = self.columns // self.feed
+        beat, _, _ = beat_counter(m, valid, beats)
+        words = [
+            word_of(
+                plain["codes"][:, b * self.feed : (b + 1) * self.feed].ravel().tolist(), matrix.bits
+            )
+            for b in range(beats)
+        ]
+        width = matrix.rows * self.feed * matrix.bits
+        word = bind(m, read_rom(m, beat, words, width))
+        codes = fields(word, [matrix.bits] * (matrix.rows * self.feed))
+        each = sum(len(part) for part in parts)
+        buses: list[list[Value]] = []  # of each lane, of each of its cells, what it selects from
+        for lane in range(self.feed):
+            own, at = products[lane * each : (lane + 1) * each], 0
+            buses.append([])
+            for part in parts:
+                some = [_wide(value) for value in own[at : at + len(part)]]
+                buses[-1].append(bind(m, join(some)))
+                at += len(part)
+        selected = []
+        for r in range(matrix.rows):
+            for lane, bus in enumerate(buses):
+                code = codes[r * self.feed + lane]
+                index = [code] if len(bus) == 1 else [code[4:], code[:4]]
+                selected += [
+                    part.word_select(number, PRODUCT_BITS).as_signed()
+                    for part, number in zip(bus, index, strict=True)
+                ]
+        size = self.feed * len(parts)
+        level = pairwise(lambda a, b: a + b)
+        depth = (size - 1).bit_length()
+
+        def layer(values: list[Value]) -> list[Value]:
+            own = len(values) // matrix.rows
+            return [v for r in range(matrix.rows) for v in level(values[r * own : (r + 1) * own])]
+
+        stages = tree_cycles(spec, self.feed * self.cells)
+        valid, trees = spread(m, valid, selected, stages, [layer] * depth, sums=True)
+        return self._accumulate(m, matrix, valid, trees)
+
+    def _accumulate(
+        self, m: Module, matrix: PackedMatrix, valid: Value, trees: list[Value]
+    ) -> tuple[Value, list[Value]]:
+        """The sum of a group, its scale, the sum of all groups: three cycles."""
+        rows, groups = matrix.rows, self.columns // matrix.group
+        _, first, last = beat_counter(m, valid, matrix.group // self.feed)
+        width = len(trees[0]) + (matrix.group // self.feed).bit_length()
+        kept = Signal(rows * width)
+        sums = fields(kept, [width] * rows, True)
+        group_done = Signal()
+        m.d.sync += group_done.eq(valid & last)
+        with m.If(valid):
+            new = [
+                _fit(t + Mux(first, 0, s).as_signed(), width)
+                for t, s in zip(trees, sums, strict=True)
+            ]
+            m.d.sync += kept.eq(join(new))
+        number, _, _ = beat_counter(m, group_done, groups)
+        scales = plain_arrays(matrix)["group_scale"]
+        words = [word_of(scales[:, g].tolist(), 8) for g in range(groups)]
+        word = bind(m, read_rom(m, number, words, 8 * rows))
+        scaled = [s * scale for s, scale in zip(sums, fields(word, [8] * rows, True), strict=True)]
+        valid, scaled = step(m, group_done, scaled)
+        _, first, last = beat_counter(m, valid, groups)
+        total = Signal(rows * ACC_BITS)
+        accs = fields(total, [ACC_BITS] * rows, True)
+        done = Signal()
+        m.d.sync += done.eq(valid & last)
+        with m.If(valid):
+            new = [
+                _fit(t + Mux(first, 0, s).as_signed(), ACC_BITS)
+                for t, s in zip(scaled, accs, strict=True)
+            ]
+            m.d.sync += total.eq(join(new))
+        return done, accs
+
+    def _drain(
+        self, m: Module, done: Value, accs: list[Value], scales: list[tuple[int, int]],
+        x_scale: tuple[Value, Value],
+    ) -> None:  # fmt: skip
+        """V rows a cycle: scales multiplied, sum multiplied, rounded and clamped."""
+        valid, lanes, beat = emit(m, done, accs, self.lanes)
+        n = len(lanes)
+        padded = [*scales, *[(0, 0)] * (-len(scales) % n)]
+        words = [
+            word_of([a | (b & 255) << 16 for a, b in padded[at : at + n]], 24)
+            for at in range(0, len(padded), n)
+        ]
+        own = fields(read_rom(m, beat, words, 24 * n), [24] * n)
+        steady = [bind(m, value) for value in x_scale]
+        staged: list[Value] = []
+        for lane, scale in zip(lanes, own, strict=True):
+            pair = (scale[:16], scale[16:].as_signed())
+            staged += [lane, *scale_product(pair, (steady[0], steady[1]), FRACTION)]
+        valid, staged = step(m, valid, staged)
+        products: list[Value] = []
+        for i in range(n):
+            products += [staged[3 * i] * staged[3 * i + 1], staged[3 * i + 2]]
+        valid, products = step(m, valid, products)
+        out = [requantised(m, products[2 * i], products[2 * i + 1]) for i in range(n)]
+        valid, out = step(m, valid, out)
+        valid, out = delay(m, valid, out, int(self.spec.fabric.scale_drain) - 5)
+        self.outputs[0].drive(m, valid, out)
+
+    def spec_cells(self, matrix: PackedMatrix) -> int:
+        """Cells of a weight of this matrix."""
+        return -(-matrix.bits // int(self.spec.fabric.cell_bits))
+
+
+def cell_levels(alphabet: list[int], cells: int) -> list[list[int]]:
+    """What each cell of a weight selects from: all levels, or two parts that add up to them.
+
+    Levels that no two cells can make as a sum are selected by one, as wide as both.
+    """
+    if cells == 2:
+        high = [alphabet[h] for h in range(0, len(alphabet), 16)]
+        low = [alphabet[i] - alphabet[0] for i in range(16)]
+        if all(alphabet[i] == high[i // 16] + low[i % 16] for i in range(len(alphabet))):
+            return [high, low]
+    return [alphabet]
+
+
+def _refuse(spec: ChipSpec, matrices: dict[str, PackedMatrix], feed: int, cells: int) -> None:
+    """Raises ChipError for what has no RTL."""
+    if cells > int(spec.fabric.cells):
+        raise ChipError("cells that take turns (fabric.cells = 1): no RTL for that")
+    if any(feed > matrix.group for matrix in matrices.values()):
+        raise ChipError(f"{feed} fabric lanes hold several groups of weights: no RTL for that")
+    if int(spec.fabric.scale_drain) < 5:
+        raise ChipError("fabric.scale_drain below 5 cycles: no RTL for that")
+
+
+def _wide(value: Value) -> Value:
+    """A product at PRODUCT_BITS."""
+    more = PRODUCT_BITS - len(value)
+    sign = Cat(*[value[-1]] * more) if more > 0 and value.shape().signed else Const(0, max(more, 0))
+    return Cat(value[:PRODUCT_BITS], sign) if more > 0 else value[:PRODUCT_BITS]
+
+
+def _fit(value: Value, width: int) -> Value:
+    """A sum that is known to fit, at exactly so many bits."""
+    value = value.as_signed()
+    if len(value) >= width:
+        return value[:width]
+    return Cat(value, *[value[-1]] * (width - len(value)))
