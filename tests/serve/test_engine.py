@@ -245,7 +245,7 @@ def of_client(heard: Heard, client: str) -> Heard:
 def test_one_client_has_half_of_the_places(tiny_image, engine):
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     two = [of_client(Heard(tiny_image, [1]), "one").job for _ in range(2)]
     engine.submit(two)
     with pytest.raises(RequestError, match="one client has at most 2 of 4 places, and 2") as caught:
@@ -264,7 +264,7 @@ def test_clients_take_turns(tiny_image, engine):
     engine.places = 20
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     many = [of_client(Heard(tiny_image, [1], tokens=1), "many") for _ in range(5)]
     one = of_client(Heard(tiny_image, [1], tokens=1), "one")
     engine.submit([heard.job for heard in many])
