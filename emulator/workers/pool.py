@@ -142,7 +142,7 @@ def _cluster(address: str) -> Iterator[Workers]:
         from distributed import Client
     except ImportError:
         raise InstallationError(
-            "--workers tcp://... needs Dask: pip install 'hardwired-llama[cluster]'"
+            "--workers tcp://... needs Dask: pip install distributed fsspec"
         ) from None
     with ExitStack() as stack:
         try:
