@@ -101,14 +101,15 @@ def compile_image(
                     calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
-            weights = folder_of.layer(layer)
             named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
             if executor is not None:
-                probe = {} if calibrator is None else _probe(weights)
-                del weights
-                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                inputs: dict[str, Collected] = {}
+                if calibrator is not None:
+                    probe = _probe(folder_of.layer(layer))
+                    inputs = calibrator.layer(layer, probe, vectors, Signals)
                 away.send(layer, file, inputs, named)
                 continue
+            weights = folder_of.layer(layer)
             costs = _layer_costs(layer, weights, vectors, calibrator)
             writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
             del weights, costs  # 1 GB of an 8B model, which the tables then need
