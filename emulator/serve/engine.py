@@ -132,22 +132,16 @@ class Engine:
             raise _dead()
         if self._draining:
             raise RequestError("the server is shutting down", 503, code="shutting_down")
-        if self.waiting + count > self.places:
-            raise RequestError(
-                f"the queue has {self.places} places and {self.waiting} jobs wait in it",
-                429,
-                code="queue_full",
-                headers={"retry-after": str(self.retry_seconds())},
-            )
         taken = self._lines.waiting_of(client) if client else 0
         if client and taken + count > self.share:
-            raise RequestError(
-                f"one client has at most {self.share} of {self.places} places, and {taken} of its "
-                "jobs wait",
-                429,
-                code="queue_full",
-                headers={"retry-after": str(self.retry_seconds())},
-            )
+            own = f"at most {self.share} of {self.places} places, and {taken} of its jobs wait"
+            message = f"one client has {own}"
+        elif self.waiting + count > self.places:
+            message = f"the queue has {self.places} places and {self.waiting} jobs wait in it"
+        else:
+            return
+        retry = {"retry-after": str(self.retry_seconds())}
+        raise RequestError(message, 429, code="queue_full", headers=retry)
 
     def retry_seconds(self) -> int:
         """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""
