@@ -11,6 +11,8 @@ import kernels
 from emulator.board import Board, Run
 from emulator.chip import Chip
 from emulator.errors import ContextError, UsageError
+from emulator.images.adapters import load_adapters
+from tests.support.adapters import write_adapter
 
 VOCABULARY, CONTEXT, SEQUENCES = 320, 24, 16
 
@@ -116,3 +118,29 @@ def test_each_token_of_a_pass_is_a_pass_of_one(tiny_image):
         assert (wires.start, wires.tokens.tolist()) == (single.start, [token])
         np.testing.assert_array_equal(wires.logits, single.logits)
         np.testing.assert_array_equal(wires.top, single.top)
+
+
+def test_sequences_with_other_adapters(tiny_image, tiny_checkpoint, tmp_path):
+    """Each has the bits of its adapter alone, also where one is replaced or a chip has none."""
+    folders = [
+        write_adapter(tmp_path / name, tiny_image.config, 2, names, strength=2.0)
+        for name, names in (("a", ("q", "down")), ("b", ("v", "o", "gate")))
+    ]
+    adapters = load_adapters(tiny_image, [str(folder) for folder in folders], tiny_checkpoint)
+    board = Board(tiny_image, 6, adapters=adapters)
+    uses = ["a", "", "b", "a", "b", ""]
+    for chip, name in zip(board.chips, uses, strict=True):
+        chip.use(name)
+    for tokens in ([3, 1], [4], [1, 5, 9]):
+        runs = [Run(i, [*tokens, i], True) for i in range(6)]
+        for run, wires in zip(runs, board.forward(runs), strict=True):
+            alone = Chip(tiny_image, adapters=adapters)
+            alone.use(uses[run.chip])
+            logits = alone.forward(board.chips[run.chip].tokens, all_logits=True).logits
+            np.testing.assert_array_equal(wires.logits, logits[wires.start :])
+    for chip in board.chips:
+        chip.drop("b")
+        chip.rewind(0)
+    first, second = (wires.logits for wires in board.forward([Run(2, [7]), Run(4, [7])]))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, Chip(tiny_image).forward([7]).logits)
