@@ -21,7 +21,8 @@ WHOLE_TABLE = 64  # bytes; then the table again, in rows of 16
 def lookup_table(alphabet: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Levels + 64: WHOLE_TABLE entries, then rows of 16 entries, each row twice.
 
-    uint8[96] or, of 6 bits, uint8[192]. Fewer levels are repeated, so that a lookup may leave any bit in place above a code.
+    uint8[96] or, of 6 bits, uint8[192]. Fewer levels are repeated, so that a lookup may leave any
+    bit in place above a code.
     """
     levels = (alphabet.astype(np.int16) + 64).astype(np.uint8)
     rows = np.resize(levels, (max(levels.size // 16, 1), 16))
