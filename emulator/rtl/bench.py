@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from emulator.blocks.attention import Attention
+from emulator.blocks.bias_add import BiasAdd
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.other_gates import GeGlu, ReLu2Glu
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.rope import Rope
@@ -19,14 +21,15 @@ from emulator.blocks.top_k import TopK
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.errors import UsageError
 from emulator.rtl.attention import AttentionRtl
+from emulator.rtl.bias_add import BiasAddRtl
 from emulator.rtl.block_rtl import BlockRtl
 from emulator.rtl.embedding import EmbeddingRtl
+from emulator.rtl.gate import GateRtl
 from emulator.rtl.kv_sram import KvSramRtl
 from emulator.rtl.residual_add import ResidualAddRtl
 from emulator.rtl.rms_norm import FinalGainRtl, RmsNormRtl
 from emulator.rtl.rope import RopeRtl
 from emulator.rtl.simulate import simulate
-from emulator.rtl.swiglu import SwiGluRtl
 from emulator.rtl.top_k import TopKRtl
 from emulator.rtl.weight_fabric import WeightFabricRtl
 from emulator.silicon.spec import ChipSpec
@@ -34,10 +37,10 @@ from emulator.verification.vector_files import Vector
 from emulator.verification.vectors import known_blocks
 
 KINDS: dict[type, Any] = {
-    Embedding: EmbeddingRtl,
-    FinalGain: FinalGainRtl, KvSram: KvSramRtl,
+    BiasAdd: BiasAddRtl, Embedding: EmbeddingRtl, FinalGain: FinalGainRtl, GeGlu: GateRtl,
+    KvSram: KvSramRtl, ReLu2Glu: GateRtl,
     ResidualAdd: ResidualAddRtl, RmsNorm: RmsNormRtl,
-    Rope: RopeRtl, SwiGlu: SwiGluRtl, TopK: TopKRtl,
+    Rope: RopeRtl, SwiGlu: GateRtl, TopK: TopKRtl,
     WeightFabric: WeightFabricRtl,
 }  # fmt: skip
 WIRES = {"sum": "residual", "q_k_turned": "q_k"}  # ports that are no signal's namesake
@@ -71,6 +74,8 @@ class Verdict:
 def rtl_of(block: Block, spec: ChipSpec, context: int) -> BlockRtl:
     """The RTL of a block; `context` positions for attention. Raises UsageError for none."""
     if isinstance(block, Attention):
+        if block.window < context:
+            raise UsageError(f"a window of {block.window} positions: no RTL, a sweep begins at 0")
         dut = AttentionRtl(block, spec, context)
         dut.memory.filled(block.memory)
         return dut
@@ -87,7 +92,7 @@ def bench_of(vector: Vector, spec: ChipSpec) -> Bench:
     if vector.arrays["memory"]:
         block = block.with_memory(vector.arrays["memory"])
     dut = rtl_of(block, spec, context)
-    inputs = {port.name: _input(block, vector, port.name) for port in dut.inputs}
+    inputs = {port.name: _input(dut, block, vector, port.name) for port in dut.inputs}
     known = {port.name: _output(dut, vector, port.name) for port in dut.outputs}
     outputs = {name: array for name, array in known.items() if array is not None}
     return Bench(block, dut, inputs, outputs, block.cost(spec, context).cycles)
@@ -106,19 +111,19 @@ def check(bench: Bench) -> Verdict:
 
 def parts_of(name: str) -> list[str]:
     """The signals that a port of this name carries, one behind the other."""
-    name = WIRES.get(name, name)
+    name = WIRES.get(name, name).removeprefix("biased_")
     if name.startswith("sram_"):
         return [name.removeprefix("sram_")]
     return [name] if name.endswith("_scale") else name.split("_")
 
 
-def _input(block: Block, vector: Vector, name: str) -> np.ndarray:
+def _input(dut: BlockRtl, block: Block, vector: Vector, name: str) -> np.ndarray:
     arrays = vector.arrays["in"]
     if name == "start":
         return np.array([vector.parameters["start"]])
     if name == "tokens" and isinstance(block, Embedding) and block.row_numbers.size:
         return np.searchsorted(block.row_numbers, arrays["tokens"])
-    return np.concatenate([np.ravel(arrays[part]) for part in parts_of(name)])
+    return _on_bus(dut, [np.ravel(arrays[part]) for part in parts_of(name)])
 
 
 def _output(dut: BlockRtl, vector: Vector, name: str) -> np.ndarray | None:
@@ -126,6 +131,11 @@ def _output(dut: BlockRtl, vector: Vector, name: str) -> np.ndarray | None:
         return np.ravel(vector.arrays["in"]["logits"])[vector.arrays["out"]["top"]]
     role = "memory_out" if name.startswith("sram_") else "out"
     arrays = [np.ravel(vector.arrays[role][part]) for part in parts_of(name)]
-    if isinstance(dut, WeightFabricRtl) and dut.pairs:
+    return _on_bus(dut, arrays)
+
+
+def _on_bus(dut: BlockRtl, arrays: list[np.ndarray]) -> np.ndarray:
+    """Signals that share a port: one behind the other, or value by value in pairs."""
+    if dut.pairs and len(arrays) > 1:
         return np.stack(arrays, axis=-1).ravel()
     return np.concatenate(arrays)

@@ -14,6 +14,8 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from emulator.blocks.attention import Attention
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.lm_head import LastToken
+from emulator.blocks.other_gates import GeGlu, ReLu2Glu
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.rope import Rope
@@ -25,15 +27,20 @@ from emulator.errors import ChipError
 from emulator.rtl.attention import AttentionRtl
 from emulator.rtl.block_rtl import BlockRtl
 from emulator.rtl.embedding import EmbeddingRtl
+from emulator.rtl.gate import GateRtl
 from emulator.rtl.kv_sram import KvSramRtl, packed_scales
 from emulator.rtl.pipeline import Port, bind, delay, emit, hold
 from emulator.rtl.residual_add import ResidualAddRtl
 from emulator.rtl.rms_norm import FinalGainRtl, RmsNormRtl
 from emulator.rtl.rope import RopeRtl
-from emulator.rtl.swiglu import SwiGluRtl
 from emulator.rtl.top_k import TopKRtl
 from emulator.rtl.weight_fabric import WeightFabricRtl
 from emulator.silicon.spec import ChipSpec
+
+JOINED = (
+    Attention, Embedding, FinalGain, GeGlu, KvSram, LastToken, ReLu2Glu, ResidualAdd, RmsNorm, Rope,
+    SwiGlu, TopK, WeightFabric,
+)  # fmt: skip
 
 
 class ChipRtl(Elaboratable):
@@ -47,6 +54,9 @@ class ChipRtl(Elaboratable):
         self.spec, self.context = spec, context
         self.stages = stages
         blocks = {b.name: b for stage in stages for b in stage.blocks}
+        strange = [b.name for b in blocks.values() if not isinstance(b, JOINED)]
+        if strange:
+            raise ChipError(f"block {strange[0]} has no place in the joined chip's RTL yet")
         layers = [stage for stage in stages if stage.layer is not None]
         self.layers = len(layers)
         self.embedding = EmbeddingRtl(_one(blocks, Embedding), spec)
@@ -56,7 +66,7 @@ class ChipRtl(Elaboratable):
         self.kv = KvSramRtl(_one(blocks, KvSram), spec)
         self.attention = AttentionRtl(_one(blocks, Attention), spec, context, self.layers)
         self.add = ResidualAddRtl(_one(blocks, ResidualAdd), spec)
-        self.swiglu = SwiGluRtl(_one(blocks, SwiGlu), spec)
+        self.gate = GateRtl(_one(blocks, (SwiGlu, GeGlu, ReLu2Glu)), spec)
         head = {b.name: b for b in stages[-1].blocks}
         gain = head.get("final_norm")
         last = next(b for b in stages[-1].blocks if isinstance(b, RmsNorm | FinalGain))
@@ -80,7 +90,7 @@ class ChipRtl(Elaboratable):
 
     def _units(self) -> list[BlockRtl]:
         shared: list[BlockRtl] = [
-            self.embedding, self.norm, self.rope, self.kv, self.attention, self.add, self.swiglu,
+            self.embedding, self.norm, self.rope, self.kv, self.attention, self.add, self.gate,
             self.final, self.head, self.top_k,
         ]  # fmt: skip
         return [*shared, *(f for fabrics in self.fabrics.values() for f in fabrics)]
@@ -98,7 +108,7 @@ class ChipRtl(Elaboratable):
             "kv",
             "attention",
             "add",
-            "swiglu",
+            "gate",
             "final",
             "head",
             "top_k",
@@ -215,14 +225,14 @@ class ChipRtl(Elaboratable):
         self.delta = valid, word
 
     def _feed_forward(self, m: Module, layer: Value, half: Value) -> None:
-        norm, swiglu = self.norm, self.swiglu
+        norm, gate = self.norm, self.gate
         fabrics = self.fabrics["fabric_gate_up"]
         valid, word = self._feed(m, norm.port("x"), norm.port("x_scale"), fabrics, layer, half)
         rows = [word[32 * i : 32 * (i + 1)] for i in range(len(word) // 32)]
         for name, lanes in (("gate", rows[::2]), ("up", rows[1::2])):
-            _drive(m, swiglu.port(name), valid, Cat(*lanes))
+            _drive(m, gate.port(name), valid, Cat(*lanes))
         valid, word = self._feed(
-            m, swiglu.port("x"), swiglu.port("x_scale"), self.fabrics["fabric_down"], layer,
+            m, gate.port("x"), gate.port("x_scale"), self.fabrics["fabric_down"], layer,
             Const(1, 1),
         )  # fmt: skip
         other_valid, other = self.delta
@@ -241,7 +251,7 @@ def _drive(m: Module, port: Port, valid: Value, data: Value) -> None:
     m.d.comb += [port.valid.eq(valid), port.data.eq(data)]
 
 
-def _one(blocks: dict[str, Any], kind: type) -> Any:
+def _one(blocks: dict[str, Any], kind: type | tuple[type, ...]) -> Any:
     return next(block for block in blocks.values() if isinstance(block, kind))
 
 

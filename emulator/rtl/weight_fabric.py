@@ -38,7 +38,7 @@ ACC_BITS = 46
 class WeightFabricRtl(BlockRtl):
     """x int8[columns], G a cycle -> one bus of int32[rows of all matrices], V a cycle.
 
-    Matrices of equally many rows drain in pairs (gate and up), others one behind the other.
+    Gate and up drain in pairs, other matrices one behind the other.
     """
 
     def __init__(self, block: WeightFabric, spec: ChipSpec) -> None:
@@ -53,8 +53,7 @@ class WeightFabricRtl(BlockRtl):
         )
         _refuse(spec, self.matrices, self.feed, self.cells)
         self.rows = sum(matrix.rows for matrix in self.matrices.values())
-        heights = {matrix.rows for matrix in self.matrices.values()}
-        self.pairs = len(heights) == 1 and len(self.matrices) > 1
+        self.pairs = tuple(self.matrices) == ("gate", "up")
         name = "_".join(self.matrices)
         self.inputs = [Port("x", self.columns, 8, self.feed), scale_port("x_scale")]
         self.outputs = [Port(name, self.rows, 32, self.lanes)]

@@ -9,8 +9,10 @@ pytest.importorskip("amaranth")
 import numpy as np
 
 from emulator.blocks.attention import Attention
+from emulator.blocks.bias_add import BiasAdd
 from emulator.blocks.block import Block
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.other_gates import gate_block
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.rope import Rope
@@ -20,6 +22,7 @@ from emulator.blocks.weight_fabric import WeightFabric
 from emulator.blocks.wires import Arrays, Wires
 from emulator.chip import Chip
 from emulator.config import from_hub_config
+from emulator.config.model import GELU, RELU2
 from emulator.rtl.bench import Verdict, bench_of, check
 from emulator.silicon.spec import ChipSpec
 from emulator.verification.vector_files import Vector
@@ -121,6 +124,27 @@ def fabric(bits: int, far: int, lanes: int, rows: int = 4) -> tuple[Vector, Chip
     scale = np.array([[65535, far]], np.int32)
     block = WeightFabric("fabric_down", {"delta": m})
     return vector_of(block, {"x": x, "x_scale": scale}), described(fabric__lanes=lanes)
+
+
+@pytest.mark.parametrize("fabric_pass", ["qkv", "o", "gate_up"])
+@pytest.mark.parametrize("fill", ["random", "smallest"])
+def test_biases(fabric_pass, fill):
+    """Behind each pass, in the order in which its rows drain, and over the ends of int32."""
+    shapes = {"q": (1, 2, 32), "k": (1, 1, 32), "v": (1, 1, 32)}
+    block = BiasAdd.of(fabric_pass, np.zeros(0, np.int32))
+    wires = {n: signal(shapes.get(n, (1, 48)), fill, i) for i, n in enumerate(block.reads)}
+    bias = signal((sum(a.size for a in wires.values()),), "random", 9)
+    agrees(vector_of(BiasAdd.of(fabric_pass, bias), wires), described(**NARROW))
+
+
+@pytest.mark.parametrize("activation", [GELU, RELU2])
+@pytest.mark.parametrize("lanes", [32, 4096])
+def test_other_gates(activation, lanes):
+    """Gates that the table holds, its ends, and beyond them."""
+    gate, up = signal((1, 64), "random", 1) >> 11, signal((1, 64), "random", 2)
+    gate[0, :4] = [(8 << 16) - 1, 8 << 16, -(8 << 16), -(8 << 16) - 1]
+    block = gate_block(activation, 64)
+    agrees(vector_of(block, {"gate": gate, "up": up}), described(vector__lanes=lanes))
 
 
 @pytest.mark.parametrize(("bits", "far", "lanes"), [(3, -60, 8), (4, 62, 16), (6, 20, 32)])
