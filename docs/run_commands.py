@@ -23,6 +23,7 @@ from emulator.cli import command_names  # noqa: E402
 LEFT_OUT = {  # a word of a line, and why the line is not run
     "serve": "a server does not end",
     "llama-3.1-8b chat": "weights of 16 GB",
+    "tcp://": "a scheduler of the reader's",
     "--record": "changes what is committed",
     "build/docs": "a file or folder of the reader's",
     "COMMAND": "stands for any command",

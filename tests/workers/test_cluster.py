@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.checkpoint import LLAMA_31_8B, write_checkpoint
 from emulator.cli import main
 from emulator.errors import InstallationError, UsageError
 from emulator.images.calibrator import ChipCalibrator
@@ -25,7 +26,7 @@ from emulator.quality.harness import answers_of
 from emulator.workers.pool import Workers, open_workers
 from tests.support import jobs
 from tests.support.paths import ROOT
-from tests.support.tiny_model import TINY_CONTEXT, TINY_MIX
+from tests.support.tiny_model import TINY_CONTEXT, TINY_MIX, tiny_tokenizer
 from weights.compile import CompileOptions, compile_image
 from weights.mix import Mix
 from weights.rom import RomImage
@@ -72,6 +73,24 @@ def test_compile(level, workers, tiny_checkpoint, untied_image, tmp_path):
         alone = compiled(checkpoint, tmp_path / f"{name}-alone", level)
         assert same(alone, compiled(checkpoint, tmp_path / name, level, workers))
     assert workers.jobs >= 2 * 4 * 2
+
+
+def test_compile_at_the_widths_of_an_8b(workers, tmp_path):
+    """Two layers, a short vocabulary; a layer's masks are all that travels."""
+    hub = {**LLAMA_31_8B, "num_hidden_layers": 2, "vocab_size": 256}
+    hub |= {"bos_token_id": 0, "eos_token_id": 1}
+    source = open_checkpoint(write_checkpoint(tmp_path / "hub", hub, tiny_tokenizer()))
+    options = CompileOptions(Mix.parse("3"), TINY_CONTEXT, "fast")
+    compile_image(source, tmp_path / "alone", options)
+    compile_image(source, tmp_path / "image", options, executor=workers)
+    assert same(tmp_path / "alone", tmp_path / "image")
+    layer = source.config.hidden * (2 * source.config.hidden + 2 * 1024 + 3 * source.config.ffn)
+    assert 0.4 < workers.bytes_moved / (2 * layer) < 0.5  # bytes a weight: 3.65 bits
+    assert workers.bytes_moved < 2 * source_bytes(tmp_path / "hub")
+
+
+def source_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def figures(capsys, *words: object) -> dict[str, Any]:
