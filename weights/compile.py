@@ -32,6 +32,7 @@ from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
+from weights.tokenizer_json import check_tokenizer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
@@ -78,6 +79,7 @@ def compile_image(
     folder = Path(folder)
     config = source.config
     _check(config, options, calibrator, executor)
+    check_tokenizer(source.tokenizer_json)
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
@@ -98,14 +100,15 @@ def compile_image(
                     calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
-            weights = folder_of.layer(layer)
             named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
             if executor is not None:
-                probe = {} if calibrator is None else _probe(weights)
-                del weights
-                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                inputs: dict[str, Collected] = {}
+                if calibrator is not None:
+                    probe = _probe(folder_of.layer(layer))
+                    inputs = calibrator.layer(layer, probe, vectors, Signals)
                 away.send(layer, file, inputs, named)
                 continue
+            weights = folder_of.layer(layer)
             costs = _layer_costs(layer, weights, vectors, calibrator)
             writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
             del weights, costs  # 1 GB of an 8B model, which the tables then need

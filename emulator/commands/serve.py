@@ -111,8 +111,7 @@ def _serve(args: argparse.Namespace) -> int:
     service = _service(args, key is not None)
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {service.name} at http://{shown}:{port}", file=sys.stderr, flush=True)
-    run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
-    return 0
+    return run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
 
 
 def _check_card_options(args: argparse.Namespace) -> None:
@@ -127,9 +126,9 @@ def _check_card_options(args: argparse.Namespace) -> None:
 
 def _service(args: argparse.Namespace, has_key: bool) -> Any:
     """The chosen model in cards of their own, and the engine around them."""
+    from emulator.board import Board
     from emulator.chat.jinja_template import JinjaTemplate
     from emulator.chat.template import chat_of
-    from emulator.chip import Chip
     from emulator.serve.adapter_folder import AdapterFolder
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
@@ -140,9 +139,9 @@ def _service(args: argparse.Namespace, has_key: bool) -> Any:
     chat = chat_of(image)
     _check_memory(args, image)
     adapters = chosen_adapters(args, image)
-    chips = [Chip(image, args.context, adapters=adapters) for _ in range(args.cards)]
-    pace = _pace(args, chips[0], spec) if args.pace else None
-    engine = Engine(chips, spec, args.queue, args.policy, pace)
+    board = Board(image, args.cards, args.context, adapters=adapters)
+    pace = _pace(args, board.chips[0], spec) if args.pace else None
+    engine = Engine(board, spec, args.queue, args.policy, pace)
     template = None
     if image.chat_template:
         tokens, config = chat.tokenizer, image.config

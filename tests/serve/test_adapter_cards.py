@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("starlette")
 
+from emulator.board import Board
 from emulator.chat.generate import generate
 from emulator.chip import Chip, build_stages
 from emulator.errors import AdapterError
 from emulator.images.adapters import load_adapters
 from emulator.serve.body import RequestError
-from emulator.serve.cards import Card
 from emulator.serve.die import die_report
 from emulator.serve.engine import Engine
 from emulator.serve.jobs import Done, Job
@@ -52,8 +52,7 @@ class Asked:
 
     def __init__(self, image, adapters=(), cards: int = 2, policy: str = "sticky") -> None:
         self.image = image
-        chips = [Chip(image, adapters=adapters) for _ in range(cards)]
-        self.engine = Engine(chips, load_spec(), 100, policy)
+        self.engine = Engine(Board(image, cards, adapters=adapters), load_spec(), 100, policy)
         self.told: list[Ended] = []
 
     def ask(self, adapter: str, prompt: list[int], session: str = "") -> Job:
@@ -172,12 +171,11 @@ def test_the_chips_pace_with_an_adapter(tiny_image, adapters):
     assert (adapted.token[1:] > plain.token[1:]).all()
     pace, spec = Pace(plain, SLOW), load_spec()
     requests = traffic(adapted, count=12, cards=2)
-    chips = [Chip(tiny_image) for _ in range(2)]
-    for i, chip in enumerate(chips):
-        Card(i, chip, spec, pace, keeps=False).load(adapters[1], adapted)
-    assert chips[0].context > int((requests.prompt + requests.output).max())
-    clock, ended = OwnClock(), Ended(len(requests))
-    clock.engine = Engine(chips, spec, len(requests), "one-queue", pace, clock)
+    clock, ended, board = OwnClock(), Ended(len(requests)), Board(tiny_image, 2)
+    clock.engine = Engine(board, spec, len(requests), "one-queue", pace, clock)
+    for card in clock.engine.cards:
+        card.load(adapters[1], adapted)
+    assert board.chips[0].context > int((requests.prompt + requests.output).max())
     jobs = []
     for i in range(len(requests)):
         prompt, count = [i] * int(requests.prompt[i]), int(requests.output[i])

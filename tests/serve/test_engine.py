@@ -10,12 +10,14 @@ import pytest
 pytest.importorskip("starlette")
 
 from emulator.blocks.wires import Wires
+from emulator.board import Board
 from emulator.chat.answer import INTERRUPTED, MAX_TOKENS
 from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
+from emulator.errors import ImageError
 from emulator.serve.body import RequestError
 from emulator.serve.chances import Recorder
 from emulator.serve.engine import Engine
@@ -26,20 +28,20 @@ from emulator.silicon.spec import load_spec
 PROMPTS = [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 9, 9], [7], [1, 2, 3], [200, 3] * 9]
 
 
-class SlowChip(Chip):
-    """A chip that waits before each pass until the test lets it go on."""
+class SlowBoard(Board):
+    """A board that waits before each pass until the test lets it go on."""
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
         self.go, self.begun = threading.Event(), threading.Event()
         self.broken = False
 
-    def forward(self, tokens, all_logits=False):
+    def forward(self, runs):
         self.begun.set()
         assert self.go.wait(30)
         if self.broken:
             raise ZeroDivisionError("on purpose")
-        return super().forward(tokens, all_logits)
+        return super().forward(runs)
 
 
 class Heard:
@@ -68,10 +70,10 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
     engine.start()
     yield engine
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.stop(30)
     assert not engine.alive
 
@@ -84,7 +86,7 @@ def alone(image, prompt, sampler=None) -> tuple[list[int], dict[str, int], str]:
 @pytest.mark.parametrize("sampler", [Sampler(), Sampler(8, 1.5, 7)], ids=["greedy", "chance"])
 def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, engine, sampler):
     """Though prompts share beginnings, which are not run again, and follow one another."""
-    engine.chip.go.set()
+    engine.board.go.set()
     known = []
     for prompt in PROMPTS:
         heard = Heard(tiny_image, prompt, sampler=sampler)
@@ -100,7 +102,7 @@ def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, en
 
 
 def test_jobs_of_many_threads_do_not_mix(tiny_image, engine):
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.places = 100
     jobs = [Heard(tiny_image, PROMPTS[i % 6], sampler=Sampler(8, 1, i)) for i in range(24)]
     threads = [threading.Thread(target=engine.submit, args=([heard.job],)) for heard in jobs]
@@ -120,7 +122,7 @@ def test_a_long_prompt_in_passes_gives_the_logits_of_one_pass(tiny_image, monkey
 def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.submit([Heard(tiny_image, [1]).job for _ in range(3)])
     with pytest.raises(RequestError, match="4 places and 3") as caught:
         engine.submit([Heard(tiny_image, [1]).job for _ in range(2)])
@@ -132,12 +134,12 @@ def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
 def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
     running, waiting, last = (Heard(tiny_image, [1, 2]) for _ in range(3))
     engine.submit([running.job, waiting.job, last.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.cancel(waiting.job)
     assert waiting.over.is_set()
     assert engine.waiting == 1
     engine.cancel(running.job)
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().job.answer.reason == INTERRUPTED
     assert len(running.job.answer.token_ids) <= 1
     assert last.wait().job.answer.token_ids == alone(tiny_image, [1, 2])[0]
@@ -146,23 +148,23 @@ def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
 def test_a_draining_engine_finishes_what_it_began_and_refuses_the_rest(tiny_image, engine):
     running, waiting = Heard(tiny_image, [1, 2]), Heard(tiny_image, [3])
     engine.submit([running.job, waiting.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.drain()
     assert waiting.wait().error.status == 503
     with pytest.raises(RequestError, match="shutting down"):
         engine.submit([Heard(tiny_image, [4]).job])
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().error is None
     assert running.job.answer.reason == MAX_TOKENS
 
 
 def test_a_fault_costs_one_job_only(tiny_image, engine):
-    engine.chip.go.set()
-    engine.chip.broken = True
+    engine.board.go.set()
+    engine.board.broken = True
     failed = Heard(tiny_image, [1, 2, 3])
     engine.submit([failed.job])
     assert failed.wait().error.status == 500
-    engine.chip.broken = False
+    engine.board.broken = False
     fine = Heard(tiny_image, [1, 2, 3])
     engine.submit([fine.job])
     assert fine.wait().job.answer.token_ids == alone(tiny_image, [1, 2, 3])[0]
@@ -233,3 +235,94 @@ def test_an_unwanted_answer_ends_between_the_passes_of_its_prompt(tiny_image, mo
     chip, left = Chip(tiny_image), iter([True, True, False])
     answer = generate(chip, load_spec(), [1] * 9, 5, should_continue=lambda: next(left))
     assert (answer.token_ids, answer.reason, chip.position) == ([], INTERRUPTED, 4)
+
+
+def of_client(heard: Heard, client: str) -> Heard:
+    heard.job.client = client
+    return heard
+
+
+def test_one_client_has_half_of_the_places(tiny_image, engine):
+    running = Heard(tiny_image, [1])
+    engine.submit([running.job])
+    assert engine.board.begun.wait(30)
+    two = [of_client(Heard(tiny_image, [1]), "one").job for _ in range(2)]
+    engine.submit(two)
+    with pytest.raises(RequestError, match="one client has at most 2 of 4 places, and 2") as caught:
+        engine.submit([of_client(Heard(tiny_image, [1]), "one").job])
+    assert caught.value.status == 429
+    assert int(caught.value.headers["retry-after"]) >= 1
+    with pytest.raises(RequestError, match="and 0 of its"):
+        engine.check_room(3, "another")
+    engine.submit([of_client(Heard(tiny_image, [1]), "another").job])
+    engine.cancel(two[0])
+    engine.submit([of_client(Heard(tiny_image, [1]), "one").job])
+
+
+def test_clients_take_turns(tiny_image, engine):
+    """Who comes later with one question does not wait for all that another has queued."""
+    engine.places = 20
+    running = Heard(tiny_image, [1])
+    engine.submit([running.job])
+    assert engine.board.begun.wait(30)
+    many = [of_client(Heard(tiny_image, [1], tokens=1), "many") for _ in range(5)]
+    one = of_client(Heard(tiny_image, [1], tokens=1), "one")
+    engine.submit([heard.job for heard in many])
+    engine.submit([one.job])
+    engine.board.go.set()
+    for heard in (*many, one):
+        heard.wait()
+    ends = [heard.job.done_at for heard in many]
+    assert ends == sorted(ends)  # the order of one client's own is kept
+    assert one.job.done_at < ends[1]
+
+
+class Panic(BaseException):
+    """As a panic of a Rust library: no Exception."""
+
+
+@pytest.mark.parametrize("why", ["panic", "masks"])
+def test_when_the_thread_dies_everybody_is_told(tiny_image, why, caplog):
+    """A panic, or masks that were cut: jobs end, new ones are refused, the owner hears of it."""
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
+    died = threading.Event()
+    engine.on_death = died.set
+
+    def cut() -> None:
+        raise ImageError("layer-000.safetensors: cut to 5 bytes")
+
+    def panic(token: int) -> str:
+        raise Panic("slice index")
+
+    running, waiting = Heard(tiny_image, [1]), Heard(tiny_image, [2])
+    if why == "masks":
+        engine.check_masks = cut
+    else:
+        running.job.stream.feed = panic
+    engine.start()
+    engine.board.go.set()
+    with caplog.at_level("CRITICAL"):
+        engine.submit([running.job])
+        if why == "panic":
+            assert running.over.wait(60)
+        assert died.wait(60)
+    assert running.wait().error.status == 500
+    assert engine.died
+    assert not engine.alive or engine._thread.join(30) is None
+    assert "the chip's thread died" in caplog.text
+    with pytest.raises(RequestError, match="the emulator stopped"):
+        engine.submit([waiting.job])
+    engine.stop(1)
+
+
+def test_out_of_memory_ends_one_answer(tiny_image, engine):
+    def fails(token: int) -> str:
+        raise MemoryError
+
+    failed, fine = Heard(tiny_image, [1]), Heard(tiny_image, [2])
+    failed.job.stream.feed = fails
+    engine.board.go.set()
+    engine.submit([failed.job])
+    assert failed.wait().error.status == 503
+    engine.submit([fine.job])
+    assert fine.wait().error is None
