@@ -23,7 +23,7 @@ GROUP = 32
 CONTEXT = 4352  # 4,096 and some
 
 
-def config_8b(layers: int = 32) -> LlamaConfig:
+def config_8b(layers: int = 32, vocabulary: int = 128256) -> LlamaConfig:
     return LlamaConfig(
         hidden=4096,
         layers=layers,
@@ -31,7 +31,7 @@ def config_8b(layers: int = 32) -> LlamaConfig:
         kv_heads=8,
         head_dim=128,
         ffn=14336,
-        vocabulary=128256,
+        vocabulary=vocabulary,
         context=CONTEXT,
         rms_epsilon=1e-5,
         rope_theta=500000.0,
@@ -62,9 +62,9 @@ def random_matrix(rng: np.random.Generator, rows: int, columns: int, bits: int) 
     )
 
 
-def write_8b(folder: Path, layers: int = 32) -> Path:
+def write_8b(folder: Path, layers: int = 32, vocabulary: int = 128256) -> Path:
     """Write the image and return its folder. Each layer has codes of its own, on its own pages."""
-    config = config_8b(layers)
+    config = config_8b(layers, vocabulary)
     rng = np.random.default_rng(8)
     shapes = expected_matrices(config)
     cosine, sine = rope_tables(config, CONTEXT)
@@ -84,7 +84,7 @@ def write_8b(folder: Path, layers: int = 32) -> Path:
             "tool": "benchmarks",
             "mix": "3,embedding=6,head=6",
             "chat_style": "llama3",
-            "rotation": {},
+            "rotation": {"seed": 1},
             "checkpoint": {"name": "random codes", "license": "none", "files": []},
         }
         writer.finish("{}", manifest)

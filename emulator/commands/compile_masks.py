@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weights.checkpoint import Checkpoint
     from weights.compile import CompileOptions
 
-NEAR_PRICE = 0.01
+NEAR_PRICE = 0.0003
 
 
 def register(commands: Any) -> None:

@@ -170,9 +170,17 @@ def _check_memory(args: argparse.Namespace, image: RomImage) -> None:
 
 def _pace(args: argparse.Namespace, chip: Chip, spec: ChipSpec) -> Pace:
     """Raises UsageError for an unknown deployment."""
+    from emulator.chip import Stage, build_stages
     from emulator.serve.pace import Pace
-    from emulator.traffic.service_times import service_times
+    from emulator.traffic.service_times import ServiceTimes, service_times
 
     prefill = args.prefill or "serial"
-    times = service_times(chip.stages, spec, (prefill,), args.deployment, chip.context)
-    return Pace(times[prefill], args.slow or 1.0)
+
+    def reckon(stages: list[Stage]) -> ServiceTimes:
+        positions = chip.positions  # all: those that an adapter takes come back when it goes
+        return service_times(stages, spec, (prefill,), args.deployment, positions)[prefill]
+
+    pace = Pace(reckon(chip.stages), args.slow or 1.0, reckon)
+    for name, adapter in chip.adapters.items():
+        pace.adapted[name] = reckon(build_stages(chip.image, 1, adapter.matrices))
+    return pace

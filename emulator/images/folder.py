@@ -36,7 +36,10 @@ def listed_image(name: str) -> Path | None:
 
 
 def images_of(repository: Repository) -> list[Path]:
-    """Images made from a hub repository, latest first; only from its commit if one is named."""
+    """Images made from a hub repository, latest first; only from its commit if one is named.
+
+    Not those with an adapter merged into the masks, whose name tells it.
+    """
     from weights.rom_files import MANIFEST, read_manifest
 
     found = []
@@ -49,6 +52,7 @@ def images_of(repository: Repository) -> list[Path]:
             continue
         commit = str(made_of.get("commit"))
         same = repository.revision == "main" or commit.startswith(repository.revision)
+        same = same and made_of.get("name") == repository.name.split("/")[1]
         if made_of.get("repository") == repository.name and same:
             found.append(folder)
     return sorted(found, key=lambda folder: (folder / MANIFEST).stat().st_mtime, reverse=True)

@@ -44,7 +44,10 @@ def quick_recipe(recipe: Recipe, model: str) -> Recipe:
 
 def folder_of(source: Checkpoint, model: str, options: CompileOptions, text: str = "") -> Path:
     """Where the image of a checkpoint that was named `model` lies; `text` as in `image_name`."""
+    from weights.merged import Merged
+
     own = model == EMBEDDED and not text and options.context == default_context(source.config)
+    own = own and not isinstance(source, Merged)  # which is another model
     return embedded_folder(options) if own else home() / image_name(source, options, text)
 
 

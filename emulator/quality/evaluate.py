@@ -169,7 +169,7 @@ def score(models: Models, ids: list[int]) -> Scores:
 
     def compare(cut: tuple[int, int]) -> Scores:
         part, at = Scores(len(ids)), slice(*cut)
-        rows = [*(one[at] for one in logits), real(integers[at])]
+        rows: list[NDArray] = [*(one[at] for one in logits), real(integers[at])]
         original, masked, integer = (Chances.of(log_softmax(one)) for one in rows)
         pairs = {"quantiser": (original, masked), "datapath": (masked, integer)}
         for name, pair in (pairs | {"total": (original, integer)}).items():

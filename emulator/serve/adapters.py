@@ -1,8 +1,8 @@
 """POST /v1/load_lora_adapter and /v1/unload_lora_adapter, as vLLM names them.
 
 Both ask for the server's API key, and a server without one refuses them. Folders are looked up
-below `--lora-root` alone. The cards take an adapter when
-none of them is in the middle of an answer.
+below `--lora-root` alone. The cards take an adapter when none of them is in the middle of an
+answer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from emulator.chip import build_stages
 from emulator.errors import AdapterError, EmulatorError
 from emulator.serve.adapter_folder import AdapterFolder
 from emulator.serve.body import RequestError, read
@@ -23,6 +24,7 @@ from emulator.serve.service import Service, service_of
 from emulator.serve.shapes.adapters import Loaded, LoadRequest, Unloaded, UnloadRequest
 
 if TYPE_CHECKING:
+    from emulator.traffic.service_times import ServiceTimes
     from weights.lora import Adapter
 
 
@@ -34,7 +36,8 @@ async def load(request: Request) -> Response:
     if name in service.engine.chip.adapters:
         raise RequestError(f"an adapter {name} is loaded already", param="lora_name")
     adapter = await asyncio.to_thread(_told, folder, service, name, body.lora_path)
-    await _between(service, lambda card: card.chip.load(adapter))
+    times = await asyncio.to_thread(_times, service, adapter)
+    await _between(service, lambda card: card.load(adapter, times))
     told = Loaded(message=f"adapter {name} is loaded", id=service.model_id(name))
     return JSONResponse(built(told))
 
@@ -57,6 +60,14 @@ def _told(folder: AdapterFolder, service: Service, name: str, path: str) -> Adap
         root = str(folder.check().resolve())  # not the client's to know
         message = str(error).replace(f"{root}/", "")
         raise RequestError(message, param="lora_path") from None
+
+
+def _times(service: Service, adapter: Adapter) -> ServiceTimes | None:
+    """Of its answers, where cards keep the chip's pace."""
+    pace = service.engine.pace
+    if pace is None or pace.reckon is None:
+        return None
+    return pace.reckon(build_stages(service.image, 1, adapter.matrices))
 
 
 async def _between(service: Service, work: Callable[[Card], None]) -> None:

@@ -13,10 +13,13 @@ from emulator.blocks.wires import Wires
 from emulator.chat.drafts import Drafts, Lookup
 from emulator.chat.generate import Asked, Passes, following, passes
 from emulator.chip import NO_ADAPTER, Chip, KvContents
+from emulator.errors import AdapterError
 from emulator.serve.body import RequestError
 from emulator.serve.jobs import Job
 from emulator.serve.pace import Pace
 from emulator.silicon.spec import ChipSpec
+from emulator.traffic.service_times import ServiceTimes
+from weights.lora import Adapter
 
 
 class Card:
@@ -92,6 +95,17 @@ class Card:
             self._run.close()
             self._run = None
 
+    def load(self, adapter: Adapter, times: ServiceTimes | None = None) -> None:
+        """Put an adapter into the chip; `times` are those of its answers, at the chip's pace.
+
+        Raises AdapterError, and changes nothing, if there is no room or one of this name.
+        """
+        if adapter.name in self.chip.adapters:
+            raise AdapterError(f"an adapter {adapter.name} is loaded already")
+        self.chip.load(adapter)
+        if self.pace is not None and times is not None:
+            self.pace.adapted[adapter.name] = times
+
     def drop(self, adapter: str) -> None:
         """Take an adapter out of the chip, and what was kept of its keys and values with it.
 
@@ -106,7 +120,7 @@ class Card:
         assert self.pace is not None
         count = len(job.prompt)
         last = self.chip.context + 1 - count
-        return self.pace.seconds(count, cached, max(1, min(token, last)))
+        return self.pace.seconds(count, cached, max(1, min(token, last)), job.adapter)
 
     def _change_session(self, job: Job) -> None:
         """Put the job's session into the chip; keep the others' as far as its SRAM had room."""

@@ -42,15 +42,19 @@ async def version(request: Request) -> Response:
 async def tags(request: Request) -> Response:
     """GET /api/tags"""
     service = service_of(request)
-    tag = shape.Tag(
-        name=service.name + LATEST,
-        model=service.name + LATEST,
-        modified_at=_stamp(service.created),
-        size=service.image.size_bytes,
-        digest=service.image.digest,
-        details=_details(service),
-    )
-    return JSONResponse(built(shape.Tags(models=[tag])))
+    names = [service.name + LATEST, *map(service.model_id, service.engine.chip.adapters)]
+    listed = [
+        shape.Tag(
+            name=name,
+            model=name,
+            modified_at=_stamp(service.created),
+            size=service.image.size_bytes,
+            digest=service.image.digest,
+            details=_details(service),
+        )
+        for name in names
+    ]
+    return JSONResponse(built(shape.Tags(models=listed)))
 
 
 async def show(request: Request) -> Response:

@@ -1,15 +1,17 @@
 """When a chip would have given each token of an answer, some times slower, so that one can watch.
 
 The times are those that `plan` reckons with: prefill by one of the two hypotheses, the cycles of
-each decode step, and what a deployment adds.
+each decode step, those of an adapter among them, and what a deployment adds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from emulator.chip import Stage
 from emulator.traffic.requests import NS
 from emulator.traffic.service_times import ServiceTimes
 
@@ -18,12 +20,14 @@ from emulator.traffic.service_times import ServiceTimes
 class Pace:
     """A card's time, `slow` times slower than the chip."""
 
-    times: ServiceTimes
+    times: ServiceTimes  # without an adapter
     slow: float = 1.0
+    reckon: Callable[[list[Stage]], ServiceTimes] | None = None  # those of other stages
+    adapted: dict[str, ServiceTimes] = field(default_factory=dict)  # by the adapter's name
 
-    def seconds(self, prompt: int, cached: int, token: int) -> float:
+    def seconds(self, prompt: int, cached: int, token: int, adapter: str = "") -> float:
         """From the start of a prompt, `cached` tokens of it known, to answer token 1, 2, .."""
-        read = self.times.prefill_ns(np.asarray(prompt), cached)
-        return (
-            self.slow * int(read + self.times.decode_ns(np.asarray(prompt), np.asarray(token))) / NS
-        )
+        times = self.adapted.get(adapter, self.times)
+        read = times.prefill_ns(np.asarray(prompt), cached)
+        steps = times.decode_ns(np.asarray(prompt), np.asarray(token))
+        return self.slow * int(read + steps) / NS

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from emulator.images.recipe import EMBEDDED, default_options, folder_of
 from tests.support.adapters import write_adapter
 from tests.support.command_line import Run
+from weights.merged import Merged
+from weights.peft_adapter import open_adapter
 from weights.rom import RomImage, open_image
+from weights.safetensors_source import SafetensorsCheckpoint
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,16 @@ def test_near_itself_nothing_changes(here: Run, tmp_path, tiny_image, tiny_check
     assert "-near-" in folder
     assert here(*made, "--near-price", "0.001").report["reused"]
     assert here("respin", tiny_image.folder, folder, "--json").report["same"] is True
+
+
+def test_a_merged_model_has_a_folder_of_its_own(tiny_checkpoint: Path, adapter: Path):
+    """The embedded model's is for itself alone."""
+    source = SafetensorsCheckpoint(tiny_checkpoint)
+    merged = Merged(source, open_adapter(adapter, source.config))
+    options = default_options(source.config)
+    base = folder_of(source, EMBEDDED, options)
+    assert base.name.startswith(EMBEDDED)
+    assert folder_of(merged, EMBEDDED, options).name.startswith("checkpoint+some-")
 
 
 def test_refused(here: Run, tmp_path, tiny_image, untied_image, tiny_checkpoint):

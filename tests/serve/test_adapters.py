@@ -1,4 +1,4 @@
-"""Adapters of a running server: chosen by model, loaded and dropped between answers."""
+"""Adapters of a running server with two cards: chosen by model, loaded and dropped on the way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def server(served_image, tmp_path_factory):
     write_adapter(base / "outside", model, 2)
     options = ("--api-key", "secret", "--lora-root", str(base / "root"), "--queue", "64")
     checkpoint = ("--checkpoint", str(served_image.with_name("checkpoint")))
-    with serving(served_image, *options, *checkpoint) as running:
+    cards = ("--cards", "2", "--policy", "sticky")
+    with serving(served_image, *options, *checkpoint, *cards) as running:
         yield running
 
 
@@ -31,9 +32,10 @@ def post(server, path, **body):
     return server.post(f"/v1/{path}", body, headers=KEY)
 
 
-def answer(server, model, text="hi"):
+def answer(server, model, text="hi", session=""):
     """Status and text of a greedy answer."""
     body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 4}
+    body |= {"prompt_cache_key": session} if session else {}
     reply = post(server, "chat/completions", **body)
     said = reply.json()["choices"][0]["message"]["content"] if reply.status_code == 200 else ""
     return reply.status_code, said, reply
@@ -87,6 +89,53 @@ def test_the_key_is_asked_for(server, served_image):
         assert open_to_all.post("/v1/load_lora_adapter", body).status_code == 403
 
 
+SAY = [{"role": "user", "content": "hi"}]
+ENDPOINTS = {  # path -> a request, but for its model
+    "/v1/chat/completions": {"messages": SAY, "max_tokens": 4},
+    "/v1/completions": {"prompt": "hi", "max_tokens": 4},
+    "/v1/responses": {"input": "hi", "max_output_tokens": 4},
+    "/v1/embeddings": {"input": "hi"},
+    "/v1/messages": {"messages": SAY, "max_tokens": 4},
+    "/api/generate": {"prompt": "hi", "stream": False, "options": {"num_predict": 4}},
+    "/api/chat": {"messages": SAY, "stream": False, "options": {"num_predict": 4}},
+    "the demo's": {"messages": SAY, "chatOptions": {"topK": 1, "max_tokens": 4}},
+    "/generate": {"prompt": SAY, "topk": 1, "max_output_tokens": 4},
+}
+
+
+def said(server, endpoint, model):
+    """Status, and of an answer what depends on the model's weights alone."""
+    body = dict(ENDPOINTS[endpoint])
+    if endpoint == "the demo's":
+        body["chatOptions"] = {**body["chatOptions"], "selectedModel": model}
+        reply = server.post("/api/chat", body, headers=KEY)
+        return reply.status_code, reply.text.partition("<|stats|>")[0]
+    reply = server.post(endpoint, body | {"model": model}, headers=KEY)
+    if reply.status_code != 200:
+        return reply.status_code, ""
+    body = reply.json()
+    for key in ("choices", "output", "data", "content", "response", "message"):
+        if key in body:
+            part = body[key][0] if isinstance(body[key], list) else body[key]
+            return 200, {k: v for k, v in part.items() if k != "id"} if type(part) is dict else part
+    raise AssertionError(body)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_endpoint_takes_an_adapter(server, endpoint):
+    """As NAME:ADAPTER: another answer than the model's, which stays; unknown ones give 404."""
+    plain = said(server, endpoint, "tiny")
+    assert post(server, "load_lora_adapter", lora_name="one", lora_path="one").status_code == 200
+    adapted = said(server, endpoint, "tiny:one")
+    assert (plain[0], adapted[0]) == (200, 200)
+    assert adapted[1] != plain[1]
+    assert said(server, endpoint, "tiny") == plain
+    names = [m["name"] for m in server.get("/api/tags", headers=KEY).json()["models"]]
+    assert names == ["tiny:latest", "tiny:one"]
+    assert post(server, "unload_lora_adapter", lora_name="one").status_code == 200
+    assert said(server, endpoint, "tiny:one")[0] == 404
+
+
 def traffic(server, requests: int) -> None:
     """Clients ask for every model while adapters come and go; each answer is the right one."""
     texts = ["hi", "a longer question", "hi"]
@@ -102,7 +151,7 @@ def traffic(server, requests: int) -> None:
     def ask(first: int) -> None:
         for i in range(first, requests, 4):
             model, text = list(right)[(i * 7) % len(right)]
-            status, said, _ = answer(server, model, text)
+            status, said, _ = answer(server, model, text, f"session {first}")
             if (
                 status not in counts
                 or (status == 200 and said != right[model, text])

@@ -16,11 +16,15 @@ from emulator.verification.golden import array_digest, logits_digest
 from emulator.verification.twins import disagreements
 from emulator.verification.vectors import expected, replay, vectors
 from kernels import compiled, reference
+from tests.support import make_family_reference as families
 from tests.support.adapters import write_adapter
 from tests.support.tiny_model import write_tiny_checkpoint
+from weights.compile import CompileOptions, compile_image
 from weights.lora import adapter_for, rotation_seed, turned
+from weights.merged import Merged
+from weights.mix import Mix
 from weights.peft_adapter import open_adapter
-from weights.rom import RomImage
+from weights.rom import RomImage, open_image
 from weights.safetensors_source import SafetensorsCheckpoint
 
 TOKENS = [int(i) for i in np.random.default_rng(3).integers(0, 256, 24)]
@@ -65,6 +69,29 @@ def test_the_chip_follows_the_float_model(tiny_image, tiny_checkpoint, tiny_adap
     with_it = mean_kl(adapted.forward(TOKENS), logits)
     assert with_it < 2 * floor + 1e-4
     assert mean_kl(masks.forward(TOKENS), logits) > 20 * with_it
+
+
+@pytest.mark.parametrize("family", ["gemma", "granite", "granite_tied"])
+def test_an_adapter_meets_the_familys_factors(tmp_path, family):
+    """What Granite and Gemma multiply counts for B A as for the weight that they are added to."""
+    source = SafetensorsCheckpoint(families.checkpoint(tmp_path / "checkpoint", family))
+    folder = write_adapter(tmp_path / "some", source.config, 2, strength=0.3)
+    adapter, tokens = open_adapter(folder, source.config), families.tokens()[:24]
+    merged = FloatModel.of_checkpoint(Merged(source, adapter)).forward(tokens)
+    own = turned(adapter, source, 1)
+    inside = FloatModel.folded(source, 1).with_low_rank(own).forward(tokens)
+    without = FloatModel.of_checkpoint(source).forward(tokens)
+    assert mean_kl(merged, inside) < 1e-5
+    assert mean_kl(merged, without) > 0.01
+    options = CompileOptions(Mix.parse("6"), families.TOKENS)
+    compile_image(source, tmp_path / "image", options)
+    image = open_image(tmp_path / "image")
+    chip = Chip(image, adapters=[adapter_for(image, source, adapter)])
+    chip.use("some")
+    adapted = FloatModel.of_image(image).with_low_rank(own).forward(tokens)
+    found = mean_kl(adapted, chip_logits(chip, tokens))
+    print(f"{family}: {found:.5f} nats")
+    assert found < 0.003
 
 
 def test_the_same_bits_by_any_split_thread_and_twin(
