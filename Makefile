@@ -13,7 +13,7 @@ PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
 
-.PHONY: chat serve test test-slow test-8b check fuzz clean
+.PHONY: chat serve test test-slow test-8b test-lowest check fuzz lock sbom clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
@@ -57,6 +57,27 @@ fuzz: $(VENV)/ready-test
 
 test-8b: $(VENV)/ready-test
 	$(BIN)/python -m benchmarks.full_size
+
+# The oldest packages that pyproject.toml allows; Python 3.10 or 3.11, for which all have wheels.
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	$(PYTHON) tests/support/lowest.py > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install -q -c build/lowest/constraints.txt -e . \
+		pytest hypothesis filelock httpx
+	NUMBA_NUM_THREADS=1 build/lowest/bin/python -m pytest -q tests/serve/test_grammar_process.py \
+		tests/serve/test_preparing.py tests/serve/test_openai.py tests/weights/test_malformed*.py \
+		tests/chat tests/kernels/test_cache.py
+
+# The newest that are allowed, each with its hashes; then a bill of them, in CycloneDX's form.
+lock: $(VENV)/ready-test
+	$(BIN)/python -m pip install -q pip-tools
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --extra test --strip-extras --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links --unsafe-package hardwired-llama \
+		-o requirements.lock pyproject.toml
+
+sbom: $(VENV)/ready-test
+	mkdir -p build && $(BIN)/python -m pip install -q cyclonedx-bom
+	$(BIN)/cyclonedx-py requirements requirements.lock -o build/sbom.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

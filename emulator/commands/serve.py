@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   python -m emulator serve --cards 3 --pace chip --slow 400 --prefill serial
 """
 MOST_CARDS = 1000
+LEAST_POSITIONS = 2  # one token in, one out: how /health asks whether the chip works
 MOST_SLOW = 1e9
 PORT, PLACES, MOST_TOKENS, PATIENCE = 8017, 32, 2048, 60.0
 
@@ -140,6 +141,8 @@ def _service(args: argparse.Namespace, has_key: bool) -> Any:
     _check_memory(args, image)
     adapters = chosen_adapters(args, image)
     board = Board(image, args.cards, args.context, adapters=adapters)
+    if board.chips[0].context < LEAST_POSITIONS:
+        raise UsageError(f"serve needs a --context of at least {LEAST_POSITIONS}")
     pace = _pace(args, board.chips[0], spec) if args.pace else None
     engine = Engine(board, spec, args.queue, args.policy, pace)
     template = None

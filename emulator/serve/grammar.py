@@ -69,7 +69,11 @@ class Grammars:
 
     def regex(self, pattern: str, param: str) -> str:
         """The grammar of a regular expression. Raises RequestError if it is invalid."""
-        return self._checked(LLMatcher.grammar_from_regex(pattern), param)
+        try:
+            grammar = LLMatcher.grammar_from_regex(pattern)
+        except ValueError as problem:
+            raise RequestError(f"{param}: {problem}", param=param) from None
+        return self._checked(grammar, param)
 
     def mask(self, grammar: str) -> GrammarMask:
         """A mask for one answer; `grammar` comes from `json_schema` or `regex`."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from kernels.host import cache
+from kernels.host import cache, compilers
 
 
 @pytest.fixture
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that a compiler filled with two files; returns the copy's folder in it."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(cache, "compile_all", compiled)
+    monkeypatch.setattr(compilers, "compile_all", compiled)
     assert cache.fill()
     return cache.complete(cache.folder()).parent
 
@@ -33,7 +33,7 @@ def refuse_to_compile(place: Path, show: object = None) -> bool:
 
 
 def test_a_whole_cache_is_used(filled, monkeypatch):
-    monkeypatch.setattr(cache, "compile_all", refuse_to_compile)
+    monkeypatch.setattr(compilers, "compile_all", refuse_to_compile)
     assert cache.is_filled()
     assert cache.fill()
 
@@ -50,9 +50,14 @@ DAMAGE = {
     "the mark is no JSON": lambda place: mark(place).write_bytes(b"\xff{"),
     "the mark is a list": lambda place: mark(place).write_text("[1]"),
     "the mark names nothing": lambda place: mark(place).write_text("{}"),
-    "the mark is a folder": lambda place: (mark(place).unlink(), mark(place).mkdir()),
+    "the mark is a folder": lambda place: make_folder(mark(place)),
     "the mark is of another": lambda place: mark(place).write_text(json.dumps({"x": "0"})),
 }
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def mark(place: Path) -> Path:
@@ -91,12 +96,12 @@ def test_a_full_disk_leaves_no_cache(tmp_path, monkeypatch, moment):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 
     with monkeypatch.context() as small:
-        small.setattr(cache, "compile_all", half)
+        small.setattr(compilers, "compile_all", half)
         if moment == "mark":
             small.setattr(Path, "write_text", full)
         assert not cache.fill()
         assert not cache.is_filled()
-    monkeypatch.setattr(cache, "compile_all", compiled)
+    monkeypatch.setattr(compilers, "compile_all", compiled)
     assert cache.fill()
 
 

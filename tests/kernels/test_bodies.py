@@ -66,7 +66,7 @@ def test_a_body(body: str, tmp_path: Path, untied_image: RomImage):
     assert answers == [[body, hashlib.sha256(wires.logits.tobytes()).hexdigest()]] * 2
 
     (cache,) = (tmp_path / "kernels").iterdir()
-    assert len([*cache.glob("complete-*")]) == 1
+    assert len([*cache.glob("copy-*/complete-*")]) == 1
     files = sorted(cache.rglob("*.nbc"))
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS],

@@ -75,7 +75,8 @@ class Server:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        limits = httpx.Limits(keepalive_expiry=25)  # below the server's own 30 s
+        self.http = httpx.Client(base_url=self.url, timeout=60, limits=limits)
         try:
             assert self.get("/health").json()["status"] == "ok"
         except BaseException:
