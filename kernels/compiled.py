@@ -78,7 +78,7 @@ def _fabric_job(
     if spare < 0:
         raise ValueError(f"{len(matrices)} matrices in one pass; at most {_jobs.MOST_MATRICES}")
     first, second, third = [m.wiring for m in (*matrices, *matrices[:1] * spare)]
-    own, common = _weight_fabric.SCRATCH_BYTES, x.size // 8
+    own, common = _weight_fabric.SCRATCH_BYTES, _weight_fabric.common_bytes(*x.shape)
     team().run(set_up, own, common, first, second, third, len(matrices), x, *more)
 
 
