@@ -246,6 +246,7 @@ def _passes(
                 room = min(picking.max_tokens - len(answer.token_ids), chip.context - known) - 1
                 draft, asked_at = drafts.propose([*chip.tokens, *unfed], room), now
     finally:
-        chip.rewind(min(known, chip.position))
+        if draft:
+            chip.rewind(min(known, chip.position))
         answer.host_seconds = time.perf_counter() - begin
         answer.logits_sha256 = picking.digest.hexdigest()
