@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from emulator.blocks.wires import Wires
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
 from emulator.chat.drafts import Drafts
@@ -183,7 +185,7 @@ class _Picking:
         answer, position = self.answer, wires.start + wires.tokens.size
         if self.step:
             answer.cycles += self.step
-        self.digest.update(wires.logits[-1].astype("<i4").tobytes())
+        self.digest.update(np.ascontiguousarray(wires.logits[-1], "<i4"))
         token = self.sampler.pick(wires)
         answer.token_ids.append(token)
         if token in self.chip.image.config.end_ids:
