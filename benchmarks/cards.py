@@ -125,7 +125,7 @@ def main() -> None:
         try:
             found = re.search(r"http://\S+", server.stderr.readline())
             assert found, server.stderr.read()
-            load = Load()
+            load = Load(tries=1)  # the whole takes a minute, and what was beside it is told
             vocabulary = image.config.vocabulary
             row = load.round(
                 lambda: asyncio.run(measured(found[0], args, vocabulary)), [server.pid]

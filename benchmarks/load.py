@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 TICKS = os.sysconf("SC_CLK_TCK")
 MOST_CORES = 0.1  # of others' work beside a round that counts
-TRIES = 5  # then a round counts whatever was beside it
+TRIES = 5  # as a rule; then a round counts whatever was beside it
 
 
 def machine_seconds() -> float:
@@ -38,6 +38,7 @@ def own_seconds(pids: Iterable[int]) -> float:
 class Load:
     """Rounds that were kept and thrown away, and what was beside the kept ones."""
 
+    tries: int = TRIES
     kept: int = 0
     thrown: int = 0
     most_cores: float = 0.0  # of others, beside a round that was kept
@@ -45,7 +46,7 @@ class Load:
 
     def round(self, action: Callable[[], T], pids: Iterable[int] = ()) -> T:
         """The action's result, of a run with little beside it if there is one."""
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self.tries)):
             begin, before = time.perf_counter(), machine_seconds() - own_seconds(pids)
             result = action()
             foreign = machine_seconds() - own_seconds(pids) - before

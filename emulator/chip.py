@@ -94,6 +94,8 @@ class Chip:
         check_fits(image.config, self.positions)
         self.ops = ops or load_kernels()
         self.stages = build_stages(image, self.positions, srams=srams)
+        # Bits of SRAM that the keys and values of one position take, over all layers.
+        self.position_bits = sum(sram.stored_bits for sram in self._kv_srams())
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
         self.adapters: dict[str, Adapter] = {}
         self.adapter = NO_ADAPTER  # the name of the one in use
@@ -106,11 +108,6 @@ class Chip:
         """Positions that the adapters leave."""
         taken = sum(adapter.stored_bits for adapter in self.adapters.values())
         return self.positions - -(-taken // self.position_bits)
-
-    @property
-    def position_bits(self) -> int:
-        """Bits of SRAM that the keys and values of one position take, over all layers."""
-        return sum(sram.stored_bits for sram in self._kv_srams())
 
     def load(self, adapter: Adapter) -> None:
         """Put an adapter into the SRAM; one of the same name is replaced.

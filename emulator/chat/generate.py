@@ -9,14 +9,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from emulator.blocks.wires import Wires
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
 from emulator.chat.drafts import Drafts
 from emulator.chat.sampler import Picker, Sampler
-from emulator.chip import Chip
+from emulator.chip import Chip, Stage
 from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import prompt_cycles, token_cycles
+from emulator.timing.schedule import alike, prompt_cycles, token_cycles
 
 PASS = 512  # prompt tokens at once; an answer can be cancelled between passes
 READ_PASS = 64  # the same where the logits of each are wanted, int32[64, vocabulary]
@@ -177,13 +179,17 @@ class _Picking:
     answer: Answer
     digest: Any = field(default_factory=hashlib.sha256)
     step: Counter[str] = field(default_factory=Counter)  # cycles of the last token's own pass
+    stages: list[Stage] = field(init=False)  # of the chip, so that their schedule comes soon
+
+    def __post_init__(self) -> None:
+        self.stages = alike(self.chip.stages, self.spec)
 
     def pick(self, wires: Wires) -> str:
         """Pick what follows these wires; return why the answer ends with it, or ""."""
         answer, position = self.answer, wires.start + wires.tokens.size
         if self.step:
             answer.cycles += self.step
-        self.digest.update(wires.logits[-1].astype("<i4").tobytes())
+        self.digest.update(np.ascontiguousarray(wires.logits[-1], "<i4"))
         token = self.sampler.pick(wires)
         answer.token_ids.append(token)
         if token in self.chip.image.config.end_ids:
@@ -194,7 +200,7 @@ class _Picking:
             return MAX_TOKENS
         if position == self.chip.context:
             return CONTEXT
-        self.step = token_cycles(self.chip.stages, self.spec, position + 1, True)
+        self.step = token_cycles(self.stages, self.spec, position + 1, True)
         return ""
 
 
@@ -213,7 +219,7 @@ def _passes(
     known = chip.position  # tokens in the KV SRAM that are no draft's
     unfed, draft = prompt[known - start :], list[int]()
     try:
-        answer.cycles = prompt_cycles(chip.stages, spec, start, len(prompt))
+        answer.cycles = prompt_cycles(picking.stages, spec, start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
         while should_continue():
             wires = yield Asked(unfed + draft, reader is not None or bool(draft))
@@ -246,6 +252,7 @@ def _passes(
                 room = min(picking.max_tokens - len(answer.token_ids), chip.context - known) - 1
                 draft, asked_at = drafts.propose([*chip.tokens, *unfed], room), now
     finally:
-        chip.rewind(min(known, chip.position))
+        if draft:
+            chip.rewind(min(known, chip.position))
         answer.host_seconds = time.perf_counter() - begin
         answer.logits_sha256 = picking.digest.hexdigest()

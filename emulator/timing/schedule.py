@@ -18,6 +18,7 @@ from emulator.silicon.cost import Cost, Wave
 from emulator.silicon.spec import ChipSpec
 
 T = TypeVar("T")
+FAR = 1 << 24  # positions, beyond every window
 
 
 class Step(NamedTuple):
@@ -88,6 +89,21 @@ def token_cycles(
         for step in part.steps:
             cycles[step.block.name] += step.cycles
     return cycles
+
+
+def alike(stages: list[Stage], spec: ChipSpec) -> list[Stage]:
+    """The stages with the first one's blocks in all that are like it: the same schedule, sooner.
+
+    What a block costs depends on its sizes and, up to its window, on the context: stages whose
+    blocks cost the same at both ends cost the same between them.
+    """
+    first: dict[object, Stage] = {}
+    found = []
+    for stage in stages:
+        costs = [(b.name, b.cost(spec, 1), b.cost(spec, FAR)) for b in stage.blocks]
+        like = first.setdefault((stage.layer is None, *costs), stage)
+        found.append(Stage(stage.name, like.blocks, stage.layer))
+    return found
 
 
 def stage_cycles(

@@ -16,6 +16,7 @@ from emulator.silicon.spec import ChipSpec, load_spec
 from emulator.timing.models import HC1_MIX, MODELS, blank_stages, known_model
 from emulator.timing.prefill import decode_seconds, pipelined_aggregate, prefill_cycles
 from emulator.timing.schedule import (
+    alike,
     runs_alike,
     stage_cycles,
     token_cycles,
@@ -252,3 +253,15 @@ def test_the_shapes_are_those_of_the_checkpoints():
         "smollm2-1.7b": 1_711_376_384,
         "tinyllama-1.1b": 1_100_048_384,
     }
+
+
+def test_stages_alike_have_the_same_schedule(any_image):
+    """Layers share one's blocks; windows and layers without RoPE keep their own."""
+    stages = Chip(any_image).stages
+    fewer = alike(stages, HC1)
+    assert len({id(stage.blocks) for stage in fewer}) <= len(stages)
+    for context in (1, 2, 7, 33, 64, 1000):
+        for head in (True, False):
+            cycles = token_cycles(stages, HC1, context, head)
+            assert token_cycles(fewer, HC1, context, head) == cycles
+        assert stage_cycles(fewer, HC1, context) == stage_cycles(stages, HC1, context)
