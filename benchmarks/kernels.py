@@ -16,41 +16,49 @@ import numpy as np
 import kernels
 from benchmarks import common
 from benchmarks.synthetic import random_matrix
+from kernels.rom.few import FEW
+from kernels.rom.pack import PackedMatrix
 
-SHAPES = [  # bits, rows, columns, tokens
-    (3, 57344, 4096, 1),
-    (4, 57344, 4096, 1),
-    (6, 57344, 4096, 1),
-    (6, 3072, 576, 1),
-    (3, 14336, 4096, 64),
-    (4, 14336, 4096, 64),
-    (6, 14336, 4096, 64),
-    (6, 3072, 576, 64),
+SHAPES = [  # bits, rows, columns, tokens: after a matrix by one token, the same by more
+    (3, 57344, 4096, (1, 2, 4, 8, 16, 32)),
+    (4, 57344, 4096, (1, 8)),
+    (6, 57344, 4096, (1, 8)),
+    (6, 3072, 576, (1, 8, 64)),
+    (3, 14336, 4096, (64,)),
+    (4, 14336, 4096, (64,)),
+    (6, 14336, 4096, (64,)),
 ]
 
 
 def fabric_rows(threads: int, bandwidth: float) -> list[dict[str, Any]]:
-    ops, rng, rows = kernels.load(), np.random.default_rng(0), []
-    for bits, height, columns, tokens in SHAPES:
+    rng, rows = np.random.default_rng(0), []
+    for bits, height, columns, passes in SHAPES:
         matrix = random_matrix(rng, height, columns, bits)
-        x = rng.integers(-127, 128, (tokens, columns)).astype(np.int8)
-        scale = np.tile(np.array([[40000, 20]], np.int32), (tokens, 1))
-        seconds = common.best_seconds(lambda m=matrix, x=x, s=scale: ops.fabric((m,), x, s))
-        read = (matrix.codes.nbytes + matrix.group_scale.nbytes) / seconds
-        rows.append(
-            {
-                "kernel": "matvec" if tokens == 1 else "matmul",
-                "bits": bits,
-                "rows": height,
-                "columns": columns,
-                "tokens": tokens,
-                "threads": threads,
-                "gmac_per_s": height * columns * tokens / seconds / 1e9,
-                "gb_per_s": read / 1e9,
-                "share_of_bandwidth": read / bandwidth if tokens == 1 else None,
-            }
-        )
+        seconds = {tokens: pass_seconds(rng, matrix, tokens) for tokens in passes}
+        for tokens in passes:
+            read = (matrix.codes.nbytes + matrix.group_scale.nbytes) / seconds[tokens]
+            rows.append(
+                {
+                    "kernel": "few" if tokens <= FEW else "matmul",
+                    "bits": bits,
+                    "rows": height,
+                    "columns": columns,
+                    "tokens": tokens,
+                    "threads": threads,
+                    "gmac_per_s": height * columns * tokens / seconds[tokens] / 1e9,
+                    "times_one_token": seconds[tokens] / seconds[1] if 1 in passes else None,
+                    "gb_per_s": read / 1e9,
+                    "share_of_bandwidth": read / bandwidth if tokens == 1 else None,
+                }
+            )
     return rows
+
+
+def pass_seconds(rng: np.random.Generator, matrix: PackedMatrix, tokens: int) -> float:
+    ops = kernels.load()
+    x = rng.integers(-127, 128, (tokens, matrix.columns)).astype(np.int8)
+    scale = np.tile(np.array([[40000, 20]], np.int32), (tokens, 1))
+    return common.best_seconds(lambda: ops.fabric((matrix,), x, scale))
 
 
 def main() -> None:

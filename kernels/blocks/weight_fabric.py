@@ -30,7 +30,6 @@ from kernels.rom.few import (
     SUMS_BYTES,
     TOGETHER,
     few_tokens,
-    inputs_bytes,
     lay_out,
     together,
 )
@@ -60,7 +59,9 @@ MATRIX_WORDS = wired.WORDS + 1
 
 def common_bytes(tokens: int, columns: int) -> int:
     """What all threads share: the inputs laid out, or their sums."""
-    return inputs_bytes(tokens, columns) if tokens <= FEW else tokens * columns // 8
+    if tokens > FEW:
+        return tokens * columns // 8
+    return (tokens + TOGETHER - 1) * columns // TILE_COLUMNS * CHUNK_INPUTS
 
 
 @inner

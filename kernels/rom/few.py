@@ -47,11 +47,6 @@ def together(tokens):
     return tokens if tokens <= 2 else 4 if tokens <= 4 else TOGETHER
 
 
-def inputs_bytes(tokens: int, columns: int) -> int:
-    """What `lay_out` writes at most."""
-    return (tokens + TOGETHER - 1) * columns // TILE_COLUMNS * CHUNK_INPUTS
-
-
 @inner
 def lay_out(x, out):
     """x int8[T, columns] -> the inputs of up to TOGETHER tokens after those of others, at `out`."""
@@ -155,13 +150,14 @@ def few_of(n):
         for i in range(0, n * VECTOR_SUMS, 64):
             store(sums + i, fill_i64(0))
         size = tile_bytes(kind)
-        ahead, last = np.int64(AHEAD), chunks - AHEAD // size
+        ahead_chunks = min(AHEAD // size + 1, chunks)
+        ahead, next_rows = ahead_chunks * size, chunks - ahead_chunks
         chunk, left = 0, group_chunks
         while chunk < chunks:
             end = min(chunk + FLUSH_CHUNKS, chunks)
             totals = zero()
             while chunk < end:
-                if chunk == last:  # the second tile's codes follow: skip what it has asked for
+                if chunk == next_rows:  # past a tile lies the second one, which is read already
                     ahead += second - tile
                 ask_for(tile + ahead, size)
                 if WIDE:
