@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.rom.pack import PackedMatrix
 
-if TYPE_CHECKING:
-    from weights.chained import Chain
-
 DEFAULT_TEXT = Path(__file__).parent / "calibration.txt"  # the Jargon File 4.4.7, public domain
-CODE_TEXT = DEFAULT_TEXT.with_name("calibration_code.txt")  # sources of this project, as of 0.1
-CHAT_TEXT = DEFAULT_TEXT.with_name("calibration_chat.jsonl")  # a question and its answer a line
 INPUT_OF = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up", "up": "gate_up"}
 INPUT_OF |= {"down": "down", "head": "head"}  # matrix -> the fabric pass whose input it reads
 
@@ -57,13 +52,6 @@ class Moments:
             sums *= unit**2  # in place: a copy of 14,336 columns would take 1.6 GB
             self.value += sums
             loudness[chosen] = 0
-
-
-class Unread(Moments):
-    """For text that only has to pass through."""
-
-    def add(self, x: NDArray[np.int8], scale: NDArray[np.int32]) -> None:
-        """Nothing."""
 
 
 @dataclass(slots=True)
@@ -116,9 +104,6 @@ class Calibrator(Protocol):
         into: Collector = Moments,
     ) -> Collected:
         """Collect the head's input; gain and mixer as in a tied model's image."""
-
-    def chain(self, probe: PackedMatrix, table: PackedMatrix) -> Chain:
-        """The text before the first layer of two chips, with these embedding tables."""
 
     def provenance(self) -> dict[str, object]:
         """What the moments depend on, for the image's manifest."""

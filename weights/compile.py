@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from emulator import __version__
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals, Unread
-from weights.chained import fitted, taken
+from weights.calibrate import INPUT_OF, Calibrator, Collected, Moments, Signals
 from weights.checkpoint import LAYER_MATRICES, Checkpoint, Provenance
 from weights.fold import Fold
 from weights.layer_vectors import GainCodes, gain_codes, stored
@@ -36,9 +35,7 @@ DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
 PROBE_BITS = 6  # of the masks that calibration text runs through
 TIED_DAMPING = 0.3  # a tied table's errors also enter the residual stream, in any direction
-CHAINED = "chained"
-# Level -> rounds of refit and descent.
-QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2, CHAINED: 2}
+QUANTISERS = {"fast": 0, "calibrated": 0, "best": 2}  # level -> rounds of refit and descent
 RECIPE = 4  # goes up with every change that gives other bytes for the same input
 Progress = Callable[[int, int], None]  # (matrices done, matrices in all), first with 0 done
 
@@ -82,62 +79,45 @@ def compile_image(
         raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
     if (calibrator is None) != (options.quantiser == "fast"):
         raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
-    if options.quantiser == CHAINED and executor is not None:
-        raise UsageError("the quantiser chained runs in one process: leave --workers out")
-    fold = Fold(source, ROTATION_SEED)
+    folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
         provenance = thread.submit(source.provenance)
         matrices_in_all = len(LAYER_MATRICES) * config.layers + (1 if config.tied else 2)
         steps = _Steps(matrices_in_all, progress)
-        gain = gain_codes(fold.final_gain()) if config.tied else None
-        if calibrator is not None and options.quantiser == CHAINED:
-            _chained(fold, writer, options, steps, calibrator, gain)
-        else:
-            _apart(fold, writer, options, steps, calibrator, executor, provenance)
-            if not writer.reuse(TABLES):
-                _tables(fold, writer, options, steps, calibrator, gain, executor)
+        if calibrator is not None:
+            calibrator.embed(quantise(folder_of.embedding(), PROBE_BITS))
+        rounds = QUANTISERS[options.quantiser]
+        away = Away(executor, folder_of, options.mix, rounds, writer, steps.advance)
+        for layer in range(config.layers):
+            if provenance.done():
+                provenance.result()  # raises if the checkpoint is not what the hub states
+            file = f"layer-{layer:03}.safetensors"
+            vectors = stored(folder_of.layer_vectors(layer))
+            if away.idle and writer.reuse(file):
+                if calibrator is not None:  # the text must still pass through the layer
+                    calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
+                steps.advance(len(LAYER_MATRICES))
+                continue
+            weights = folder_of.layer(layer)
+            named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
+            if executor is not None:
+                probe = {} if calibrator is None else _probe(weights)
+                del weights
+                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                away.send(layer, file, inputs, named)
+                continue
+            costs = _layer_costs(layer, weights, vectors, calibrator)
+            writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
+            del weights, costs  # 1 GB of an 8B model, which the tables then need
+        away.fetch_all()
+        gain = gain_codes(folder_of.final_gain()) if config.tied else None
+        if not writer.reuse(TABLES):
+            _tables(folder_of, writer, options, steps, calibrator, gain, executor)
         manifest = _manifest(source, options, provenance.result(), gain)
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
         writer.finish(source.tokenizer_json, manifest, text, source.chat_template)
-
-
-def _apart(
-    fold: Fold,
-    writer: ImageWriter,
-    options: CompileOptions,
-    steps: _Steps,
-    calibrator: Calibrator | None,
-    executor: Executor | None,
-    provenance: Future[Provenance],
-) -> None:
-    """The layers' shards, each from the inputs of a chip with nearly exact masks."""
-    if calibrator is not None:
-        calibrator.embed(quantise(fold.embedding(), PROBE_BITS))
-    away = Away(executor, fold, options.mix, QUANTISERS[options.quantiser], writer, steps.advance)
-    for layer in range(fold.source.config.layers):
-        if provenance.done():
-            provenance.result()  # raises if the checkpoint is not what the hub states
-        file = f"layer-{layer:03}.safetensors"
-        vectors = stored(fold.layer_vectors(layer))
-        if away.idle and writer.reuse(file):
-            if calibrator is not None:  # the text must still pass through the layer
-                calibrator.layer(layer, _probe(fold.layer(layer)), vectors, Unread)
-            steps.advance(len(LAYER_MATRICES))
-            continue
-        weights = fold.layer(layer)
-        named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
-        if executor is not None:
-            probe = {} if calibrator is None else _probe(weights)
-            del weights
-            inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
-            away.send(layer, file, inputs, named)
-            continue
-        costs = _layer_costs(layer, weights, vectors, calibrator)
-        writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
-        del weights, costs  # 1 GB of an 8B model, which the tables then need
-    away.fetch_all()
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:
@@ -181,41 +161,8 @@ def _masks(
     return masks
 
 
-def _chained(
-    fold: Fold,
-    writer: ImageWriter,
-    options: CompileOptions,
-    steps: _Steps,
-    calibrator: Calibrator,
-    gain: GainCodes | None,
-) -> None:
-    """All shards, the tables first: what the embedding's masks lose, the layers can make up for."""
-    probe_table = quantise(fold.embedding(), PROBE_BITS)
-    layers = range(fold.source.config.layers)
-    if not writer.reuse(TABLES):
-        calibrator.embed(probe_table)
-        for layer in layers:
-            vectors = stored(fold.layer_vectors(layer))
-            calibrator.layer(layer, _probe(fold.layer(layer)), vectors, Unread)
-        _tables(fold, writer, options, steps, calibrator, gain, None)
-    chain = calibrator.chain(probe_table, writer.matrix("embedding"))
-    for layer in layers:
-        weights, stem = fold.layer(layer), f"layers.{layer}."
-        vectors, file = stored(fold.layer_vectors(layer)), f"layer-{layer:03}.safetensors"
-        if reused := writer.reuse(file):  # the text must still pass through the layer
-            make = taken({name: writer.matrix(stem + name) for name in weights})
-        else:
-            bits = {name: options.mix.bits(name, layer) for name in weights}
-            make = fitted(weights, bits, QUANTISERS[CHAINED])
-        masks = chain.layer(layer, _probe(weights), vectors, make)
-        if not reused:
-            named = {stem + name: vector for name, vector in vectors.items()}
-            writer.add_shard(file, {stem + name: mask for name, mask in masks.items()}, named)
-        steps.advance(len(weights))
-
-
 def _tables(
-    fold: Fold,
+    folder_of: Fold,
     writer: ImageWriter,
     options: CompileOptions,
     steps: _Steps,
@@ -223,7 +170,7 @@ def _tables(
     gain: GainCodes | None,
     executor: Executor | None,
 ) -> None:
-    config = fold.source.config
+    config = folder_of.source.config
     cosine, sine = rope_tables(config, options.context)
     vectors: dict[str, Any] = {"rope_cosine": cosine, "rope_sine": sine}
     codes, exponent = gain or (None, 0)
@@ -242,11 +189,11 @@ def _tables(
     for name, seen in reads.items():
         bits = options.mix.bits(name)
         if executor is not None:
-            jobs = table_jobs(executor, fold, name, bits, rounds, seen, damping)
+            jobs = table_jobs(executor, folder_of, name, bits, rounds, seen, damping)
             matrices[name] = stacked(job.result() for job in jobs)
         else:
             cost = Curvature.of(seen.value, damping) if seen is not None else None
-            w = fold.embedding() if name == "embedding" else fold.head()
+            w = folder_of.embedding() if name == "embedding" else folder_of.head()
             matrices[name] = masks_of(w, bits, cost, rounds)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)

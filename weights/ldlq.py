@@ -44,7 +44,6 @@ class Curvature:
 
     h: Float32  # [columns, columns], damped, mean diagonal near 1
     u: Float32  # [columns, columns] unit upper triangular; h = u d u'
-    d: Float64  # [columns], positive
 
     @classmethod
     def of(cls, moments: Float64, damping: float = DAMPING) -> Curvature:
@@ -58,9 +57,7 @@ class Curvature:
         else:
             moments[:] = 0
         moments.flat[:: len(moments) + 1] += damping if mean > 0 else 1.0
-        h = moments.astype(np.float32)
-        u, d = _factor(moments)
-        return cls(h, u.astype(np.float32), d)
+        return cls(moments.astype(np.float32), _factor(moments).astype(np.float32))
 
 
 def quantise_calibrated(
@@ -89,10 +86,8 @@ def quantise_calibrated(
     return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
 
 
-def _factor(h: Float64) -> tuple[Float64, Float64]:
+def _factor(h: Float64) -> Float64:
     """Unit upper triangular U with h = U D U', in the place of h (symmetric, positive definite).
-
-    And the diagonal of D.
 
     From the last column to the first, PANEL of them before the rows above see any: each element
     meets the same terms in the same order as without panels. What is yet to be factored is read
@@ -104,10 +99,9 @@ def _factor(h: Float64) -> tuple[Float64, Float64]:
         start = max(end - PANEL, 0)
         _factor_panel(h, rows, pivots, start, end)
         _update_above(h, rows, pivots, start, end - start)
-    d = h.diagonal().copy()
     for k in range(n):
         h[k, :k], h[k, k] = 0, 1
-    return h, d
+    return h
 
 
 @njit(cache=True, nogil=True)
@@ -119,14 +113,14 @@ def _factor_panel(h, rows, pivots, start, end):
         h[:k, k] = row
         pivots[k - start] = pivot
         for i in range(start, k):
-            axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
+            _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _update_above(h, rows, pivots, start, panel):
     for i in prange(start):
         for k in range(panel - 1, -1, -1):
-            axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
+            _axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -152,7 +146,7 @@ def _block(w, h, u, levels, group, rounds, start, out):
         slope = np.zeros((rows, columns), np.float32)  # error @ h
         for k in range(columns):
             for r in range(rows):
-                axpy(error[r, k], h[k], slope[r])
+                _axpy(error[r, k], h[k], slope[r])
         for _ in range(rounds):
             _refit(h, levels, unit, group, level, scale, error, slope)
             for _ in range(SWEEPS):
@@ -197,7 +191,7 @@ def _on_grid(scale, unit):
 
 
 @njit(cache=True, nogil=True)
-def axpy(a, x, y):
+def _axpy(a, x, y):
     """y += a * x"""
     for i in range(y.size):
         y[i] += a * x[i]
@@ -212,7 +206,7 @@ def _feedback(w, u, levels, scale, group, level, error):
             s = scale[r, k // group]
             level[r, k] = nearest(target[r, k] / s, levels)
             error[r, k] = w[r, k] - s * levels.value[level[r, k]]
-            axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
+            _axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
 
 
 @njit(cache=True, nogil=True)
@@ -237,7 +231,7 @@ def _refit(h, levels, unit, group, level, scale, error, slope):
                 for i in range(start, start + group):
                     change = (now - better) * levels.value[level[r, i]]
                     error[r, i] += change
-                    axpy(change, h[i], slope[r])
+                    _axpy(change, h[i], slope[r])
 
 
 @njit(cache=True, nogil=True)
@@ -253,6 +247,6 @@ def _descend(h, levels, scale, group, level, error, slope):
                 change = now - s * levels.value[code]
                 level[r, k] = code
                 error[r, k] += change
-                axpy(change, h[k], slope[r])
+                _axpy(change, h[k], slope[r])
                 moved = True
     return moved

@@ -19,7 +19,6 @@ from kernels.rom.pack import PackedMatrix
 from weights.checkpoint import file_record
 from weights.rom import ARRAYS
 from weights.rom_files import FORMAT, FORMAT_VERSION, MANIFEST, NOTICE, TEMPLATE, TOKENIZER, sealed
-from weights.safetensors_file import SafetensorsFile
 from weights.whole_folder import whole_folder
 
 JOURNAL = "journal.jsonl"  # in an unfinished folder
@@ -77,14 +76,6 @@ class ImageWriter:
         line = json.dumps({"entry": self.files[-1], "matrices": described})
         with _writing(self.folder), (self.folder / JOURNAL).open("a") as journal:
             journal.write(line + "\n")  # not flushed to disk: a lost line costs a shard's time
-
-    def matrix(self, name: str) -> PackedMatrix:
-        """A matrix of a shard that was added."""
-        about = self.matrices[name]
-        file = SafetensorsFile(self.folder / about["shard"], ImageError)
-        arrays = {part: file.view(f"{name}.{part}") for part in ARRAYS}
-        shape = (about[key] for key in ("rows", "columns", "bits", "group"))
-        return PackedMatrix(*shape, **arrays)
 
     def finish(
         self,

@@ -43,8 +43,8 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--quantiser",
         metavar="LEVEL",
-        help="fast (no calibration), calibrated (error feedback), best (and descent), chained (and "
-        "each matrix makes up for those before it); default: best, above 10^9 parameters fast",
+        help="fast (no calibration), calibrated (error feedback), best (and descent); "
+        "default: best, above 10^9 parameters fast",
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,17 +18,15 @@ from emulator.blocks.lm_head import final_norm
 from emulator.blocks.wires import Int32, Wires
 from emulator.chat.template import ChatFormat, chat_format
 from emulator.config import LlamaConfig
-from emulator.images.chained import ChipChain, Stream
 from emulator.terminal.kernels import load_kernels
 from emulator.text import read_text, windows_of
 from kernels.rom.pack import PackedMatrix
-from weights.calibrate import CHAT_TEXT, CODE_TEXT, DEFAULT_TEXT, Collected, Collector, Moments
+from weights.calibrate import DEFAULT_TEXT, Collected, Collector, Moments
 from weights.checkpoint import Checkpoint
 from weights.rope_table import rope_tables
 
 WINDOW = 512  # tokens that attend to each other
 WINDOWS = 32
-PROSE_WINDOWS, CODE_WINDOWS = 24, 16  # of a mixed text, and all of its dialogue
 
 
 def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrator:
@@ -46,35 +43,6 @@ def calibrator_of(source: Checkpoint, text: Path | None = None) -> ChipCalibrato
     for i in range(1, len(windows), 2):
         windows[i] = _conversation(chat, windows[i])
     return ChipCalibrator(source.config, windows)
-
-
-def mixed_calibrator_of(source: Checkpoint) -> ChipCalibrator:
-    """A calibrator over prose, code and dialogue: the text that ships is of all three.
-
-    Half of the prose becomes conversations, as in `calibrator_of`; kinds take turns, so that every
-    share of the windows has all of them.
-    """
-    chat = chat_format(source.tokenizer_json, source.chat_style)
-    length = min(WINDOW, source.config.context)
-    talk: list[int] = []
-    for question, answer in map(json.loads, read_text(CHAT_TEXT).splitlines()):
-        talk += [*chat.opening(None), *chat.question(question)]
-        talk += [*chat.encode(answer), *chat.closing()]
-    kinds: list[tuple[list[int], Path, int | None]] = [
-        (chat.encode(read_text(DEFAULT_TEXT)), DEFAULT_TEXT, PROSE_WINDOWS),
-        (chat.encode(read_text(CODE_TEXT)), CODE_TEXT, CODE_WINDOWS),
-        (talk, CHAT_TEXT, None),
-    ]
-    placed: list[tuple[float, NDArray[np.int64]]] = []
-    for number, (tokens, path, most) in enumerate(kinds):
-        windows = np.array(windows_of(tokens, length, path)[:most])
-        if number == 0:
-            for i in range(1, len(windows), 2):
-                windows[i] = _conversation(chat, windows[i])
-        placed += [((i + 0.5) / len(windows), window) for i, window in enumerate(windows)]
-    return ChipCalibrator(
-        source.config, np.array([w for _, w in sorted(placed, key=lambda p: p[0])])
-    )
 
 
 def _conversation(chat: ChatFormat, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -128,11 +96,6 @@ class ChipCalibrator:
             norm.run(self.ops, wires)
             collected.add(wires.x, wires.x_scale)
         return collected
-
-    def chain(self, probe: PackedMatrix, table: PackedMatrix) -> ChipChain:
-        """The text before the first layer of two chips, with these embedding tables."""
-        both = (Stream.of(self.config, self.ops, self.windows, one) for one in (probe, table))
-        return ChipChain(*both)
 
     def provenance(self) -> dict[str, object]:
         """Shape and hash of the text's tokens."""

@@ -14,7 +14,7 @@ from emulator.images.recipe import EMBEDDED, Recipe, embedded_folder, recipe_of
 from emulator.terminal.progress import progress
 
 # On two cores; about 10 s for the small model in `fast`, and 80 s in `best`.
-SECONDS_A_PARAMETER = {"fast": 8e-8, "calibrated": 4e-7, "best": 6e-7, "chained": 2e-6}
+SECONDS_A_PARAMETER = {"fast": 8e-8, "calibrated": 4e-7, "best": 6e-7}
 
 if TYPE_CHECKING:
     from emulator.images.calibrator import ChipCalibrator
@@ -107,10 +107,9 @@ def calibrator_for(
     if quantiser == "fast":
         return None
     with progress("reading the calibration text", about_s=3):
-        from emulator.images.calibrator import calibrator_of, mixed_calibrator_of
+        from emulator.images.calibrator import calibrator_of
 
-        mixed = quantiser == "chained" and text is None
-        return mixed_calibrator_of(source) if mixed else calibrator_of(source, text)
+        return calibrator_of(source, text)
 
 
 def make_image(

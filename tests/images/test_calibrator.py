@@ -93,32 +93,6 @@ def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):
     assert hashes(again) == hashes(image)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_chained(tmp_path: Path, tied: bool):
-    """As near as the best where the text is too short to fit; an interrupted one goes on."""
-    checkpoint = write_tiny_checkpoint(tmp_path / "in", tied)
-    source = SafetensorsCheckpoint(checkpoint)
-    windows = np.random.default_rng(9).integers(0, 256, (6, 48)).tolist()
-    original, images = FloatModel.of_checkpoint(source), {}
-    distance = {}
-    for level in ("best", "chained"):
-        image = images[level] = compiled_with(checkpoint, tmp_path / level, level, "3")
-        report = evaluate(original, FloatModel.of_image(image), Chip(image), windows)
-        distance[level] = report["quantiser"]["kl_mean"]
-    assert distance["chained"] < 1.1 * distance["best"]
-
-    def interrupt(done: int, total: int) -> None:
-        if done >= total - len(LAYER_MATRICES):
-            raise KeyboardInterrupt
-
-    options = CompileOptions(Mix.parse("3"), TINY_CONTEXT, "chained")
-    calibrator = ChipCalibrator(source.config, WINDOWS)
-    with pytest.raises(KeyboardInterrupt):
-        compile_image(source, tmp_path / "again", options, interrupt, calibrator)
-    again = compiled_with(checkpoint, tmp_path / "again", "chained", "3")
-    assert hashes(again) == hashes(images["chained"])
-
-
 @pytest.mark.parametrize(
     "changes",
     [pytest.param(QWEN3, marks=pytest.mark.slow, id="qwen3"), pytest.param(SMOLLM3, id="smollm3")],
