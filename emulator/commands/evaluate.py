@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.commands.attribution import attribute
 from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.commands.lora_options import add_lora_option
+from emulator.commands.task_accuracy import task_accuracy
 from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import CheckpointError, UsageError
 from emulator.host import installed_bytes
@@ -36,7 +37,13 @@ def register(commands: Any) -> None:
         "float32; total: the chip against the original. KL by position shows the first half too. "
         "With --lora all three have the adapter.",
     )
-    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", type=Path, metavar="FILE", help="UTF-8 text")
+    what.add_argument(
+        "--tasks",
+        action="store_true",
+        help="instead: 88 questions that ship, of facts, common sense, numbers and code",
+    )
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens; 512")
     parser.add_argument(
         "--limit", type=int, default=6144, metavar="N", help="tokens of the text used; 6144"
@@ -69,26 +76,18 @@ def _eval(args: argparse.Namespace) -> int:
     from emulator.terminal.progress import progress
     from emulator.text import read_text, windows_of
 
-    for name in ("window", "limit"):
-        if getattr(args, name) < 3:  # the second half of two tokens predicts nothing
-            raise UsageError(f"--{name} must be at least 3, not {getattr(args, name)}")
-    if args.depths < 1:
-        raise UsageError(f"--depths must be at least 1, not {args.depths}")
-    text = read_text(args.text)
+    _check_options(args)
+    text = "" if args.tasks else read_text(args.text)
     image = chosen_image(args)
     source = _checkpoint(image, args.checkpoint)
+    _check_memory(image.config)
+    if args.tasks:
+        return task_accuracy(args, image, source)
     chat = chat_of(image)
     tokens = chat.encode(text)[: args.limit]  # no BOS: the windows are cut from one stream
     windows = windows_of(tokens, args.window, args.text)
-    _check_memory(image.config)
     if args.attribute:
-        if args.workers:
-            raise UsageError("--attribute runs in one process: leave --workers out")
-        if args.lora:
-            raise UsageError("--attribute knows no adapters; leave --lora out")
         return attribute(args, image, source, windows)
-    if args.workers and args.lora:
-        raise UsageError("--lora is scored in one process: leave --workers out")
     with chosen_workers(args) as workers, progress("scoring windows", "windows") as show:
         show(0, len(windows))
         if workers is None:
@@ -104,6 +103,23 @@ def _eval(args: argparse.Namespace) -> int:
         save_plot(args.plot, lambda path: kl_by_position(path, report, DISTANCES))
     print(json.dumps({"schema": 1, **report}) if args.json else _distances(report))
     return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse numbers that are too small, and options that do not go together."""
+    for name in ("window", "limit"):
+        if getattr(args, name) < 3:  # the second half of two tokens predicts nothing
+            raise UsageError(f"--{name} must be at least 3, not {getattr(args, name)}")
+    if args.depths < 1:
+        raise UsageError(f"--depths must be at least 1, not {args.depths}")
+    if args.tasks and (args.attribute or args.workers or args.lora or args.plot):
+        raise UsageError("--tasks goes without --attribute, --workers, --lora and --plot")
+    if args.attribute and args.workers:
+        raise UsageError("--attribute runs in one process: leave --workers out")
+    if args.attribute and args.lora:
+        raise UsageError("--attribute knows no adapters; leave --lora out")
+    if args.workers and args.lora:
+        raise UsageError("--lora is scored in one process: leave --workers out")
 
 
 def _with_adapter(

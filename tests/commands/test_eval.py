@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.quality.tasks import items_that_ship
 from tests.support.command_line import Run
 from weights.rom import RomImage
 
@@ -84,3 +85,17 @@ def test_eval_against_another_checkpoint(here: Run, tmp_path, untied_image, tiny
 def test_eval_of_what_is_no_text(here: Run, tmp_path, tiny_image: RomImage):
     (tmp_path / "text").write_bytes(b"\xff\xfe\x00")
     here("eval", "--text", tmp_path / "text", "--image", tiny_image.folder).refused("not UTF-8")
+
+
+def test_eval_answers(here: Run, tiny_image: RomImage, tiny_checkpoint):
+    words = ("eval", "--tasks", "--image", tiny_image.folder, "--checkpoint", tiny_checkpoint)
+    tasks = here(*words, "--json").report["tasks"]
+    assert list(tasks) == ["facts", "sense", "numbers", "code", "all"]
+    assert tasks["all"]["items"] == len(items_that_ship())
+    shares = [one[key] for one in tasks.values() for key in ("reference", "masks", "chip", "same")]
+    assert min(shares) >= 0
+    assert max(shares) <= 1
+
+
+def test_tasks_go_alone(here: Run, tiny_image: RomImage):
+    here("eval", "--tasks", "--attribute", "--image", tiny_image.folder).refused("--tasks goes")
