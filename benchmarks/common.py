@@ -21,6 +21,7 @@ from numba.core.registry import cpu_target
 
 import kernels
 from emulator.blocks.kv_sram import KvSram
+from emulator.board import Board, Run
 from emulator.chip import Chip
 from kernels.host import simd
 from weights.rom import RomImage, open_image
@@ -130,6 +131,25 @@ def decode_seconds(chip: Chip, position: int, tokens: int) -> float:
         chip.forward([100 + i])
         times.append(time.perf_counter() - begin)
     return statistics.median(times)
+
+
+def sequence_seconds(
+    board: Board, counts: list[int], position: int, tokens: int, best: bool = False
+) -> dict[int, float]:
+    """Median, or best, time of a pass over one token of each of so many sequences."""
+    pick, found = min if best else statistics.median, {}
+    for chip in board.chips[: max(counts)]:
+        fill_kv(chip, position)
+    for count in counts:
+        times = []
+        for i in range(tokens):
+            for chip in board.chips[:count]:
+                chip.rewind(position)
+            begin = time.perf_counter()
+            board.forward([Run(n, [100 + i]) for n in range(count)])
+            times.append(time.perf_counter() - begin)
+        found[count] = pick(times)
+    return found
 
 
 def prefill_seconds(chip: Chip, tokens: int) -> float:

@@ -1,17 +1,23 @@
-"""The same shapes here and in llama.cpp, alternating in one run: medians, and the ratio of speeds.
+"""The same shapes here, in llama.cpp and in ik_llama.cpp, alternating: medians, ratios of speeds.
 
     python -m benchmarks.peers [--json] [--llama-python PATH] [--model smollm2] [--layers 32]
+        [--ik-bench PATH] [--batched-bench PATH] [--sequences 1,2,4,8,16]
 
-llama.cpp comes as llama-cpp-python, in this environment or in the one of --llama-python. SmolLM2 is
-its Q4_1 against the default image; the 8B shape is random weights, Q3_K against 3-bit codes.
-With fewer --layers, both sides have fewer.
+llama.cpp comes as llama-cpp-python, in this environment or in the one of --llama-python;
+ik_llama.cpp as its llama-bench, which loads the model anew each round and decodes from an empty
+cache. --batched-bench is llama.cpp's llama-batched-bench: a token of each of several sequences at
+once. What is absent is left out. SmolLM2 is its Q4_1 against the default image; the 8B shape is
+random weights, Q3_K against 3-bit codes. With fewer --layers, all sides have fewer. A round beside
+which others used the CPU is measured again; how many were is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +26,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import common
-from emulator.chip import Chip
+from benchmarks.llama_tools import batched_bench, llama_bench
+from benchmarks.load import Load
+from emulator.board import Board
+from weights.rom import RomImage
+
+Times = dict[tuple[str, str], list[float]]  # (what, who) -> seconds of each round
+OURS, LLAMA, IK = "ours", "llama.cpp", "ik_llama.cpp"
 
 
 class Peer:
@@ -35,6 +47,10 @@ class Peer:
             text=True,
         )
         self._answer()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -59,30 +75,69 @@ def has_llama(python: str) -> bool:
     return found.returncode == 0
 
 
-def compare(name: str, chip: Chip, peer: Peer, args: Any) -> list[dict[str, Any]]:
-    """Rounds of (ours, theirs, ours, theirs) for prefill and decode."""
-    times: dict[tuple[str, str], list[float]] = {}
+def measured(
+    image: RomImage, gguf: Path, peer: Peer | None, args: argparse.Namespace, load: Load
+) -> Times:
+    """Rounds in which every side measures everything once, one after the other."""
+    board = Board(image, max(args.sequences), args.context + args.tokens + args.prompt)
+    chip, pids = board.chips[0], [peer.pid] if peer else []
+    times: Times = {}
+
+    def note(who: str, action: Callable[[], dict[str, float]]) -> None:
+        for what, seconds in load.round(action, pids).items():
+            times.setdefault((what, who), []).append(seconds)
+
+    def ours() -> dict[str, float]:
+        found = {"prefill": common.prefill_seconds(chip, args.prompt)}
+        common.fill_kv(chip, args.context)
+        return found | {"decode": common.decode_seconds(chip, args.context, args.tokens)}
+
+    def theirs() -> dict[str, float]:
+        assert peer is not None
+        decode = peer.seconds("decode", args.context, args.tokens)
+        return {"prefill": peer.seconds("prefill", args.prompt), "decode": decode}
+
+    def together() -> dict[str, float]:
+        seconds = common.sequence_seconds(board, args.sequences, args.context, args.tokens)
+        return {f"{n} sequences": value for n, value in seconds.items()}
+
+    def batched() -> dict[str, float]:
+        sizes = args.threads, args.context, args.tokens, args.sequences
+        return {
+            f"{n} sequences": s for n, s in batched_bench(args.batched_bench, gguf, *sizes).items()
+        }
+
     common.prefill_seconds(chip, args.prompt)
-    peer.seconds("prefill", args.prompt)
     for _ in range(args.rounds):
-        for who, what, seconds in (
-            ("ours", "prefill", lambda: common.prefill_seconds(chip, args.prompt)),
-            ("theirs", "prefill", lambda: peer.seconds("prefill", args.prompt)),
-            ("ours", "decode", lambda: _decode(chip, args)),
-            ("theirs", "decode", lambda: peer.seconds("decode", args.context, args.tokens)),
-        ):
-            times.setdefault((what, who), []).append(seconds())
+        note(OURS, ours)
+        if peer is not None:
+            note(LLAMA, theirs)
+        if args.ik_bench:
+            sizes = args.threads, args.prompt, args.tokens, args.ik_args.split()
+            note(IK, lambda sizes=sizes: llama_bench(args.ik_bench, gguf, *sizes))  # type: ignore[misc]
+        if args.batched_bench:
+            note(OURS, together)
+            note(LLAMA, batched)
+    return times
+
+
+def rows_of(name: str, layers: int, times: Times, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each thing measured and each peer: medians, and how much faster we are."""
     rows = []
-    for what, tokens in (("prefill", args.prompt), ("decode", 1)):
-        ours, theirs = times[what, "ours"], times[what, "theirs"]
+    for (what, who), theirs in times.items():
+        if who == OURS:
+            continue
+        ours = times[what, OURS]
+        tokens = args.prompt if what == "prefill" else int(what.split()[0]) if " " in what else 1
         rows.append(
             {
                 "model": name,
-                "layers": chip.image.config.layers,
+                "layers": layers,
                 "what": what,
                 "threads": args.threads,
+                "peer": who,
                 "ours_tok_per_s": tokens / statistics.median(ours),
-                "llama_tok_per_s": tokens / statistics.median(theirs),
+                "peer_tok_per_s": tokens / statistics.median(theirs),
                 "ratio": statistics.median(theirs) / statistics.median(ours),
                 "ratio_of_best": min(theirs) / min(ours),
             }
@@ -90,28 +145,31 @@ def compare(name: str, chip: Chip, peer: Peer, args: Any) -> list[dict[str, Any]
     return rows
 
 
-def _decode(chip: Chip, args: Any) -> float:
-    common.fill_kv(chip, args.context)
-    return common.decode_seconds(chip, args.context, args.tokens)
-
-
 def main() -> None:
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--llama-python", default=sys.executable, help="where llama_cpp lives")
+    parser.add_argument("--ik-bench", type=Path, metavar="PATH", help="ik_llama.cpp's llama-bench")
+    parser.add_argument(
+        "--ik-args", default="-rtr 1", help="its options; default: repacked weights"
+    )
+    parser.add_argument("--batched-bench", type=Path, metavar="PATH", help="llama-batched-bench")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=128, help="tokens of a prefill")
     parser.add_argument("--context", type=int, default=64, help="tokens before a decode step")
     parser.add_argument("--tokens", type=int, default=16, help="decode steps of a round")
+    parser.add_argument("--sequences", type=common.numbers, default=[1, 2, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    if not has_llama(args.llama_python):
+    llama = has_llama(args.llama_python)
+    if not (llama or args.ik_bench or args.batched_bench):
         print(
-            f"skipped: {args.llama_python} has no llama_cpp; see --llama-python",
+            f"skipped: {args.llama_python} has no llama_cpp, and there is neither --ik-bench nor "
+            "--batched-bench",
             file=sys.stderr,
         )
         return
     common.use_threads(args.threads)
-    rows: list[dict[str, Any]] = []
+    rows, load = list[dict[str, Any]](), Load()
     for model in common.chosen(args):
         with ExitStack() as stack:
             image = stack.enter_context(common.image_of(model, args.layers))
@@ -125,11 +183,14 @@ def main() -> None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="gguf-8b-"))
                 gguf = Path(folder) / "8b-q3_k.gguf"
                 write_gguf(gguf, image.config)
-            peer = Peer(args.llama_python, gguf, args.threads)
-            stack.callback(peer.close)
-            rows += compare(model, Chip(image), peer, args)
+            peer = Peer(args.llama_python, gguf, args.threads) if llama else None
+            if peer is not None:
+                stack.callback(peer.close)
+            rows += rows_of(
+                model, image.config.layers, measured(image, gguf, peer, args, load), args
+            )
     bandwidth = common.read_bandwidth(args.threads)
-    common.show("peers", rows, args.json, read_gb_per_s=round(bandwidth / 1e9, 2))
+    common.show("peers", rows, args.json, read_gb_per_s=round(bandwidth / 1e9, 2), **load.told())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from types import ModuleType
@@ -40,7 +40,7 @@ def build_stages(
     image: RomImage,
     context: int,
     side: Mapping[str, SramMatrix] | None = None,
-    srams: list[KvSram] | None = None,
+    srams: Sequence[KvSram] | None = None,
 ) -> list[Stage]:
     """The stages of the chip in the order of the datapath. Run and timing both walk this list.
 
@@ -76,7 +76,7 @@ class Chip:
     """A running image, with the KV SRAM of one sequence and the adapters beside it.
 
     One adapter, or none, is in use; keys and values that another one made are forgotten. What
-    adapters take of the SRAM is missing in positions.
+    adapters take of the SRAM is missing in positions. `srams`: its layers' KV SRAMs, of a board.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Chip:
         context: int | None = None,
         ops: ModuleType | None = None,
         adapters: Iterable[Adapter] = (),
+        srams: Sequence[KvSram] | None = None,
     ) -> None:
         if context is not None and context < 1:
             raise UsageError(f"a chip has at least 1 position, not {context}")
@@ -92,7 +93,7 @@ class Chip:
         self.positions = min(context or image.context, image.context)  # without adapters
         check_fits(image.config, self.positions)
         self.ops = ops or load_kernels()
-        self.stages = build_stages(image, self.positions)
+        self.stages = build_stages(image, self.positions, srams=srams)
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
         self.adapters: dict[str, Adapter] = {}
         self.adapter = NO_ADAPTER  # the name of the one in use
@@ -168,16 +169,35 @@ class Chip:
         Raises ContextError if they do not fit, and UsageError for no tokens or an id outside the
         vocabulary; the KV SRAM then stays as it was.
         """
+        wires = self.enter(tokens, all_logits)
+        self.finish(wires)
+        return wires
+
+    def enter(self, tokens: list[int], all_logits: bool = False) -> Wires:
+        """The wires before a pass over tokens at the next positions. Raises as `forward` does."""
         ids = self._ids(tokens)
         end = self.position + len(tokens)
         if end > self.context:
             raise ContextError(f"{end} tokens do not fit the chip's {self.context} positions")
-        wires = Wires(ids, self.position, all_logits)
+        return Wires(ids, self.position, all_logits)
+
+    def finish(self, wires: Wires) -> None:
+        """Run a pass that `enter` began."""
         for stage in self.stages:
             for block in stage.blocks:
                 block.run(self.ops, wires)
-        self.tokens += ids.tolist()
-        return wires
+        self.tokens += wires.tokens.tolist()
+
+    def each_token(self, wires: Wires) -> Iterator[Wires]:
+        """A pass with all logits as passes over its tokens one by one: logits and top of each."""
+        if wires.tokens.size == 1:
+            yield wires
+            return
+        search = self.stages[-1].blocks[-1]
+        for i, token in enumerate(wires.tokens):
+            one = Wires(token[None], wires.start + i, True, logits=wires.logits[i : i + 1])
+            search.run(self.ops, one)
+            yield one
 
     def resume(self, prompt: list[int], rest: int = 1) -> int:
         """Keep what the KV SRAM holds of the prompt, forget the rest; return the number kept.

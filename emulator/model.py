@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.chat.answer import STOP, Answer
+from emulator.chat.drafts import Drafts, Lookup
 from emulator.chat.generate import tokens
 from emulator.chat.messages import ROLES, SYSTEM_ROLES, Message, chat_tokens
 from emulator.chat.sampler import Sampler
@@ -132,6 +133,7 @@ class Model:
             sampler,
             cached=self.chip.resume(prompt),
             answer=answer,
+            drafts=Drafts(Lookup()),
         )
         self._last = AnswerStream(picked, TextStream(self.chat_format.decode, stops), answer)
         return self._last

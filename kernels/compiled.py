@@ -78,7 +78,7 @@ def _fabric_job(
     if spare < 0:
         raise ValueError(f"{len(matrices)} matrices in one pass; at most {_jobs.MOST_MATRICES}")
     first, second, third = [m.wiring for m in (*matrices, *matrices[:1] * spare)]
-    own, common = _weight_fabric.SCRATCH_BYTES, x.size // 8
+    own, common = _weight_fabric.SCRATCH_BYTES, _weight_fabric.common_bytes(*x.shape)
     team().run(set_up, own, common, first, second, third, len(matrices), x, *more)
 
 
@@ -143,13 +143,13 @@ def bias_add(v: Int32, bias: Int32) -> Int32:
     return out
 
 
-def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
+def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
     turning = 2 * cosine.shape[1]
     if turning < v.shape[2]:  # the kernel turns whole heads
-        turned = rope(np.ascontiguousarray(v[..., :turning]), start, cosine, sine)
+        turned = rope(np.ascontiguousarray(v[..., :turning]), positions, cosine, sine)
         return np.concatenate([turned, v[..., turning:]], axis=2)
     out = np.empty_like(v)
-    _rope.rope(v, start, cosine, sine, out)
+    _rope.rope(v, positions, cosine, sine, out)
     return out
 
 
@@ -158,14 +158,14 @@ def kv_write(
     k: Int32,
     v: Int32,
     constants: Int32,
-    start: int,
+    rows: Int64,
     k_sram: Int8,
     k_scale: Int32,
     v_sram: Int8,
     v_scale: Int32,
 ) -> tuple[Int8, Int32]:
     q8, q8_scale = _int8_like(q)
-    args = (q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
+    args = (q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
     if len(q) == 1:
         _kv_sram.kv_write(*args)
     else:
@@ -180,25 +180,28 @@ def attention(
     k_scale: Int32,
     v: Int8,
     v_scale: Int32,
-    start: int,
+    positions: Int64,
+    rows: Int64,
     window: int = ALL_POSITIONS,
 ) -> Int32:
     tokens, heads, head_dim = q.shape
-    end = start + tokens
+    seen = np.minimum(positions + 1, window)  # positions that a token attends to
     if head_dim % VECTOR:  # the kernel loads whole vectors: zeros fill the last, here in a copy
-        first = max(start + 1 - window, 0)
+        spans = zip(rows + 1 - seen, rows + 1, strict=True)
+        needed = np.unique(np.concatenate([np.arange(first, end) for first, end in spans]))
         padding = ((0, 0), (0, 0), (0, -head_dim % VECTOR))
-        held = (np.pad(array[first:end], padding) for array in (k, v))
-        scales = (array[first:end] for array in (k_scale, v_scale))
+        held = (np.pad(array[needed], padding) for array in (k, v))
+        scales = (array[needed] for array in (k_scale, v_scale))
         (k, v), (k_scale, v_scale) = held, scales
         padded = np.pad(q, padding), q_scale, k, k_scale, v, v_scale
-        whole = attention(*padded, start - first, window).reshape(tokens, heads, -1)
+        whole = attention(*padded, positions, np.searchsorted(needed, rows), window)
+        whole = whole.reshape(tokens, heads, -1)
         return np.ascontiguousarray(whole[..., :head_dim]).reshape(tokens, -1)
     out = np.empty(q.shape, np.int32)
     shared = heads // k.shape[1]  # query heads per KV head
     span = shared if tokens * k.shape[1] >= 4 * team().threads else 1
-    own = _attention.scratch_bytes(span, min(end, window), head_dim)
-    args = q, q_scale, k, k_scale, v, v_scale, start, window, span, out
+    own = _attention.scratch_bytes(span, int(seen.max()), head_dim)
+    args = q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out
     team().run(_jobs.attention, own, 0, *args)
     return out.reshape(tokens, -1)
 

@@ -9,7 +9,6 @@ from kernels.blocks import attention as att
 from kernels.blocks import lora as side
 from kernels.blocks import weight_fabric as fab
 from kernels.host.entry import entry, inner
-from kernels.host.simd import view_i32
 from kernels.host.team import (
     CHUNKS_NEXT,
     JOB,
@@ -81,7 +80,7 @@ def _describe_fabric(shared, first, second, third, matrices, x):
     """All words of the fabric's job but those of its outputs."""
     tokens, columns = x.shape
     sums = common_memory(shared)
-    fab.sum_inputs(x, view_i32(sums, tokens * (columns // 32)))
+    fab.prepare_inputs(x, sums)
     shared[KIND] = FABRIC
     shared[fab.TOKEN_COUNT] = tokens
     shared[fab.X] = x.ctypes.data
@@ -95,10 +94,11 @@ def _describe_fabric(shared, first, second, third, matrices, x):
             shared[place + word] = wiring[word]
         tiles += (wiring[wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
         tile_bytes = max(tile_bytes, columns * (wiring[wired.KIND] % wired.EVEN))
-    least = max(CHUNK_BYTES // (tile_bytes * tokens), 1)
+    few = tokens <= fab.FEW
+    least = CHUNK_BYTES // (tile_bytes * (1 if few else tokens))
+    unit = fab.VECTOR_TILES if few else fab.TILES  # tiles that are worked on at once
     size = max(min(least, tiles // (CHUNKS_A_THREAD * shared[THREADS])), 1)
-    if tokens > 1:
-        size = (size + fab.TILES - 1) // fab.TILES * fab.TILES
+    size = (size + unit - 1) // unit * unit
     shared[fab.TILES_A_CHUNK], shared[fab.TILE_COUNT] = size, tiles
     shared[CHUNKS_NEXT] = (tiles + size - 1) // size
 
@@ -136,13 +136,14 @@ def fabric_sums(shared, first, second, third, matrices, x, out):
 
 @entry(
     "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int64, int64, int64, int32[:, :, ::1])"
+    " int8[:, :, ::1], int32[:, :, ::1], int64[::1], int64[::1], int64, int64, int32[:, :, ::1])"
 )
-def attention(shared, q, q_scale, k, k_scale, v, v_scale, start, window, span, out):
+def attention(shared, q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out):
     """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
     tokens, heads, head_dim = q.shape
     shared[KIND] = ATTENTION
-    shared[att.TOKEN_COUNT], shared[att.START], shared[att.SPAN] = tokens, start, span
+    shared[att.POSITIONS], shared[att.ROWS] = positions.ctypes.data, rows.ctypes.data
+    shared[att.SPAN] = span
     shared[att.HEADS], shared[att.KV_HEADS], shared[att.HEAD_DIM] = heads, k.shape[1], head_dim
     shared[att.Q], shared[att.Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
     shared[att.K], shared[att.K_SCALE] = k.ctypes.data, k_scale.ctypes.data
@@ -172,14 +173,14 @@ def residual_add(shared, residual, delta, out):
 
 
 @entry(
-    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
-    " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1],"
+    " int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
     " int8[:, :, ::1], int32[:, :, ::1])"
 )
-def kv_write(shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+def kv_write(shared, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     shared[KIND] = TOKENWISE
     by_token.describe_kv_write(
-        shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
+        shared, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
     )
 
 

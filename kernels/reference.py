@@ -198,18 +198,17 @@ def bias_add(v: Int32, bias: Int32) -> Int32:
     return saturate_int32(v.astype(np.int64) + bias)
 
 
-def rope(v: Int32, start: int, cosine: Int16, sine: Int16) -> Int32:
-    """Rotary embedding of [T, heads, head_dim] at positions start .. start + T - 1.
+def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
+    """Rotary embedding of [T, heads, head_dim] at positions int64[T].
 
     Tables int16[context, n], Q1.14. Dimension i turns with dimension i + n, as the checkpoints on
     the hub do; n is head_dim / 2, or less where the rest of a head stays as it is.
     """
     half = cosine.shape[-1]
-    now = slice(start, start + v.shape[0])
     a, b = v[..., :half].astype(np.int64), v[..., half : 2 * half].astype(np.int64)
     rest = v[..., 2 * half :].astype(np.int64)
-    c = cosine[now].astype(np.int64)[:, None, :]
-    s = sine[now].astype(np.int64)[:, None, :]
+    c = cosine[positions].astype(np.int64)[:, None, :]
+    s = sine[positions].astype(np.int64)[:, None, :]
     turned = [round_shift(a * c - b * s, Q1_14), round_shift(b * c + a * s, Q1_14)]
     return saturate_int32(np.concatenate([*turned, rest], axis=-1))
 
@@ -219,22 +218,22 @@ def kv_write(
     k: Int32,
     v: Int32,
     constants: Int32,
-    start: int,
+    rows: Int64,
     k_sram: Int8,
     k_scale: Int32,
     v_sram: Int8,
     v_scale: Int32,
 ) -> tuple[Int8, Int32]:
-    """R3 and int8 for q and k, int8 for v; k and v go to the SRAM from position `start` on.
+    """R3 and int8 for q and k, int8 for v; k and v go to rows int64[T] of the SRAM.
 
     R3's block is the largest power of two that divides head_dim.
 
     q, k, v Q15.16 int32[T, heads or kv_heads, head_dim]; constants int32[3, 2] of q, k and v.
     Returns q int8[T, heads, head_dim] and its scale int32[T, heads, 2].
     """
-    now, block = slice(start, start + q.shape[0]), q.shape[-1] & -q.shape[-1]
-    k_sram[now], k_scale[now] = rotate_narrow(k, block, constants[1])
-    v_sram[now], v_scale[now] = narrow(v, constants[2])
+    block = q.shape[-1] & -q.shape[-1]
+    k_sram[rows], k_scale[rows] = rotate_narrow(k, block, constants[1])
+    v_sram[rows], v_scale[rows] = narrow(v, constants[2])
     return rotate_narrow(q, block, constants[0])
 
 
@@ -257,14 +256,16 @@ def attention(
     k_scale: Int32,
     v: Int8,
     v_scale: Int32,
-    start: int,
+    positions: Int64,
+    rows: Int64,
     window: int = ALL_POSITIONS,
 ) -> Int32:
-    """Causal attention of T queries at positions start .. start + T - 1 over the KV SRAM.
+    """Causal attention of T queries at positions int64[T] over the KV SRAM.
 
-    Each attends to the last `window` positions, its own included.
+    Each attends to the last `window` positions, its own included. Its own lies in row rows[t] of
+    the SRAM, int64[T], and those before it in the rows before: each sequence has rows of its own.
 
-    q int8[T, heads, head_dim]; k, v int8[context, kv_heads, head_dim]; scales int32[..., 2].
+    q int8[T, heads, head_dim]; k, v int8[rows, kv_heads, head_dim]; scales int32[..., 2].
     q's scale holds log2(e) / sqrt(head_dim), so scores are powers of two. Returns Q15.16
     int32[T, heads * head_dim].
     """
@@ -272,8 +273,8 @@ def attention(
     shared = heads // k.shape[1]  # query heads per KV head
     out = np.empty((tokens, heads, head_dim), np.int32)
     for t in range(tokens):
-        end = start + t + 1
-        now = slice(max(end - window, 0), end)
+        end = rows[t] + 1
+        now = slice(end - min(positions[t] + 1, window), end)
         for head in range(heads):
             kv = head // shared
             dot = k[now, kv].astype(np.int64) @ q[t, head].astype(np.int64)

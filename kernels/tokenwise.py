@@ -10,14 +10,14 @@ from kernels.blocks.residual_add import residual_add_one
 from kernels.blocks.rms_norm import rms_norm_one
 from kernels.blocks.swiglu import swiglu_narrow_one
 from kernels.host.entry import inner
-from kernels.host.simd import view_i32
+from kernels.host.simd import get_i64, view_i32
 from kernels.host.team import CHUNKS_NEXT, JOB, THREADS
 
 CHUNKS_A_THREAD = 4
 
 # Words of a job, then addresses. N is the width of a token; of kv_write, the head's dimension.
 OPERATION, TOKEN_COUNT, TOKENS_A_CHUNK, N, NUMBER, HEADS, KV_HEADS = range(JOB, JOB + 7)
-A, B, C, CONSTANT, OUT, SCALE, K, K_SCALE, V, V_SCALE = range(JOB + 7, JOB + 17)
+A, B, C, CONSTANT, OUT, SCALE, K, K_SCALE, V, V_SCALE, ROWS = range(JOB + 7, JOB + 18)
 RMS_NORM, SWIGLU_NARROW, RESIDUAL_ADD, KV_WRITE = range(4)
 
 
@@ -44,12 +44,13 @@ def tokens_chunk(shared, chunk, scratch):
             residual_add_one(a + word, b + word, n, out + word)
         else:
             heads, kv_heads = shared[HEADS], shared[KV_HEADS]
+            row = get_i64(shared[ROWS] + 8 * t) * kv_heads
             constants = view_i32(shared[CONSTANT], 6).reshape((3, 2))
             q, kv = t * heads, t * kv_heads
             kv_write_one(
                 a + 4 * n * q, b + 4 * n * kv, shared[C] + 4 * n * kv, heads, kv_heads, n,
-                constants, shared[K] + n * kv, shared[K_SCALE] + 8 * kv, shared[V] + n * kv,
-                shared[V_SCALE] + 8 * kv, out + n * q, scale + 8 * q, scratch,
+                constants, shared[K] + n * row, shared[K_SCALE] + 8 * row, shared[V] + n * row,
+                shared[V_SCALE] + 8 * row, out + n * q, scale + 8 * q, scratch,
             )  # fmt: skip
 
 
@@ -85,14 +86,14 @@ def describe_residual_add(shared, residual, delta, out):
 
 @inner
 def describe_kv_write(
-    shared, q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
+    shared, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale
 ):
     tokens, heads, n = q.shape
-    first = start * k.shape[1]
     _describe(shared, KV_WRITE, tokens, n)
     shared[HEADS], shared[KV_HEADS] = heads, k.shape[1]
     shared[A], shared[B], shared[C] = q.ctypes.data, k.ctypes.data, v.ctypes.data
     shared[CONSTANT] = constants.ctypes.data
-    shared[K], shared[K_SCALE] = k_sram.ctypes.data + first * n, k_scale.ctypes.data + 8 * first
-    shared[V], shared[V_SCALE] = v_sram.ctypes.data + first * n, v_scale.ctypes.data + 8 * first
+    shared[ROWS] = rows.ctypes.data
+    shared[K], shared[K_SCALE] = k_sram.ctypes.data, k_scale.ctypes.data
+    shared[V], shared[V_SCALE] = v_sram.ctypes.data, v_scale.ctypes.data
     shared[OUT], shared[SCALE] = q8.ctypes.data, q8_scale.ctypes.data

@@ -43,7 +43,8 @@ class Attention(Block):
     def run(self, ops: ModuleType, wires: Wires) -> None:
         sram = self.sram
         held = sram.k, sram.k_scale, sram.v, sram.v_scale
-        mixed = ops.attention(wires.q8, wires.q8_scale, *held, wires.start, self.window)
+        places = wires.positions, wires.rows
+        mixed = ops.attention(wires.q8, wires.q8_scale, *held, *places, self.window)
         wires.x, wires.x_scale = ops.narrow(mixed, self.constant)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:

@@ -30,9 +30,9 @@ SCALE_BITS = 24  # of one stored scale: mantissa and exponent
 LARGE_BYTES = 4 << 20  # NumPy asks for large pages from here on, but not for `zeros`
 
 
-def _zeros(shape: tuple[int, int, int]) -> Int8:
+def _zeros(shape: tuple[int, int, int], sequences: int) -> Int8:
     """One head's positions lie far apart: with small pages, every few cost a walk of the tables."""
-    if math.prod(shape) < LARGE_BYTES:
+    if math.prod(shape) < LARGE_BYTES * sequences:
         return np.zeros(shape, np.int8)
     memory = np.empty(shape, np.int8)
     memory.fill(0)
@@ -66,8 +66,8 @@ class KvSram(Block):
 
     heads: int
     head_dim: int
-    k: Int8  # [context, kv_heads, head_dim]
-    k_scale: Int32  # [context, kv_heads, 2]
+    k: Int8  # [rows, kv_heads, head_dim]; a position of one sequence is a row
+    k_scale: Int32  # [rows, kv_heads, 2]
     v: Int8
     v_scale: Int32
     # [3, 2]: q's log2(e) / sqrt(head_dim) / sqrt(block) / 127, k's 1 / sqrt(block) / 127,
@@ -75,16 +75,17 @@ class KvSram(Block):
     constants: Int32 = field(repr=False)
 
     @classmethod
-    def of(cls, config: LlamaConfig, context: int) -> KvSram:
-        shape = (context, config.kv_heads, config.head_dim)
+    def of(cls, config: LlamaConfig, context: int, sequences: int = 1) -> KvSram:
+        """With room for so many sequences of `context` positions, one behind the other."""
+        shape = (sequences * context, config.kv_heads, config.head_dim)
         root = math.sqrt(config.head_dim)
         block = math.sqrt(power_of_two_block(config.head_dim))  # R3 is not normalised
         return cls(
             heads=config.heads,
             head_dim=config.head_dim,
-            k=_zeros(shape),
+            k=_zeros(shape, sequences),
             k_scale=np.zeros((*shape[:2], 2), np.int32),
-            v=_zeros(shape),
+            v=_zeros(shape, sequences),
             v_scale=np.zeros((*shape[:2], 2), np.int32),
             constants=np.stack(
                 [
@@ -101,7 +102,7 @@ class KvSram(Block):
             wires.k,
             wires.v,
             self.constants,
-            wires.start,
+            wires.rows,
             self.k,
             self.k_scale,
             self.v,
@@ -122,6 +123,14 @@ class KvSram(Block):
     def with_memory(self, arrays: Arrays) -> KvSram:
         own: dict[str, Any] = {name: arrays[name] for name in self.memory}
         return replace(self, **own)
+
+    def parts(self, sequences: int) -> list[KvSram]:
+        """The SRAM of each sequence: views."""
+        context = len(self.k) // sequences
+        return [
+            self.with_memory({n: a[at : at + context] for n, a in self.memory.items()})
+            for at in range(0, sequences * context, context)
+        ]
 
     @property
     def kv_heads(self) -> int:

@@ -18,15 +18,15 @@ from weights.rom import RomImage
 
 @dataclass(frozen=True, slots=True)
 class LastToken(Block):
-    """Lets only the last token of a prompt through to the head."""
+    """Lets only the tokens whose logits are wanted through to the head: of a prompt the last."""
 
     name: ClassVar[str] = "head_select"
     reads: ClassVar[tuple[str, ...]] = ("residual",)
     writes: ClassVar[tuple[str, ...]] = ("residual",)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        if not wires.all_logits:
-            wires.residual = wires.residual[-1:]
+        if wires.wanted.size < wires.tokens.size:
+            wires.residual = wires.residual[wires.wanted]
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         return NOTHING

@@ -28,8 +28,8 @@ class Rope(Block):
     values: int  # of q and k together that turn
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
-        wires.q = ops.rope(wires.q, wires.start, self.cosine, self.sine)
-        wires.k = ops.rope(wires.k, wires.start, self.cosine, self.sine)
+        wires.q = ops.rope(wires.q, wires.positions, self.cosine, self.sine)
+        wires.k = ops.rope(wires.k, wires.positions, self.cosine, self.sine)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         table_bits = 16 * 2 * self.cosine.shape[1]
@@ -37,5 +37,5 @@ class Rope(Block):
 
     def for_pass(self, wires: Wires) -> Rope:
         """Tables of the positions up to the last one of the pass."""
-        end = wires.start + wires.tokens.size
+        end = int(wires.positions.max()) + 1
         return replace(self, cosine=self.cosine[:end], sine=self.sine[:end])

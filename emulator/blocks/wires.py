@@ -59,6 +59,10 @@ def _wire(kind: Format, *axes: str | int) -> Any:
     )
 
 
+def _unset() -> Int64:
+    return np.empty(0, np.int64)
+
+
 @dataclass(slots=True)
 class Wires:
     """Every named signal of one pass through the chip."""
@@ -66,6 +70,10 @@ class Wires:
     tokens: Int64 = field(metadata={"signal": Signal(Format.TOKEN_ID, ("T",))})
     start: int  # position of the first token
     all_logits: bool  # the head runs for every token, not only for the last
+    # Where several sequences share a pass (`emulator.board`), these are given; else they follow.
+    positions: Int64 = field(default_factory=_unset)  # [T], of each token in its sequence
+    rows: Int64 = field(default_factory=_unset)  # [T], where the KV SRAM holds each token
+    wanted: Int64 = field(default_factory=_unset)  # tokens that the head runs for
     residual: Int32 = _wire(Format.Q15_16, "T", "hidden")  # saturating
     x: Int8 = _wire(Format.INT8, "T", "columns")  # what a weight fabric's matrices multiply
     x_scale: Int32 = _wire(Format.SCALE, "T", 2)
@@ -81,10 +89,11 @@ class Wires:
     logits: Int32 = _wire(Format.Q15_16, "T", "vocabulary")  # T is 1 unless `all_logits`
     top: Int64 = _wire(Format.TOKEN_ID, MAX_K)  # of the largest logits, largest first
 
-    @property
-    def positions(self) -> Int64:
-        """int64[T]"""
-        return np.arange(self.start, self.start + self.tokens.size)
+    def __post_init__(self) -> None:
+        if self.positions.size == 0:
+            count = self.tokens.size
+            self.positions = self.rows = np.arange(self.start, self.start + count)
+            self.wanted = np.arange(0 if self.all_logits else count - 1, count)
 
     @classmethod
     def carrying(cls, tokens: int, start: int, signals: Arrays) -> Wires:

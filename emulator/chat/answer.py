@@ -28,6 +28,8 @@ class Answer:
     prefill_cycles: int = 0
     clock_hz: float = 1.0
     host_seconds: float = 0.0
+    drafted: int = 0  # tokens that ran ahead, see `emulator.chat.drafts`
+    accepted: int = 0  # of them, those that were picked
     logits_sha256: str = ""  # of the logits that each token was picked from
     text: str = ""  # up to a stop text; empty if nothing decodes the tokens
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emulator.chat.answer import CONTEXT, END, Answer
+from emulator.chat.drafts import Drafts
 from emulator.chat.generate import generate
 from emulator.chat.sampler import Picker
 from emulator.chat.template import ChatFormat
@@ -23,9 +24,11 @@ class Conversation:
         sampler: Picker,
         max_tokens: int,
         system: str | None = None,
+        drafts: Callable[[Picker], Drafts | None] = lambda picker: None,
     ) -> None:
         self.chip, self.spec, self.chat = chip, spec, chat
         self.sampler, self.max_tokens, self.system = sampler, max_tokens, system
+        self.drafts = drafts  # for an answer whose tokens this picker picks
         self.restart()
 
     def restart(self) -> None:
@@ -49,7 +52,10 @@ class Conversation:
         if start == 0 and self.system and self.chat.system_place != "opening":
             text = self.chat.with_system(self.system, text)
         prompt = [*self._said[start:], *self.chat.question(text)]
-        answer = generate(self.chip, self.spec, prompt, self.max_tokens, self.sampler, on_token)
+        answer = generate(
+            *(self.chip, self.spec, prompt, self.max_tokens, self.sampler, on_token),
+            drafts=self.drafts(self.sampler),
+        )
         if answer.reason == CONTEXT:
             self.restart()
         elif self.chip.position > start:

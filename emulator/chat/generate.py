@@ -6,9 +6,12 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from emulator.blocks.wires import Wires
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
+from emulator.chat.drafts import Drafts
 from emulator.chat.sampler import Picker, Sampler
 from emulator.chip import Chip
 from emulator.errors import ContextError
@@ -18,7 +21,22 @@ from emulator.timing.schedule import prompt_cycles, token_cycles
 PASS = 512  # prompt tokens at once; an answer can be cancelled between passes
 READ_PASS = 64  # the same where the logits of each are wanted, int32[64, vocabulary]
 Reader = Callable[[Wires], None]
-Passes = Generator[list[int], Wires, None]
+
+
+class Asked(NamedTuple):
+    """Tokens that have to run next, and whether the logits of all of them are needed."""
+
+    tokens: list[int]
+    all_logits: bool = False
+
+    def first(self, most: int) -> Asked:
+        """What one pass takes of them, at most so many."""
+        return Asked(
+            self.tokens[: min(most, READ_PASS) if self.all_logits else most], self.all_logits
+        )
+
+
+Passes = Generator[Asked, Wires, None]
 
 
 def generate(
@@ -33,6 +51,7 @@ def generate(
     should_continue: Callable[[], bool] | None = None,
     answer: Answer | None = None,
     reader: Reader | None = None,
+    drafts: Drafts | None = None,
 ) -> Answer:
     """Answer `prompt` at the chip's position, greedily without a sampler; see `passes`.
 
@@ -50,13 +69,12 @@ def generate(
         should_continue=should_continue,
         answer=answer,
         reader=reader,
+        drafts=drafts,
     )
     try:
-        unfed = following(run)
-        while unfed:
-            reads = reader is not None and not answer.token_ids
-            wires = chip.forward(unfed[: READ_PASS if reads else PASS], reads)
-            unfed = following(run, wires)
+        asked = following(run)
+        while asked.tokens:
+            asked = following(run, chip.forward(*asked.first(PASS)))
     except KeyboardInterrupt:
         pass
     finally:
@@ -73,20 +91,24 @@ def tokens(
     *,
     cached: int = 0,
     answer: Answer,
+    drafts: Drafts | None = None,
 ) -> Generator[int, None, None]:
     """Yield the tokens of an answer as they are picked, without the end token; see `passes`."""
     picked: list[int] = []
     run = passes(
-        chip, spec, prompt, max_tokens, sampler, picked.append, cached=cached, answer=answer
+        *(chip, spec, prompt, max_tokens, sampler, picked.append),
+        cached=cached,
+        answer=answer,
+        drafts=drafts,
     )
     return _picked(chip, run, picked)
 
 
 def _picked(chip: Chip, run: Passes, picked: list[int]) -> Generator[int, None, None]:
     try:
-        unfed = following(run)
-        while unfed:
-            unfed = following(run, chip.forward(unfed[:PASS]))
+        asked = following(run)
+        while asked.tokens:
+            asked = following(run, chip.forward(*asked.first(PASS)))
             while picked:
                 yield picked.pop(0)
     finally:
@@ -105,11 +127,14 @@ def passes(
     should_continue: Callable[[], bool] | None = None,
     answer: Answer,
     reader: Reader | None = None,
+    drafts: Drafts | None = None,
 ) -> Passes:
     """An answer as the passes that it needs; fill in `answer` on the way.
 
-    Whoever holds the chips runs them, of many answers in turn if need be: `following` gives the
+    Whoever holds the chips runs them, of many answers together if need be: `following` gives the
     tokens that have to run next, and takes the wires of a pass over the first of them, or all.
+    With `drafts`, tokens that may be the answer's next run, too; those that are not are forgotten,
+    and nothing but the host's time depends on them.
 
     `on_token` gets each token as it is picked, except the end token; it ends the answer by
     returning true. The last token picked is not in the KV SRAM. The first `cached` tokens of the
@@ -128,68 +153,99 @@ def passes(
         )
     asked = should_continue or (lambda: True)
     heard = on_token or (lambda token: False)
-    return _passes(
-        *(chip, spec, prompt, max_tokens, sampler or Sampler(), heard, start, asked, answer, reader)
-    )
+    picking = _Picking(chip, spec, sampler or Sampler(), max_tokens, heard, answer)
+    return _passes(prompt, picking, start, asked, reader, drafts)
 
 
-def following(run: Passes, wires: Wires | None = None) -> list[int]:
-    """The tokens that have to run next, none at the end; `wires` are those of the last pass."""
+def following(run: Passes, wires: Wires | None = None) -> Asked:
+    """What has to run next, no tokens at the end; `wires` are those of the last pass."""
     try:
         return next(run) if wires is None else run.send(wires)
     except StopIteration:
-        return []
+        return Asked([])
+
+
+@dataclass(slots=True)
+class _Picking:
+    """The tokens of an answer, one by one: what each costs, and what it was picked from."""
+
+    chip: Chip
+    spec: ChipSpec
+    sampler: Picker
+    max_tokens: int
+    on_token: Callable[[int], bool | None]
+    answer: Answer
+    digest: Any = field(default_factory=hashlib.sha256)
+    step: Counter[str] = field(default_factory=Counter)  # cycles of the last token's own pass
+
+    def pick(self, wires: Wires) -> str:
+        """Pick what follows these wires; return why the answer ends with it, or ""."""
+        answer, position = self.answer, wires.start + wires.tokens.size
+        if self.step:
+            answer.cycles += self.step
+        self.digest.update(wires.logits[-1].astype("<i4").tobytes())
+        token = self.sampler.pick(wires)
+        answer.token_ids.append(token)
+        if token in self.chip.image.config.end_ids:
+            return END
+        if self.on_token(token):
+            return STOP
+        if len(answer.token_ids) == self.max_tokens:
+            return MAX_TOKENS
+        if position == self.chip.context:
+            return CONTEXT
+        self.step = token_cycles(self.chip.stages, self.spec, position + 1, True)
+        return ""
 
 
 def _passes(
-    chip: Chip,
-    spec: ChipSpec,
     prompt: list[int],
-    max_tokens: int,
-    sampler: Picker,
-    on_token: Callable[[int], bool | None],
+    picking: _Picking,
     start: int,
     should_continue: Callable[[], bool],
-    answer: Answer,
     reader: Reader | None,
+    drafts: Drafts | None,
 ) -> Passes:
     """The prompt starts at position `start`; the KV SRAM holds its tokens up to `chip.position`."""
-    begin, digest = time.perf_counter(), hashlib.sha256()
+    begin = asked_at = time.perf_counter()
+    chip, spec, answer = picking.chip, picking.spec, picking.answer
     answer.prompt_tokens, answer.clock_hz = len(prompt), spec.clock_hz
+    known = chip.position  # tokens in the KV SRAM that are no draft's
+    unfed, draft = prompt[known - start :], list[int]()
     try:
         answer.cycles = prompt_cycles(chip.stages, spec, start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
-        unfed, step = prompt[chip.position - start :], Counter[str]()
         while should_continue():
-            wires = yield unfed
-            unfed = unfed[wires.tokens.size :]
+            wires = yield Asked(unfed + draft, reader is not None or bool(draft))
+            ran = wires.tokens.size
+            known, unfed = known + min(ran, len(unfed)), unfed[ran:]
             if reader is not None:
                 reader(wires)
             if unfed:
                 continue
             reader = None
-            if max_tokens == 0:
+            if picking.max_tokens == 0:
                 answer.reason = MAX_TOKENS
                 return
-            if step:
-                answer.cycles += step
-            digest.update(wires.logits[-1].astype("<i4").tobytes())
-            token = sampler.pick(wires)
-            answer.token_ids.append(token)
-            if token in chip.image.config.end_ids:
-                answer.reason = END
-                return
-            if on_token(token):
-                answer.reason = STOP
-                return
-            if len(answer.token_ids) == max_tokens:
-                answer.reason = MAX_TOKENS
-                return
-            if chip.position == chip.context:
-                answer.reason = CONTEXT
-                return
-            step = token_cycles(chip.stages, spec, chip.position + 1, True)
-            unfed = [token]
+            right = 0
+            answer.drafted += ran - 1 if draft else 0
+            for one in chip.each_token(wires) if draft else [wires]:
+                if reason := picking.pick(one):
+                    answer.reason = reason
+                    return
+                if right + 1 == ran or draft[right : right + 1] != answer.token_ids[-1:]:
+                    break
+                right, known = right + 1, known + 1
+                answer.accepted += 1
+            chip.rewind(known)
+            unfed = answer.token_ids[-1:]
+            if drafts is not None:
+                now = time.perf_counter()
+                if len(answer.token_ids) > 1 + right:  # it was no pass of the prompt
+                    drafts.took(ran, right, now - asked_at)
+                room = min(picking.max_tokens - len(answer.token_ids), chip.context - known) - 1
+                draft, asked_at = drafts.propose([*chip.tokens, *unfed], room), now
     finally:
+        chip.rewind(min(known, chip.position))
         answer.host_seconds = time.perf_counter() - begin
-        answer.logits_sha256 = digest.hexdigest()
+        answer.logits_sha256 = picking.digest.hexdigest()

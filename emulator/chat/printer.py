@@ -71,11 +71,12 @@ class Printer:
 def summary(answer: Answer) -> str:
     """One line with the chip's time, estimated, and this computer's, measured."""
     rate = f"{answer.tokens_per_second:,.0f} tok/s, " if answer.tokens_per_second else ""
+    drafts = f", {answer.accepted} of {answer.drafted} drafts right" if answer.drafted else ""
     cut = f" | {CUT[answer.reason]}" if answer.reason in CUT else ""
     return (
         f"[chip: {rate}{answer.chip_seconds * 1e6:,.0f} us in all, "
         f"{sum(answer.cycles.values()):,} cycles (estimate) | "
-        f"host: {answer.host_seconds:.1f} s{cut}]"
+        f"host: {answer.host_seconds:.1f} s{drafts}{cut}]"
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.commands.image_options import add_image_options, chosen_image
@@ -13,11 +15,15 @@ from emulator.commands.lora_options import add_lora_option, chosen_adapters
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
+    from emulator.chat.drafts import Drafts
     from emulator.chat.sampler import Picker
     from emulator.chat.template import ChatFormat
     from emulator.chip import Chip
     from emulator.silicon.spec import ChipSpec
     from weights.rom import RomImage
+
+
+LOOKUP, NO_DRAFT = "lookup", "none"  # of --draft, which else names an image
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +50,14 @@ def add_answer_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--repeat-guard", action="store_true", help="host option: end an answer that loops"
+    )
+    parser.add_argument(
+        "--draft",
+        default=LOOKUP,
+        metavar="IMAGE",
+        help="have an image of the same vocabulary guess ahead, which saves this computer time and "
+        'changes nothing else; "lookup", the default: guess what followed the same tokens before; '
+        '"none"',
     )
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable"
@@ -123,6 +137,24 @@ def chip_with(
     for name in chip.adapters:
         chip.use(name)
     return chat, chip, load_spec()
+
+
+def draft_source(args: argparse.Namespace, chip: Chip) -> Callable[[Picker], Drafts | None]:
+    """What --draft says: drafts for an answer whose tokens this picker picks.
+
+    Raises UsageError for an image of another vocabulary.
+    """
+    from emulator.chat.drafts import DraftChip, Drafts, Lookup
+    from emulator.chip import Chip
+    from weights.rom import open_image
+
+    if args.draft == NO_DRAFT:
+        return lambda picker: None
+    if args.draft == LOOKUP:
+        return lambda picker: Drafts(Lookup())
+    guesser, size = Chip(open_image(Path(args.draft)), chip.context), chip.image.config.vocabulary
+    DraftChip(guesser, size)  # checked now
+    return lambda picker: Drafts(DraftChip(guesser, size, picker))
 
 
 def checked_date(args: argparse.Namespace) -> date:

@@ -9,6 +9,7 @@ from typing import Any
 from emulator.commands.answer_options import (
     add_answer_options,
     checked_sampling,
+    draft_source,
     powered_chip,
     write,
 )
@@ -35,7 +36,11 @@ def _run(args: argparse.Namespace) -> int:
     stream = TextStream(chat.decode, args.stop)
     guard = RepeatGuard() if args.repeat_guard else None
     printer = Printer(stream, "host", (lambda text: None) if args.json else write, guard)
-    answer = generate(chip, spec, prompt, args.max_tokens, sampling.picker(), printer.on_token)
+    picker = sampling.picker()
+    drafts = draft_source(args, chip)
+    answer = generate(
+        *(chip, spec, prompt, args.max_tokens, picker, printer.on_token), drafts=drafts(picker)
+    )
     printer.finish(answer)
     if not args.json:
         print(f"\n{summary(answer)}")
@@ -61,7 +66,12 @@ def _run(args: argparse.Namespace) -> int:
             "ttft_seconds": answer.prefill_cycles / answer.clock_hz,
             "cycles_by_block": dict(answer.cycles),
         },
-        "host": {"seconds": answer.host_seconds, "tokens_per_second": rate},
+        "host": {
+            "seconds": answer.host_seconds,
+            "tokens_per_second": rate,
+            "drafted": answer.drafted,
+            "accepted": answer.accepted,
+        },
         "logits_sha256": answer.logits_sha256,
     }
     if chip.adapter:

@@ -127,9 +127,9 @@ def _check_card_options(args: argparse.Namespace) -> None:
 
 def _service(args: argparse.Namespace, has_key: bool) -> Any:
     """The chosen model in cards of their own, and the engine around them."""
+    from emulator.board import Board
     from emulator.chat.jinja_template import JinjaTemplate
     from emulator.chat.template import chat_of
-    from emulator.chip import Chip
     from emulator.serve.adapter_folder import AdapterFolder
     from emulator.serve.engine import Engine
     from emulator.serve.service import Service
@@ -140,16 +140,16 @@ def _service(args: argparse.Namespace, has_key: bool) -> Any:
     chat = chat_of(image)
     _check_memory(args, image)
     adapters = chosen_adapters(args, image)
-    chips = [Chip(image, args.context, adapters=adapters) for _ in range(args.cards)]
-    if chips[0].context < LEAST_POSITIONS:
+    board = Board(image, args.cards, args.context, adapters=adapters)
+    if board.chips[0].context < LEAST_POSITIONS:
         raise UsageError(f"serve needs a --context of at least {LEAST_POSITIONS}")
-    pace = _pace(args, chips[0], spec) if args.pace else None
-    engine = Engine(chips, spec, args.queue, args.policy, pace)
+    pace = _pace(args, board.chips[0], spec) if args.pace else None
+    engine = Engine(board, spec, args.queue, args.policy, pace)
     template = None
     if image.chat_template:
         tokens, config = chat.tokenizer, image.config
         bos = "" if config.bos_id is None else tokens.id_to_token(config.bos_id) or ""
-        eos = tokens.id_to_token(config.end_ids[0]) or ""
+        eos = (tokens.id_to_token(config.end_ids[0]) if config.end_ids else None) or ""
         template = JinjaTemplate(image.chat_template, bos, eos)
     folder = AdapterFolder(args.lora_root, args.checkpoint, has_key)
     return Service(

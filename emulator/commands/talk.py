@@ -14,7 +14,13 @@ from emulator.chat.messages import Message
 from emulator.chat.printer import Printer, cycles_table, summary
 from emulator.chat.repeat_guard import RepeatGuard
 from emulator.chat.text_stream import TextStream
-from emulator.commands.answer_options import Sampling, checked_date, chip_with, write
+from emulator.commands.answer_options import (
+    Sampling,
+    checked_date,
+    chip_with,
+    draft_source,
+    write,
+)
 from emulator.errors import ContextError
 from weights.rom import open_image
 
@@ -42,7 +48,8 @@ class Talk:
         chat, chip, self.spec = chip_with(args, image, checked_date(args))
         limit, system = args.max_tokens, args.system
         picker = sampling.picker()
-        self.conversation = Conversation(chip, self.spec, chat, picker, limit, system)
+        drafts = draft_source(args, chip)
+        self.conversation = Conversation(chip, self.spec, chat, picker, limit, system, drafts)
 
     @property
     def title(self) -> str:

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from emulator.blocks.wires import Wires
-from emulator.chat.generate import READ_PASS, Passes, following, passes
+from emulator.chat.drafts import Drafts, Lookup
+from emulator.chat.generate import Asked, Passes, following, passes
 from emulator.chip import NO_ADAPTER, Chip, KvContents
 from emulator.serve.body import RequestError
 from emulator.serve.jobs import Job
@@ -27,7 +28,7 @@ class Card:
         self.number, self.chip, self.spec, self.pace = number, chip, spec, pace
         self.job: Job | None = None
         self.free_at = 0.0  # since when it is free; while it has a job: until then at most
-        self.unfed: list[int] = []  # what has to run next; none once the answer is computed
+        self.asked = Asked([])  # what has to run next; nothing once the answer is computed
         self._run: Passes | None = None
         self._keeps = keeps  # the KV of sessions that went to another for a while
         self._session = ""  # whose KV is in the chip
@@ -65,24 +66,28 @@ class Card:
             should_continue=lambda: not job.cancelled,
             answer=job.answer,
             reader=job.reader,
+            drafts=Drafts(Lookup()),
         )
-        self.unfed = following(self._run)
+        self.asked = following(self._run)
 
-    def run(self, most: int) -> None:
-        """One pass of this card alone, over `most` tokens at most."""
-        assert self.job is not None
-        reads = self.job.reader is not None and not self.job.answer.token_ids
-        tokens = self.unfed[: min(most, READ_PASS) if reads else most]
-        self.took(self.chip.forward(tokens, reads))
+    @property
+    def computes(self) -> bool:
+        """Whether it needs a pass."""
+        return bool(self.asked.tokens)
+
+    @property
+    def answers(self) -> bool:
+        """Whether its prompt has run."""
+        return self.job is not None and bool(self.job.answer.token_ids)
 
     def took(self, wires: Wires) -> None:
-        """Go on after a pass over the first of `unfed`."""
+        """Go on after a pass over the first of what it asked for."""
         assert self._run is not None
-        self.unfed = following(self._run, wires)
+        self.asked = following(self._run, wires)
 
     def end(self) -> None:
         """Leave the answer where it is."""
-        self.unfed = []
+        self.asked = Asked([])
         if self._run is not None:
             self._run.close()
             self._run = None

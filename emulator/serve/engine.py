@@ -1,9 +1,9 @@
 """The cards' queue, and the host's thread that runs their passes.
 
-A card has one token in flight and one answer at a time, like HC1. The thread runs a pass for each
-card that needs one, in turn, so two passes never meet: every job gets the same tokens as it would
-alone, since its card's KV SRAM is its own, rewound to the prefix that its prompt shares with the
-card's previous job, and random bits depend only on the job's own seed and positions.
+A card has one token in flight and one answer at a time, like HC1. On this computer one pass runs a
+token of every card that answers, and pieces of prompts beside them. Every job gets the same tokens
+as it would alone, since its card's rows of the KV SRAM are its own, rewound to the prefix that its
+prompt shares with the card's previous job, and random bits depend only on its seed and positions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from emulator.chat.generate import PASS
+from emulator.board import Board, Run
 from emulator.chip import Chip
 from emulator.errors import EmulatorError
 from emulator.serve.body import RequestError
@@ -24,12 +24,12 @@ from emulator.serve.cards import Card
 from emulator.serve.jobs import Done, Job
 from emulator.serve.lines import Lines
 from emulator.serve.pace import Pace
+from emulator.serve.pieces import Pieces
 from emulator.silicon.spec import ChipSpec
 
 LOG = logging.getLogger("emulator.serve")
 RECENT_JOBS = 16  # whose times give the estimate of a wait
 MOST_RETRY_SECONDS = 60
-PIECE = 32  # prompt tokens at once while other cards work, too
 LATE_SECONDS, LATE_SHARE = 0.1, 0.05  # behind the chip's pace by more than this is worth a word
 
 
@@ -49,21 +49,23 @@ class Engine:
 
     def __init__(
         self,
-        chips: list[Chip],
+        board: Board,
         spec: ChipSpec,
         places: int,
         policy: str = "one-queue",
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.spec, self.places, self.pace = spec, places, pace
-        self.cards = [Card(i, chip, spec, pace, policy == "sticky") for i, chip in enumerate(chips)]
+        self.board, self.spec, self.places, self.pace = board, spec, places, pace
+        keeps = policy == "sticky"
+        self.cards = [Card(i, chip, spec, pace, keeps) for i, chip in enumerate(board.chips)]
         self.last_sign_at = 0.0  # time.monotonic() of the last pass, or of the start of an answer
         self.on_done: Callable[[Job], None] = lambda job: None  # in the host's thread
         self.on_death: Callable[[], None] = lambda: None  # the same, as the last that it does
         self.check_masks: Callable[[], None] = lambda: None  # raises ImageError if they changed
         self.died = False
         self._clock = clock or Clock()
+        self._pieces = Pieces()
         self._lines = Lines(self.cards, policy)
         self._changed = threading.Condition()
         self._tasks: deque[tuple[Future[None], Callable[[Card], None]]] = deque()
@@ -100,7 +102,7 @@ class Engine:
     @property
     def computing(self) -> bool:
         """Whether this computer has a pass to run."""
-        return any(card.unfed for card in self.cards)
+        return any(card.computes for card in self.cards)
 
     def probe_prompt(self) -> list[int]:
         """A prompt for one pass that keeps the contents of a KV SRAM."""
@@ -130,22 +132,16 @@ class Engine:
             raise _dead()
         if self._draining:
             raise RequestError("the server is shutting down", 503, code="shutting_down")
-        if self.waiting + count > self.places:
-            raise RequestError(
-                f"the queue has {self.places} places and {self.waiting} jobs wait in it",
-                429,
-                code="queue_full",
-                headers={"retry-after": str(self.retry_seconds())},
-            )
         taken = self._lines.waiting_of(client) if client else 0
         if client and taken + count > self.share:
-            raise RequestError(
-                f"one client has at most {self.share} of {self.places} places, and {taken} of its "
-                "jobs wait",
-                429,
-                code="queue_full",
-                headers={"retry-after": str(self.retry_seconds())},
-            )
+            own = f"at most {self.share} of {self.places} places, and {taken} of its jobs wait"
+            message = f"one client has {own}"
+        elif self.waiting + count > self.places:
+            message = f"the queue has {self.places} places and {self.waiting} jobs wait in it"
+        else:
+            return
+        retry = {"retry-after": str(self.retry_seconds())}
+        raise RequestError(message, 429, code="queue_full", headers=retry)
 
     def retry_seconds(self) -> int:
         """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""
@@ -209,13 +205,15 @@ class Engine:
                 left = [*self._lines.clear(), *(c.job for c in self.cards if c.job is not None)]
             for job in left:
                 job.tell(Done(_dead()))
+            while self._tasks:
+                self._tasks.popleft()[0].set_exception(_dead())
             self.on_death()
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._free_cards()
-                working = [card for card in self.cards if card.unfed]
+                working = [card for card in self.cards if card.computes]
                 tasks = [] if working else [self._tasks.popleft() for _ in range(len(self._tasks))]
                 begun = [] if self._tasks or tasks else self._assign()
                 if not begun and not tasks and not working:
@@ -228,11 +226,9 @@ class Engine:
             for card, job, at in begun:
                 self.last_sign_at = self._clock.now()
                 self._guarded(card, job, partial(card.begin, job, at, self._clock.now))
-            self.check_masks()
-            most = PASS if len(working) == 1 else PIECE
-            for card in working:  # each card's pass may be one pass over all of them
-                if card.job is not None:
-                    self._guarded(card, card.job, partial(self._pass, card, most))
+            if working:
+                self.check_masks()
+                self._pass(working)
 
     def _finish(self, future: Future[None], work: Callable[[Card], None]) -> None:
         """Do the work; its error is the future's."""
@@ -249,7 +245,7 @@ class Engine:
         now = self._clock.now()
         for card in self.cards:
             job = card.job
-            if job is None or card.unfed or not job.done_at:
+            if job is None or card.computes or not job.done_at:
                 continue
             if job.cancelled:  # nobody waits for the rest of what the chip would give
                 job.done_at = card.free_at = min(card.free_at, now)
@@ -274,9 +270,20 @@ class Engine:
         ends = [card.free_at for card in self.cards if card.job is not None]
         return max(0.0, min(ends) - self._clock.now()) if ends else None
 
-    def _pass(self, card: Card, most: int) -> None:
-        card.run(most)
+    def _pass(self, working: list[Card]) -> None:
+        """One pass over tokens of the cards at work; a bug in it ends all their answers."""
+        chosen, begin = self._pieces.of(working), time.perf_counter()
+        outcomes: list[Callable[[], None]]
+        try:
+            passed = self.board.forward([Run(card.number, *asked) for card, asked in chosen])
+            outcomes = [partial(c.took, w) for (c, _), w in zip(chosen, passed, strict=True)]
+        except Exception as error:
+            outcomes = [partial(_fail, error)] * len(chosen)
+        self._pieces.took(time.perf_counter() - begin)
         self.last_sign_at = self._clock.now()
+        for (card, _), outcome in zip(chosen, outcomes, strict=True):
+            if card.job is not None:
+                self._guarded(card, card.job, outcome)
 
     def _guarded(self, card: Card, job: Job, act: Callable[[], None]) -> None:
         """Do one step of a job; after its last, or a failure, end it."""
@@ -293,7 +300,7 @@ class Engine:
             LOG.exception("a job failed")
             card.chip.rewind(0)
             error = RequestError("the emulator failed; see its log", 500)
-        if error is None and card.unfed:
+        if error is None and card.computes:
             return
         card.end()
         job.finish(error)
@@ -320,3 +327,7 @@ class Engine:
 
 def _dead() -> RequestError:
     return RequestError("the emulator stopped; its log says why", 500)
+
+
+def _fail(error: Exception) -> None:
+    raise error

@@ -77,6 +77,8 @@ class Metrics:
             self._tokens.labels(kind).inc(tokens)
             self._card_tokens.labels(card, kind).inc(tokens)
         self._tokens.labels("prompt_cached").inc(job.cached)
+        self._tokens.labels("drafted").inc(answer.drafted)
+        self._tokens.labels("draft_accepted").inc(answer.accepted)
         self._chip.observe(answer.chip_seconds)
         self._host.observe(answer.host_seconds)
         self._queued.observe(job.started_at - job.queued_at)

@@ -105,6 +105,8 @@ class Reply:
                 queue_seconds=first.started_at - first.queued_at,
                 ttft_seconds=max(0.0, first.first_token_at - first.queued_at),
                 seconds=sum(job.answer.host_seconds for job in jobs),
+                drafted=sum(job.answer.drafted for job in jobs),
+                accepted=sum(job.answer.accepted for job in jobs),
             ),
         )
 

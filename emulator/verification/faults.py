@@ -233,10 +233,10 @@ class WeakSram(KvSram):
     def run(self, ops: ModuleType, wires: Wires) -> None:
         """The same bits of a position fail whenever it is written, alone or among others."""
         KvSram.run(self, ops, wires)
-        for position in range(wires.start, wires.start + wires.tokens.size):
+        for position, row in zip(wires.positions, wires.rows, strict=True):
             rng = self.fault.generator(f"{self.place}.{position}")
             for array in (self.k, self.v):
-                stored = array[position].reshape(-1).view(np.uint8)  # a view: it is contiguous
+                stored = array[row].reshape(-1).view(np.uint8)  # a view: it is contiguous
                 hit = hit_units(8 * stored.size, self.fault.rate, rng)
                 np.bitwise_xor.at(stored, hit // 8, np.left_shift(1, hit % 8).astype(np.uint8))
-                np.maximum(array[position], -127, out=array[position])  # -128 is not used
+                np.maximum(array[row], -127, out=array[row])  # -128 is not used

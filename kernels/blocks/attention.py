@@ -38,8 +38,8 @@ from kernels.reference import (
     exp2_negative,
 )
 
-# Words of a job; then addresses.
-TOKEN_COUNT, START, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
+# Words of a job, the first two addresses of int64[T]; then addresses.
+POSITIONS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
 Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
 WINDOW = JOB + 13
 
@@ -217,8 +217,8 @@ def attention_chunk(shared, chunk, scratch):
     span = shared[SPAN]
     t, first = chunk * span // heads, chunk * span % heads
     kv = first // (heads // kv_heads)
-    end = shared[START] + t + 1
-    n = min(end, shared[WINDOW])
+    end = get_i64(shared[ROWS] + 8 * t) + 1
+    n = min(get_i64(shared[POSITIONS] + 8 * t) + 1, shared[WINDOW])
     stride, scale_stride = kv_heads * head_dim, 8 * kv_heads
     begins, scale_begins = (end - n) * stride, (end - n) * scale_stride
     k, v = shared[K] + kv * head_dim + begins, shared[V] + kv * head_dim + begins

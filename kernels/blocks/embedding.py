@@ -28,7 +28,7 @@ def lookup_rows(wiring, rows, out):
             for column in range(TILE_COLUMNS):
                 u = one_code(codes + chunk * size, bits, r, column)
                 if kind == bits:
-                    u = get_u8(wiring[wired.TABLE] + u // 16 * 32 + u % 16)
+                    u = get_u8(wiring[wired.TABLE] + u)
                 level = wiring[wired.STEP] * u + wiring[wired.BASE]
                 value = saturate_int32(round_shift(level * scale, shift))
                 out[t, chunk * TILE_COLUMNS + column] = value

@@ -24,16 +24,16 @@ def kv_write_one(
 
 
 @entry(
-    "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64,"
+    "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64[::1],"
     " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
     " int8[:, :, ::1], int32[:, :, ::1])"
 )
-def kv_write(q, k, v, constants, start, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+def kv_write(q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     tokens, heads, n = q.shape
     kv_heads = k.shape[1]
     h = np.empty(n, np.int32)
     for t in range(tokens):
-        head, kv_head, place = t * heads, t * kv_heads, (start + t) * kv_heads
+        head, kv_head, place = t * heads, t * kv_heads, rows[t] * kv_heads
         kv_write_one(
             q.ctypes.data + 4 * head * n,
             k.ctypes.data + 4 * kv_head * n,

@@ -13,12 +13,12 @@ ROM_TABLE = types.Array(int16, 2, "C", readonly=True)
 HALF = 1 << (Q1_14 - 1)  # what rounds half up
 
 
-@entry(void(int32[:, :, ::1], int64, ROM_TABLE, ROM_TABLE, int32[:, :, ::1]))
-def rope(v, start, cosine, sine, out):
+@entry(void(int32[:, :, ::1], int64[::1], ROM_TABLE, ROM_TABLE, int32[:, :, ::1]))
+def rope(v, positions, cosine, sine, out):
     tokens, heads, head_dim = v.shape
     half = head_dim // 2
     for t in range(tokens):
-        cosines, sines = cosine[start + t], sine[start + t]
+        cosines, sines = cosine[positions[t]], sine[positions[t]]
         for head in range(heads):
             left, right = v[t, head, :half], v[t, head, half:]
             turned_left, turned_right = out[t, head, :half], out[t, head, half:]

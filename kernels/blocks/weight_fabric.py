@@ -1,8 +1,8 @@
 """Weight fabric, compiled: packed codes times int8 vectors. Twin in `kernels.reference`.
 
-One token (decode) is a matrix-vector product that reads the codes once, in order, at the speed of
-memory (`kernels.rom.matvec`); several (prefill) are a matrix product (`kernels.rom.matmul`). A
-chunk of a job is a run of row tiles; each row is summed by one thread.
+One token (decode) or a few read the codes once, in order, at the speed of memory
+(`kernels.rom.few`); many (prefill) are a matrix product (`kernels.rom.matmul`). A chunk of a job is
+a run of row tiles; each row is summed by one thread.
 """
 
 from __future__ import annotations
@@ -23,19 +23,28 @@ from kernels.host.simd import (
 from kernels.host.team import JOB
 from kernels.reference import FRACTION
 from kernels.rom import wiring as wired
-from kernels.rom.codes import tile_bytes
+from kernels.rom.codes import kind_of, tile_bytes
+from kernels.rom.few import (
+    CHUNK_INPUTS,
+    FEW,
+    SUMS_BYTES,
+    TOGETHER,
+    few_tokens,
+    inputs_bytes,
+    lay_out,
+    together,
+)
+from kernels.rom.lanes import VECTOR_SUMS, VECTOR_TILES
 from kernels.rom.matmul import (
     BLOCK_VECTORS,
     FLUSH_CHUNKS,
     PANEL_BYTES,
     PANEL_VECTOR,
     TILES,
-    VECTOR_TILES,
     matmul_four,
     matmul_one,
-    unpack_tile,
+    unpack_tiles,
 )
-from kernels.rom.matvec import matvec_tile
 from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
 
 TOKENS = 128  # of a prefill that one pass over the codes serves
@@ -49,18 +58,33 @@ TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(JOB + 4, JOB +
 MATRIX_WORDS = wired.WORDS + 1
 
 
+def common_bytes(tokens: int, columns: int) -> int:
+    """What all threads share: the inputs laid out, or their sums."""
+    return inputs_bytes(tokens, columns) if tokens <= FEW else tokens * columns // 8
+
+
+@inner
+def prepare_inputs(x, out):
+    """Fill what all threads share, at address `out`."""
+    tokens, columns = x.shape
+    if tokens <= FEW:
+        lay_out(x, out)
+    else:
+        sum_inputs(x, view_i32(out, tokens * (columns // TILE_COLUMNS)))
+
+
 @inner
 def sum_inputs(x, sums):
     """x int8[T, columns] -> of each 32 what takes the 64 out of the bytes level + 64, int32.
 
-    For one token the sum, as a pair of int16 with a zero; for several -64 times the sum.
+    -64 times the sum.
     """
     values = x.reshape(-1)
     for chunk in range(sums.size):
         total = np.int32(0)
         for i in range(TILE_COLUMNS):
             total += np.int32(values[chunk * TILE_COLUMNS + i])
-        sums[chunk] = total & 0xFFFF if x.shape[0] == 1 else -64 * total
+        sums[chunk] = -64 * total
 
 
 @inner
@@ -86,19 +110,25 @@ def finish_rows(shared, matrix, first, count, sums, token):
 
 
 @inner
-def decode_tile(shared, matrix, index, scratch):
-    """Row tile `index` of the matrix at word `matrix`, for the job's only token."""
-    kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
+def few_rows(shared, matrix, index, count, scratch):
+    """`count` row tiles from `index` on, as many as a vector holds at most, for FEW tokens."""
+    kind, chunks = kind_of(shared[matrix + wired.KIND]), shared[matrix + wired.CHUNKS]
     group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
-    tile = shared[matrix + wired.CODES] + index * chunks * tile_bytes(kind)
-    scales = shared[matrix + wired.GROUP_SCALE] + index * (chunks // group_chunks) * TILE_ROWS
-    x, x_sums = shared[X], shared[X_SUMS]
-    matvec_tile(kind, tile, scales, table, chunks, group_chunks, x, x_sums, scratch)
-    step, base = shared[matrix + wired.STEP], shared[matrix + wired.BASE]
-    sums, input_sums = view_i64(scratch, TILE_ROWS), view_i64(scratch + 64, TILE_ROWS)
-    for r in range(TILE_ROWS):
-        sums[r] = step * sums[r] + base * input_sums[r]
-    finish_rows(shared, matrix, index * TILE_ROWS, TILE_ROWS, scratch, 0)
+    codes_step, scales_step = chunks * tile_bytes(kind), chunks // group_chunks * TILE_ROWS
+    tile = shared[matrix + wired.CODES] + index * codes_step
+    scales = shared[matrix + wired.GROUP_SCALE] + index * scales_step
+    second = tile + (count - 1) * codes_step  # of a last tile itself; nobody takes those sums
+    second_scales = scales + (count - 1) * scales_step
+    x, tokens = shared[X_SUMS], shared[TOKEN_COUNT]
+    for first in range(0, tokens, TOGETHER):
+        n = together(tokens - first)
+        few_tokens(
+            n, kind, tile, second, scales, second_scales, table, chunks, group_chunks, x, scratch
+        )
+        x += n * chunks * CHUNK_INPUTS
+        for t in range(min(n, tokens - first)):
+            sums = scratch + t * VECTOR_SUMS
+            finish_rows(shared, matrix, index * TILE_ROWS, count * TILE_ROWS, sums, first + t)
 
 
 @inner
@@ -108,7 +138,7 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
     Panel after panel; while the tokens pass over one, the inputs of four meet all its rows. Rows
     of the panel beyond `count` hold what was there before: what becomes of them is not used.
     """
-    kind, chunks = shared[matrix + wired.KIND], shared[matrix + wired.CHUNKS]
+    kind, chunks = kind_of(shared[matrix + wired.KIND]), shared[matrix + wired.CHUNKS]
     group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
     groups, columns = chunks // group_chunks, chunks * TILE_COLUMNS
     codes, scales = shared[matrix + wired.CODES], shared[matrix + wired.GROUP_SCALE]
@@ -120,11 +150,18 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
     for begin in range(0, chunks, FLUSH_CHUNKS):
         size = min(FLUSH_CHUNKS, chunks - begin)
         group, left = begin // group_chunks, group_chunks - begin % group_chunks
-        for i in range(count):
+        for i in range(0, count, VECTOR_TILES):
             tile = codes + ((index + i) * chunks + begin) * tile_bytes(kind)
             scale = scales + ((index + i) * groups + group) * TILE_ROWS
-            out = panel + i // VECTOR_TILES * PANEL_VECTOR + i % VECTOR_TILES * 32
-            unpack_tile(kind, tile, scale, table, size, left, group_chunks, out)
+            next_ = min(i + VECTOR_TILES, count) - i - 1  # tile of the same vector
+            second, second_scale = (
+                tile + next_ * chunks * tile_bytes(kind),
+                scale + next_ * groups * TILE_ROWS,
+            )
+            out = panel + i // VECTOR_TILES * PANEL_VECTOR
+            unpack_tiles(
+                kind, tile, second, scale, second_scale, table, size, left, group_chunks, out
+            )
         t = 0
         while t < tokens:
             x = shared[X] + (first + t) * columns + begin * TILE_COLUMNS
@@ -145,7 +182,7 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
         finish_rows(shared, matrix, index * TILE_ROWS, count * TILE_ROWS, at, first + t)
 
 
-SCRATCH_BYTES = PANEL_BYTES + TOKENS * TOKEN_SUMS  # what one thread needs
+SCRATCH_BYTES = max(PANEL_BYTES + TOKENS * TOKEN_SUMS, SUMS_BYTES)  # what one thread needs
 
 
 @inner
@@ -161,9 +198,9 @@ def fabric_chunk(shared, chunk, scratch):
             index -= tiles
             matrix += MATRIX_WORDS
             tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-        if tokens == 1:
-            count = 1
-            decode_tile(shared, matrix, index, scratch)
+        if tokens <= FEW:
+            count = min(VECTOR_TILES, ahead, tiles - index)
+            few_rows(shared, matrix, index, count, scratch)
         else:
             count = min(TILES, ahead, tiles - index)
             for first in range(0, tokens, TOKENS):

@@ -5,8 +5,8 @@ exact LLVM counterpart has two bodies with the same bits: one instruction of the
 vector IR that LLVM lowers to whatever the machine has. TARGET is the process's choice, made by
 `kernels.host.target` from the features that numba compiles for.
 
-A vector holds 256 bits: i8 x 32, i16 x 16 or i32 x 8; i64 x 8 (two registers) holds sums.
-Addresses are int64 and need no alignment.
+A vector holds 256 bits: i8 x 32, i16 x 16 or i32 x 8; i64 x 8 (two registers) holds sums. Where
+TARGET is wide, the fabric has vectors of 512 bits. Addresses are int64 and need no alignment.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _VectorModel(models.PrimitiveModel):
 
 i8x32, i16x16, i32x8, i64x8 = Vector(8, 32), Vector(16, 16), Vector(32, 8), Vector(64, 8)
 # Two of each, for kernels that have the registers.
-i8x64, i32x16, i64x16 = Vector(8, 64), Vector(32, 16), Vector(64, 16)
+i8x64, i16x32, i32x16, i64x16 = Vector(8, 64), Vector(16, 32), Vector(32, 16), Vector(64, 16)
 
 
 def _call(builder, name, result, *values):
@@ -101,6 +101,40 @@ def _loader(result: types.Type, kind: ir.Type, widen):
     return load
 
 
+def _joined(builder, low, high):
+    """Two vectors side by side in one."""
+    lanes = ir.Constant(ir.VectorType(I32, 2 * low.type.count), list(range(2 * low.type.count)))
+    return builder.shuffle_vector(low, high, lanes)
+
+
+def _two_loader(result: types.Type, kind: ir.Type, widen):
+    """As `_loader`, of two addresses whose values stand side by side."""
+
+    @intrinsic
+    def load(typing, first, second):
+        def code(context, builder, signature, args):
+            low, high = (_load(builder, address, kind) for address in args)
+            return widen(builder, _joined(builder, low, high))
+
+        return result(types.int64, types.int64), code
+
+    return load
+
+
+def _scale_bytes(builder, v):
+    """int8 s -> (s, 256 s) as two int16 of a lane of 32 bits: what `add_scaled` multiplies by."""
+    bytes_ = builder.bitcast(_extend(builder, v, 32), ir.VectorType(I8, 4 * v.type.count))
+    lanes = [x for row in range(v.type.count) for x in (4 * row, 4 * row + 1, -1, 4 * row)]
+    return _shuffle_or_zero(builder, bytes_, lanes)
+
+
+def _shuffle_or_zero(builder, v, lanes):
+    """Bytes `lanes` of v; 0 where a lane is -1."""
+    zero = ir.Constant(v.type, [0] * v.type.count)
+    mask = [v.type.count if lane < 0 else lane for lane in lanes]
+    return builder.shuffle_vector(v, zero, ir.Constant(ir.VectorType(I32, len(mask)), mask))
+
+
 def _scale_pairs(builder, v):
     wide = _extend(builder, v, 16)
     mask = ir.Constant(ir.VectorType(I32, 16), [row for row in range(8) for _ in range(2)])
@@ -117,6 +151,7 @@ load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
 widen_i8x16 = _loader(  # sixteen int8, as int16
     i16x16, ir.VectorType(I8, 16), lambda builder, v: _extend(builder, v, 16)
 )
+load_two_i8x32 = _two_loader(i8x64, i8x32.ir, lambda builder, v: v)
 broadcast4 = _loader(  # four bytes, eight times
     i8x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i8x32.ir)
 )
@@ -128,9 +163,8 @@ broadcast_i32x16 = _loader(i32x16, I32, lambda builder, v: _splat(builder, v, i3
 broadcast_pair = _loader(  # two int16, eight times
     i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
 )
-scale_words = _loader(  # eight int8, as int32
-    i32x8, ir.VectorType(I8, 8), lambda builder, v: _extend(builder, v, 32)
-)
+scale_bytes = _loader(i8x32, ir.VectorType(I8, 8), _scale_bytes)  # eight int8
+two_scale_bytes = _two_loader(i8x64, ir.VectorType(I8, 8), _scale_bytes)
 scale_pairs = _loader(  # eight int8, each as two equal int16
     i16x16, ir.VectorType(I8, 8), _scale_pairs
 )
@@ -198,7 +232,7 @@ def _filler(vector: Vector):
 
 
 fill_i8, fill_i32, fill_i64 = (_filler(v) for v in (i8x32, i32x8, i64x8))
-fill_i32x16 = _filler(i32x16)
+fill_i8x64, fill_i32x16 = _filler(i8x64), _filler(i32x16)
 
 
 @intrinsic
@@ -206,9 +240,10 @@ def shift_bytes(typing, v, n):
     """Bytes shifted right by n bits; bits of the next byte come in from above."""
 
     def code(context, builder, signature, args):
-        words = builder.bitcast(args[0], i16x16.ir)
-        amount = _splat(builder, builder.trunc(args[1], I16), i16x16.ir)
-        return builder.bitcast(builder.lshr(words, amount), i8x32.ir)
+        pairs = ir.VectorType(I16, v.lanes // 2)
+        amount = _splat(builder, builder.trunc(args[1], I16), pairs)
+        words = builder.lshr(builder.bitcast(args[0], pairs), amount)
+        return builder.bitcast(words, args[0].type)
 
     return v(v, types.int64), code
 
@@ -353,6 +388,16 @@ def lookup(typing, table, index):
 
 
 @intrinsic
+def lookup_wide(typing, table, index):
+    """i8x64: table[index & 63] (VBMI)."""
+
+    def code(context, builder, signature, args):
+        return _call(builder, "llvm.x86.avx512.permvar.qi.512", i8x64.ir, *args)
+
+    return i8x64(table, index), code
+
+
+@intrinsic
 def dot_i8(typing, u, s):
     """Sums of two neighbouring products, unsigned bytes times signed: i16x16.
 
@@ -395,13 +440,23 @@ def _dot4(typing, total, u, s):
 
 
 @intrinsic
-def as_pairs(typing, v):
-    """The same bits as int16."""
+def _scaled4(typing, total, part, scale):
+    """total + part * scale, |part| < 2**23; the scale as `scale_bytes` gives it (VNNI).
+
+    part = 256 high + low, as two int16: one instruction multiplies both and adds them up. A
+    product of 32 bits takes two, and the addition.
+    """
 
     def code(context, builder, signature, args):
-        return builder.bitcast(args[0], i16x16.ir)
+        lanes = total.lanes
+        bytes_, words = ir.VectorType(I8, 4 * lanes), ir.VectorType(I16, 2 * lanes)
+        place = [x for i in range(lanes) for x in (4 * i, -1, 4 * i + 1, 4 * i + 2)]
+        pairs = _shuffle_or_zero(builder, builder.bitcast(args[1], bytes_), place)
+        name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
+        both_words = (builder.bitcast(v, words) for v in (pairs, args[2]))
+        return _call(builder, name, total.ir, args[0], *both_words)
 
-    return i16x16(v), code
+    return total(total, part, scale), code
 
 
 @intrinsic
@@ -434,9 +489,9 @@ else:
 
 
 # A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
-# or in `scaled`, once a group, where an instruction exists that widens and adds.
+# or in `add_scaled`, once a group, where an instruction exists that widens and adds.
 if VNNI:
-    group_scales = scale_words
+    group_scales = scale_bytes
 
     @inline
     def begin(start, scale):
@@ -445,12 +500,13 @@ if VNNI:
 
     @inline
     def accumulate(part, u, s, scale):
-        """part + u * s, four bytes a lane; `scaled` must follow at the end of the group."""
+        """part + u * s, four bytes a lane; `add_scaled` must follow at the end of the group."""
         return _dot4(part, u, s)
 
     @inline
-    def scaled(part, scale):
-        return multiply(part, scale)
+    def add_scaled(total, part, scale):
+        """total + scale * part"""
+        return _scaled4(total, part, scale)
 
 else:
     group_scales = scale_pairs
@@ -465,5 +521,5 @@ else:
         return add(part, dot_i16(dot_i8(u, s), scale))
 
     @inline
-    def scaled(part, scale):
-        return part
+    def add_scaled(total, part, scale):
+        return add(total, part)

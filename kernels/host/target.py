@@ -12,7 +12,7 @@ class Target:
 
     avx2: bool
     vnni: bool  # sums of four byte products in one instruction; needs avx2
-    wide: bool  # matrix products with vectors of 512 bits; needs vnni
+    wide: bool  # two row tiles in vectors of 512 bits, a lookup of 64 bytes; needs vnni
 
     @property
     def body(self) -> str:
@@ -29,4 +29,5 @@ def choose(features: Set[str], wanted: str = "") -> Target:
     avx2 = "+avx2" in features and wanted != "portable"
     evex = {"+avx512vnni", "+avx512vl"} <= features
     vnni = avx2 and wanted != "avx2" and ("+avxvnni" in features or evex)
-    return Target(avx2, vnni, wide=vnni and evex and "+avx512bw" in features)
+    wide = vnni and evex and {"+avx512bw", "+avx512vbmi"} <= features
+    return Target(avx2, vnni, wide)

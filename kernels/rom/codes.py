@@ -1,13 +1,15 @@
 """Codes out of their tiles, compiled: a tile's words in, eight vectors of 32 bytes out.
 
 The layout is `kernels.rom.widths`'s. The bytes are unsigned: levels + 64, from the alphabet's
-lookup table or computed where the levels rise evenly; `codes6` gives the codes themselves.
+lookup table or computed where the levels rise evenly. Where vectors have 512 bits they hold two
+tiles, and `kernels.rom.wide_codes` unpacks both at once; what is here does without `second`.
 """
 
 from __future__ import annotations
 
 from kernels.host.entry import inner
 from kernels.host.simd import (
+    WIDE,
     add,
     both,
     either,
@@ -20,15 +22,16 @@ from kernels.host.simd import (
     subtract,
 )
 from kernels.rom.pack import BIT_PLACES
-from kernels.rom.wiring import EVEN
+from kernels.rom.wide_codes import wide_levels3, wide_levels4, wide_levels6
+from kernels.rom.wiring import EVEN, WHOLE_TABLE
 
 
 @inline
-def levels3(tile, table):
+def levels3(tile, second, table):
     """The lookup ignores bits 3 to 6 of an index, so most fields need one mask or none."""
     seven, spare = fill_i8(0x7F), fill_i8(0x88)
     w0, w1, w2 = load_i8x32(tile), load_i8x32(tile + 32), load_i8x32(tile + 64)
-    t = load_i8x32(table)
+    t = load_i8x32(table + WHOLE_TABLE)
     rest = either(
         either(shift_bytes(both(w0, spare), 3), shift_bytes(both(w1, spare), 2)),
         shift_bytes(both(w2, spare), 1),
@@ -46,7 +49,7 @@ def levels3(tile, table):
 
 
 @inline
-def levels4(tile, table):
+def levels4(tile, second, table):
     low = fill_i8(15)
     w0, w1, w2, w3 = (
         load_i8x32(tile),
@@ -54,7 +57,7 @@ def levels4(tile, table):
         load_i8x32(tile + 64),
         load_i8x32(tile + 96),
     )
-    t = load_i8x32(table)
+    t = load_i8x32(table + WHOLE_TABLE)
     return (
         lookup(t, both(w0, low)),
         lookup(t, both(shift_bytes(w0, 4), low)),
@@ -77,7 +80,7 @@ def join6(w0, w1, w2):
 
 
 @inline
-def codes6(tile, table):
+def codes6(tile):
     six = fill_i8(63)
     w0, w1, w2 = load_i8x32(tile), load_i8x32(tile + 32), load_i8x32(tile + 64)
     w3, w4, w5 = load_i8x32(tile + 96), load_i8x32(tile + 128), load_i8x32(tile + 160)
@@ -99,11 +102,11 @@ def rising(code, twice, lowest):
 
 
 @inline
-def even_levels6(tile, table):
+def even_levels6(tile, second, table):
     """Levels that rise evenly, by 1 or by 2: two additions are less work than a lookup."""
     lowest = get_u8(table)
     twice, lowest = fill_i8(1 - (get_u8(table + 1) - lowest)), fill_i8(lowest)
-    c0, c1, c2, c3, c4, c5, c6, c7 = codes6(tile, table)
+    c0, c1, c2, c3, c4, c5, c6, c7 = codes6(tile)
     return (
         rising(c0, twice, lowest),
         rising(c1, twice, lowest),
@@ -126,7 +129,7 @@ def lookup64(code, table):
     for row in range(4):
         inside = subtract(code, fill_i8(16 * row))
         outside = both(either(inside, subtract(fill_i8(15), inside)), fill_i8(-128))
-        level = lookup(load_i8x32(table + 32 * row), both(inside, fill_i8(15)))
+        level = lookup(load_i8x32(table + WHOLE_TABLE + 32 * row), both(inside, fill_i8(15)))
         # outside >> 7 is 1 or 0 in each byte; minus one, a mask of the bytes inside.
         keep = subtract(both(shift_bytes(outside, 7), fill_i8(1)), fill_i8(1))
         result = either(result, both(level, keep))
@@ -134,8 +137,8 @@ def lookup64(code, table):
 
 
 @inline
-def levels6(tile, table):
-    c0, c1, c2, c3, c4, c5, c6, c7 = codes6(tile, table)
+def levels6(tile, second, table):
+    c0, c1, c2, c3, c4, c5, c6, c7 = codes6(tile)
     return (
         lookup64(c0, table),
         lookup64(c1, table),
@@ -148,36 +151,45 @@ def levels6(tile, table):
     )
 
 
-# By kind: what unpacks a tile for one token and for several. All give levels + 64, but for one
-# token and computed levels the codes themselves.
-UNPACK = {
-    3: (levels3, levels3),
-    4: (levels4, levels4),
-    6: (levels6, levels6),
-    EVEN + 6: (codes6, even_levels6),
-}
+# What unpacks a tile, by kind; a wide lookup holds all levels of any width.
+if WIDE:
+    UNPACK = {3: wide_levels3, 4: wide_levels4, 6: wide_levels6}
+else:
+    UNPACK = {3: levels3, 4: levels4, 6: levels6, EVEN + 6: even_levels6}
 
 
-def by_kind(kernels):
-    """One function of (kind, ..) from a kernel for each kind."""
-    (kind, kernel), *others = kernels.items()
+def by_kind(unpack):
+    """One function of (kind, ..) from one for each kind.
+
+    Asked for every tile: a branch that the CPU foresees costs nothing, and one loop for all kinds
+    a third of the compiler's time.
+    """
+    (kind, this), *others = unpack.items()
     if not others:
 
-        @inner
-        def only(wanted, *args):
-            kernel(*args)
+        @inline
+        def last(wanted, tile, second, table):
+            return this(tile, second, table)
 
-        return only
+        return last
     other = by_kind(dict(others))
 
-    @inner
-    def choose(wanted, *args):
+    @inline
+    def choose(wanted, tile, second, table):
         if wanted == kind:
-            kernel(*args)
-        else:
-            other(wanted, *args)
+            return this(tile, second, table)
+        return other(wanted, tile, second, table)
 
     return choose
+
+
+levels = by_kind(UNPACK)
+
+
+@inline
+def kind_of(kind):
+    """The entry of UNPACK for a matrix of this kind."""
+    return kind % EVEN if WIDE else kind
 
 
 @inline

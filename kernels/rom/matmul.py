@@ -12,91 +12,61 @@ columns adds at most 32 * 64 * 128 * 128 = 2**25, and what wraps on the way wrap
 from __future__ import annotations
 
 from kernels.host.entry import inner
-from kernels.host.simd import (
-    VNNI,
-    WIDE,
-    accumulate,
-    add,
-    begin,
-    broadcast4,
-    broadcast4_twice,
-    broadcast_i32x8,
-    broadcast_i32x16,
-    fill_i32,
-    fill_i32x16,
-    group_scales,
-    inline,
-    load_i8x32,
-    load_i8x64,
-    load_i16x16,
-    load_i32x8,
-    load_i32x16,
-    load_i64x8,
-    load_i64x16,
-    prefetch,
-    scaled,
-    store,
-    widen,
+from kernels.host.simd import WIDE, accumulate, add_scaled, begin, inline, prefetch, store
+from kernels.rom.codes import levels, tile_bytes
+from kernels.rom.lanes import (
+    LINE,
+    VECTOR_SUMS,
+    VECTOR_TILES,
+    flush,
+    inputs,
+    load_levels,
+    load_scales,
+    start,
+    vector_scales,
+    zeros,
 )
-from kernels.rom.codes import UNPACK, by_kind
-from kernels.rom.pack import TILE_BYTES, TILE_COLUMNS, TILE_ROWS, VECTORS
-from kernels.rom.wiring import EVEN
+from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
 
 FLUSH_CHUNKS = 16 if WIDE else 8  # of a panel; then its sums go to 64 bits
 TILES = 8  # of a panel
 BLOCK_VECTORS = 4 if WIDE else 1  # of rows, that four tokens' inputs meet in registers
-LINE = 64 if WIDE else 32  # bytes of a vector
-VECTOR_TILES = LINE // 32
-VECTOR_SUMS = 2 * LINE  # bytes of its rows' sums for one token
 LEVELS = VECTORS * LINE  # bytes u of a chunk of its rows; their group scales follow
 VECTOR_BYTES = LEVELS + LINE
 PANEL_VECTOR = FLUSH_CHUNKS * VECTOR_BYTES  # bytes of a vector's rows in the panel
 PANEL_BYTES = TILES // VECTOR_TILES * PANEL_VECTOR
 
-if WIDE:
-    load_levels, load_scales, load_sums = load_i8x64, load_i32x16, load_i64x16
-    inputs, start, zeros = broadcast4_twice, broadcast_i32x16, fill_i32x16
-else:
-    load_levels, load_sums = load_i8x32, load_i64x8
-    load_scales = load_i32x8 if VNNI else load_i16x16
-    inputs, start, zeros = broadcast4, broadcast_i32x8, fill_i32
 
+@inner
+def unpack_tiles(kind, tile, second, scales, second_scales, table, chunks, left, group_chunks, out):
+    """Chunks of a vector's row tiles as bytes u, and their scales, to address `out`.
 
-def unpack_of(levels, tile_bytes):
-    """A kernel that unpacks a row tile, for codes that `levels` unpacks."""
-
-    @inner
-    def unpack(tile, scales, table, chunks, left, group_chunks, out):
-        """Chunks of a row tile as bytes u, and their scales, to address `out` of the panel.
-
-        `left` chunks belong to the first scale.
-        """
-        for _ in range(chunks):
-            for line in range(0, tile_bytes, 64):  # of the next panel
-                prefetch(tile + FLUSH_CHUNKS * tile_bytes + line)
-            u0, u1, u2, u3, u4, u5, u6, u7 = levels(tile, table)
-            store(out, u0)
-            store(out + LINE, u1)
-            store(out + 2 * LINE, u2)
-            store(out + 3 * LINE, u3)
-            store(out + 4 * LINE, u4)
-            store(out + 5 * LINE, u5)
-            store(out + 6 * LINE, u6)
-            store(out + 7 * LINE, u7)
-            store(out + LEVELS, group_scales(scales))
-            tile += tile_bytes
-            out += VECTOR_BYTES
-            left -= 1
-            if left == 0:
-                scales += TILE_ROWS
-                left = group_chunks
-
-    return unpack
-
-
-unpack_tile = by_kind(
-    {kind: unpack_of(levels, TILE_BYTES[kind % EVEN]) for kind, (_, levels) in UNPACK.items()}
-)
+    `left` chunks belong to the first scale.
+    """
+    size = tile_bytes(kind)
+    for _ in range(chunks):
+        for line in range(0, size, 64):  # of the next panel
+            prefetch(tile + FLUSH_CHUNKS * size + line)
+            if WIDE:
+                prefetch(second + FLUSH_CHUNKS * size + line)
+        u0, u1, u2, u3, u4, u5, u6, u7 = levels(kind, tile, second, table)
+        store(out, u0)
+        store(out + LINE, u1)
+        store(out + 2 * LINE, u2)
+        store(out + 3 * LINE, u3)
+        store(out + 4 * LINE, u4)
+        store(out + 5 * LINE, u5)
+        store(out + 6 * LINE, u6)
+        store(out + 7 * LINE, u7)
+        store(out + LEVELS, vector_scales(scales, second_scales))
+        tile += size
+        second += size
+        out += VECTOR_BYTES
+        left -= 1
+        if left == 0:
+            scales += TILE_ROWS
+            second_scales += TILE_ROWS
+            left = group_chunks
 
 
 @inline
@@ -122,19 +92,14 @@ def accumulate_four(parts, levels, x, scales):
 
 
 @inline
-def add_scaled(totals, parts, scales):
+def add_four(totals, parts, scales):
     scale = load_scales(scales)
     return (
-        add(totals[0], scaled(parts[0], scale)),
-        add(totals[1], scaled(parts[1], scale)),
-        add(totals[2], scaled(parts[2], scale)),
-        add(totals[3], scaled(parts[3], scale)),
+        add_scaled(totals[0], parts[0], scale),
+        add_scaled(totals[1], parts[1], scale),
+        add_scaled(totals[2], parts[2], scale),
+        add_scaled(totals[3], parts[3], scale),
     )
-
-
-@inline
-def flush(sums, total):
-    store(sums, add(load_sums(sums), widen(total)))
 
 
 @inline
@@ -188,12 +153,12 @@ def matmul_four(panel, chunks, vectors, x, starts, columns, sums, step):
                 pb = accumulate_four(pb, ub + u, four, sb + o)
                 pc = accumulate_four(pc, uc + u, four, sc + o)
                 pd = accumulate_four(pd, ud + u, four, sd + o)
-        a = add_scaled(a, pa, sa + o)
+        a = add_four(a, pa, sa + o)
         if WIDE:
             b, c, d = (
-                add_scaled(b, pb, sb + o),
-                add_scaled(c, pc, sc + o),
-                add_scaled(d, pd, sd + o),
+                add_four(b, pb, sb + o),
+                add_four(c, pc, sc + o),
+                add_four(d, pd, sd + o),
             )
         for token in range(4):  # the next four's, which lie in L2
             prefetch(x + (4 + token) * columns)
@@ -215,7 +180,7 @@ def matmul_one(panel, chunks, x, starts, sums):
         part = begin(start(starts), scale)
         for v in range(VECTORS):
             part = accumulate(part, load_levels(panel + LINE * v), inputs(x + 4 * v), scale)
-        total = add(total, scaled(part, scale))
+        total = add_scaled(total, part, scale)
         panel += VECTOR_BYTES
         x += TILE_COLUMNS
         starts += 4

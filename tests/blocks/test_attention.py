@@ -33,7 +33,7 @@ def test_attention_on_narrowed_signals(fill, heads, kv_heads, head_dim, threads)
     k, k_scale = reference.rotate_narrow(signal((16, kv_heads, head_dim), fill), 32, CONSTANT)
     v, v_scale = reference.narrow(signal((16, kv_heads, head_dim), fill, 1), CONSTANT)
     for start in (0, 1, 13):
-        twins("attention", q, q_scale, k, k_scale, v, v_scale, start)
+        twins("attention", q, q_scale, k, k_scale, v, v_scale, *(2 * [np.arange(start, start + 3)]))
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 1, 32), (6, 3, 64), (8, 2, 128)])
@@ -55,7 +55,7 @@ def test_attention_over_long_contexts(heads, kv_heads, head_dim, context, thread
         spread[1],
         v,
         scales(rng, (context, kv_heads), 14, 30),
-        context - 2,
+        *(2 * [np.array([context - 2, context - 1])]),
     )
 
 
@@ -66,7 +66,7 @@ def test_attention_on_arbitrary_scales(exponents):
     for _ in range(5):
         q, k, v = (rng.choice([-127, 127, 0, 5], (n, 2, 32)).astype(np.int8) for n in (2, 9, 9))
         q_scale, k_scale, v_scale = (scales(rng, (n, 2), *exponents) for n in (2, 9, 9))
-        twins("attention", q, q_scale, k, k_scale, v, v_scale, 7)
+        twins("attention", q, q_scale, k, k_scale, v, v_scale, *(2 * [np.array([7, 8])]))
 
 
 @pytest.mark.parametrize("head_dim", [16, 48, 64])
@@ -78,8 +78,8 @@ def test_windows_and_heads_that_no_vector_fits(window, head_dim, threads):
     k, v = (rng.integers(-127, 128, (300, 3, head_dim)).astype(np.int8) for _ in range(2))
     spread = [scales(rng, shape, 20, 26) for shape in ((3, 6), (300, 3), (300, 3))]
     for start in (0, 3, 126, 128, 297):
-        args = q, spread[0], k, spread[1], v, spread[2], start, window
-        twins("attention", *args)
+        held, places = (k, spread[1], v, spread[2]), np.arange(start, start + 3)
+        twins("attention", q, spread[0], *held, places, places, window)
 
 
 def test_a_window_forgets_what_lies_before_it():
@@ -91,9 +91,29 @@ def test_a_window_forgets_what_lies_before_it():
     for change in (slice(0, 0), slice(0, 4), slice(4, 5)):
         other = v.copy()
         other[change] = 99
-        answers.append(compiled.attention(q, spread[0], k, spread[1], other, spread[2], 8, 5))
+        held = k, spread[1], other, spread[2]
+        answers.append(compiled.attention(q, spread[0], *held, *(2 * [np.array([8])]), 5))
     np.testing.assert_array_equal(answers[0], answers[1])
     assert (answers[0] != answers[2]).any()
+
+
+@pytest.mark.parametrize("head_dim", [48, 64])
+@pytest.mark.parametrize("window", [5, 1000])
+def test_tokens_of_several_sequences(head_dim, window, threads):
+    """Each attends to its own sequence's rows: as alone on an SRAM that holds no other."""
+    rng = np.random.default_rng(window)
+    q = rng.integers(-127, 128, (4, 6, head_dim)).astype(np.int8)
+    k, v = (rng.integers(-127, 128, (300, 3, head_dim)).astype(np.int8) for _ in range(2))
+    spread = [scales(rng, shape, 20, 26) for shape in ((4, 6), (300, 3), (300, 3))]
+    positions, rows = np.array([3, 4, 0, 130]), np.array([103, 104, 0, 290])
+    held = k, spread[1], v, spread[2]
+    twins("attention", q, spread[0], *held, positions, rows, window)
+    together = compiled.attention(q, spread[0], *held, positions, rows, window)
+    for t, (position, row) in enumerate(zip(positions, rows, strict=True)):
+        own = [array[row - position : row + 1] for array in held]
+        here = [np.array([position])] * 2
+        alone = compiled.attention(q[t : t + 1], spread[0][t : t + 1], *own, *here, window)
+        np.testing.assert_array_equal(alone[0], together[t])
 
 
 def blocks(context: int) -> tuple[KvSram, Attention]:

@@ -29,13 +29,13 @@ def test_twins(fill, head_dim):
     """What is returned, what is written, and that nothing else is."""
     constants = np.stack([CONSTANT, CONSTANT + 5, CONSTANT - 7]).astype(np.int32)
     q, k, v = (signal((3, heads, head_dim), fill, heads) for heads in (6, 2, 2))
-    memories = []
+    rows, memories = np.array([4, 5, 8]), []
     for ops in (reference, compiled):
         rng = np.random.default_rng(3)
         values = [rng.integers(-128, 128, (9, 2, head_dim)).astype(np.int8) for _ in range(2)]
         scale = [rng.integers(0, 99, (9, 2, 2)).astype(np.int32) for _ in range(2)]
         memory = [values[0], scale[0], values[1], scale[1]]
-        memories.append([*ops.kv_write(q, k, v, constants, 4, *memory), *memory])
+        memories.append([*ops.kv_write(q, k, v, constants, rows, *memory), *memory])
     same(*memories)
 
 

@@ -24,18 +24,19 @@ def test_twins(fill, head_dim):
     rng = np.random.default_rng(head_dim)
     tables = rng.integers(-16384, 16385, (2, 20, head_dim // 2)).astype(np.int16)
     for start in (0, 7, 15):
-        twins("rope", signal((5, 3, head_dim), fill), start, *tables)
+        twins("rope", signal((5, 3, head_dim), fill), np.arange(start, start + 5), *tables)
 
 
 def test_a_part_of_a_head():
     """The values behind the tables' width stay as they are; the others turn as a narrower head."""
     rng = np.random.default_rng(1)
     tables = rng.integers(-16384, 16385, (2, 20, 12)).astype(np.int16)
-    v = signal((5, 3, 32), "random")
-    twins("rope", v, 7, *tables)
-    out = compiled.rope(v, 7, *tables)
+    v, positions = signal((5, 3, 32), "random"), np.array([7, 8, 0, 19, 3])
+    twins("rope", v, positions, *tables)
+    out = compiled.rope(v, positions, *tables)
     np.testing.assert_array_equal(out[..., 24:], v[..., 24:])
-    np.testing.assert_array_equal(out[..., :24], compiled.rope(v[..., :24].copy(), 7, *tables))
+    narrower = compiled.rope(v[..., :24].copy(), positions, *tables)
+    np.testing.assert_array_equal(out[..., :24], narrower)
 
 
 def turned(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

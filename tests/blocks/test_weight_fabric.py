@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from emulator.blocks.wires import Wires
 from emulator.fixedpoint import scale_value
 from emulator.silicon.spec import load_spec
 from kernels import compiled, reference
+from kernels.rom.few import FEW
 from kernels.rom.pack import MAX_GROUP
 from tests.support.signals import (
     ONE,
@@ -53,7 +56,7 @@ def test_fabric_with_extreme_inputs_and_far_exponents(value, exponents):
     rows=st.integers(1, 80),
     chunks=st.integers(1, 40),
     group_chunks=st.integers(1, 5),
-    tokens=st.integers(1, 11),
+    tokens=st.integers(1, FEW + 3),
     value=st.sampled_from([None, -128, -127, 127]),
     threads=st.integers(1, 4),
 )
@@ -75,6 +78,25 @@ def test_fabric_fuzz(bits, rows, chunks, group_chunks, tokens, value, threads):
         twins("fabric", matrices[: 1 + tokens % 3], x, scale)
     finally:
         compiled.team().resize(before)
+
+
+@pytest.mark.parametrize(("bits", "even"), [(3, False), (4, False), (6, False), (6, True)])
+def test_fabric_by_a_few_tokens(bits, even, threads):
+    """Every number of tokens up to where panels take over; looked-up and computed levels.
+
+    An odd number of row tiles leaves half a vector of 512 bits empty; 40 chunks are summed in two
+    parts, and their scales change within each.
+    """
+    rng = np.random.default_rng(bits)
+    m = matrix(77, 32 * 40, bits, 32 * 5)
+    if even:
+        m = dataclasses.replace(m, alphabet=np.arange(-64, 64, 2, dtype=np.int8))
+    x = rng.integers(-128, 128, (FEW + 1, m.columns)).astype(np.int8)
+    scale = scales(rng, (FEW + 1,), 0, 30)
+    whole = reference.fabric((m,), x, scale)[0]
+    for tokens in range(1, FEW + 2):
+        got = compiled.fabric((m,), x[:tokens], scale[:tokens])[0]
+        np.testing.assert_array_equal(got, whole[:tokens])
 
 
 def test_fabric_by_many_tokens(threads):

@@ -52,6 +52,8 @@ def test_summary():
     assert summary(result) == expected
     result.reason = CONTEXT
     assert summary(result).endswith("| host: 10.0 s | context full]")
+    result.drafted, result.accepted = 9, 7
+    assert summary(result).endswith("| host: 10.0 s, 7 of 9 drafts right | context full]")
     result.token_ids = [65]
     assert summary(result).startswith("[chip: 900 us in all")
 

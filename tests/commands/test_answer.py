@@ -28,6 +28,24 @@ def test_golden_answer(default_home):
     assert report["output_tokens"] == len(report["token_ids"])
     assert report["chip"]["cycles"] == sum(report["chip"]["cycles_by_block"].values())
     assert report["logits_sha256"] == LOGITS
+    assert report["host"]["accepted"] <= report["host"]["drafted"]
+
+
+def test_a_draft_image_changes_nothing_but_the_time(default_home):
+    """The image drafts for itself: all that it drafts is right, up to the answer's end."""
+    (image,) = default_home.glob("smollm2-135m-*")
+    command = "run", "What is the capital of France?", "--json"
+    for draft in (str(image), "none"):
+        result = emulator(default_home, *command, "--draft", draft)
+        assert result.returncode == 0, result.stderr
+        report = json.loads(result.stdout)
+        assert (report["text"], report["logits_sha256"]) == (
+            "The capital of France is Paris.",
+            LOGITS,
+        )
+    result = emulator(default_home, *command, "--draft", "no-such-image")
+    assert result.returncode != 0
+    assert "no-such-image" in result.stderr
 
 
 def test_chat_reads_a_pipe(default_home):

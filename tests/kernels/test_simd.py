@@ -75,7 +75,7 @@ def test_dot_u8():
 @pytest.mark.parametrize("start", [0, -64 * 32 * 127, 64 * 32 * 128])
 @pytest.mark.parametrize("scale", [-128, -1, 0, 1, 127])
 def test_a_group_meets_its_scale(scale, start):
-    """`begin`, `accumulate` and `scaled` together, at the largest sums of a group."""
+    """`begin`, `accumulate` and `add_scaled` together, at the largest sums of a group."""
 
     @njit
     def wrapper(u, s, scales, out):
@@ -84,17 +84,18 @@ def test_a_group_meets_its_scale(scale, start):
         for i in range(8):
             a = simd.load_i8x32(u.ctypes.data + 32 * i)
             part = simd.accumulate(part, a, simd.broadcast4(s.ctypes.data + 4 * i), scale)
-        simd.store(out.ctypes.data, simd.scaled(part, scale))
+        total = simd.load_i32x8(out.ctypes.data)
+        simd.store(out.ctypes.data, simd.add_scaled(total, part, scale))
 
     scales = np.full(8, scale, np.int8)
     scales[3] = -17
     for value in (-128, 127, None):
         u = RNG.choice([0, 128], (8, 8, 4)).astype(np.uint8)  # [vector, row, column]
         s = signed(32) if value is None else np.full(32, value, np.int8)
-        out = np.empty(8, np.int32)
+        out = np.arange(-4, 4, dtype=np.int32)
         wrapper(u, s, scales, out)
         sums = start + np.einsum("vrc,vc->r", u.astype(int), s.reshape(8, 4).astype(int))
-        expected = sums * scales
+        expected = np.arange(-4, 4) + sums * scales
         np.testing.assert_array_equal(out, expected)
 
 

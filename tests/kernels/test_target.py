@@ -10,7 +10,7 @@ from kernels.host import simd
 from kernels.host.target import Target, choose
 
 AVX2, AVX_VNNI = {"+avx2"}, {"+avx2", "+avxvnni"}
-AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw"}
+AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw", "+avx512vbmi"}
 PORTABLE = Target(False, False, False)
 
 
@@ -23,6 +23,7 @@ PORTABLE = Target(False, False, False)
         (AVX_VNNI, "", "vnni", False),
         (AVX512, "", "vnni", True),
         (AVX512 - {"+avx512bw"}, "", "vnni", False),
+        (AVX512 - {"+avx512vbmi"}, "", "vnni", False),
         (AVX512 - {"+avx512vl"}, "", "avx2", False),
         (AVX_VNNI | {"+avx512bw"}, "", "vnni", False),
         (AVX512 - {"+avx2"}, "", "portable", False),

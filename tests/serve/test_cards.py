@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
+from emulator.board import Board
 from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
@@ -121,8 +122,7 @@ def traffic(times, count=40, cards=3, busy=0.8) -> Requests:
 def served_by_engine(image, pace, requests, policy, prompts, cards=3) -> list[Job]:
     """Send the requests at their times, `slow` times later, to a server of so many cards."""
     clock, ended = OwnClock(), Ended(len(requests))
-    chips = [Chip(image) for _ in range(cards)]
-    engine = Engine(chips, load_spec(), len(requests), policy, pace, clock)
+    engine = Engine(Board(image, cards), load_spec(), len(requests), policy, pace, clock)
     jobs = []
     for i, prompt in enumerate(prompts):
         session = str(requests.session[i]) if policy == "sticky" else ""
@@ -172,7 +172,7 @@ def test_an_answer_has_the_bits_it_would_have_alone(tiny_image, policy):
     jobs = [
         job_of(tiny_image, prompts[i], 9, ended.of(i), f"s{i % 5}", samplers[i]) for i in range(18)
     ]
-    engine = Engine([Chip(tiny_image) for _ in range(3)], load_spec(), 18, policy)
+    engine = Engine(Board(tiny_image, 3), load_spec(), 18, policy)
     engine.submit(jobs)
     engine.start()
     ended.wait()
@@ -185,24 +185,25 @@ def test_an_answer_has_the_bits_it_would_have_alone(tiny_image, policy):
         assert job.answer.cycles == alone.cycles
 
 
-def test_a_prompt_in_pieces_has_the_bits_of_a_whole_one(tiny_image, monkeypatch):
-    """Cards that work side by side take turns after a few tokens."""
-    monkeypatch.setattr("emulator.serve.engine.PIECE", 5)
+def test_prompts_in_pieces_have_the_bits_of_whole_ones(tiny_image, monkeypatch):
+    """Cards that work side by side share every pass."""
+    monkeypatch.setattr("emulator.serve.pieces.PASS", 10)
     ended = Ended(2)
     jobs = [job_of(tiny_image, [i, *range(40)], 4, ended.of(i)) for i in range(2)]
-    seen: list[int] = []
+    seen: list[list[int]] = []
 
-    class Watched(Chip):
-        def forward(self, tokens, all_logits=False):
-            seen.append(len(tokens))
-            return super().forward(tokens, all_logits)
+    class Watched(Board):
+        def forward(self, runs):
+            seen.append([len(run.tokens) for run in runs])
+            return super().forward(runs)
 
-    engine = Engine([Watched(tiny_image), Watched(tiny_image)], load_spec(), 2)
+    engine = Engine(Watched(tiny_image, 2), load_spec(), 2)
     engine.submit(jobs)
     engine.start()
     ended.wait()
     engine.stop(30)
-    assert seen.count(5) >= 8
+    assert seen.count([5, 5]) == 8
+    assert seen.count([1, 1]) == 4  # the prompts' last tokens, then three of each answer
     for i, job in enumerate(jobs):
         alone = generate(Chip(tiny_image), load_spec(), [i, *range(40)], 4, job_sampler(tiny_image))
         assert job.answer.logits_sha256 == alone.logits_sha256
@@ -216,7 +217,7 @@ def test_who_hangs_up_frees_a_card_that_holds_back_the_rest(tiny_image, times):
     """The second request would have waited for hours."""
     ended = Ended(2)
     pace = Pace(times["serial"], 1e9)
-    engine = Engine([Chip(tiny_image)], load_spec(), 2, pace=pace)
+    engine = Engine(Board(tiny_image, 1), load_spec(), 2, pace=pace)
     first, second = (job_of(tiny_image, [1, 2, i], 5, ended.of(i)) for i in range(2))
     engine.start()
     engine.submit([first, second])
@@ -232,13 +233,13 @@ def test_who_hangs_up_frees_a_card_that_holds_back_the_rest(tiny_image, times):
 
 
 def test_a_computer_that_is_too_slow_says_so_once(tiny_image, times, caplog):
-    class Slow(Chip):
-        def forward(self, tokens, all_logits=False):
+    class Slow(Board):
+        def forward(self, runs):
             time.sleep(0.05)
-            return super().forward(tokens, all_logits)
+            return super().forward(runs)
 
     ended = Ended(2)
-    engine = Engine([Slow(tiny_image)], load_spec(), 2, pace=Pace(times["serial"]))
+    engine = Engine(Slow(tiny_image, 1), load_spec(), 2, pace=Pace(times["serial"]))
     engine.submit([job_of(tiny_image, [1, 2, i], 5, ended.of(i)) for i in range(2)])
     engine.start()
     ended.wait()

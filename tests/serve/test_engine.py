@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 
 from emulator.blocks.wires import Wires
+from emulator.board import Board
 from emulator.chat.answer import INTERRUPTED, MAX_TOKENS
 from emulator.chat.generate import generate
 from emulator.chat.sampler import Sampler
@@ -27,20 +28,20 @@ from emulator.silicon.spec import load_spec
 PROMPTS = [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 9, 9], [7], [1, 2, 3], [200, 3] * 9]
 
 
-class SlowChip(Chip):
-    """A chip that waits before each pass until the test lets it go on."""
+class SlowBoard(Board):
+    """A board that waits before each pass until the test lets it go on."""
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
         self.go, self.begun = threading.Event(), threading.Event()
         self.broken = False
 
-    def forward(self, tokens, all_logits=False):
+    def forward(self, runs):
         self.begun.set()
         assert self.go.wait(30)
         if self.broken:
             raise ZeroDivisionError("on purpose")
-        return super().forward(tokens, all_logits)
+        return super().forward(runs)
 
 
 class Heard:
@@ -69,10 +70,10 @@ class Heard:
 
 @pytest.fixture
 def engine(tiny_image):
-    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
     engine.start()
     yield engine
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.stop(30)
     assert not engine.alive
 
@@ -85,7 +86,7 @@ def alone(image, prompt, sampler=None) -> tuple[list[int], dict[str, int], str]:
 @pytest.mark.parametrize("sampler", [Sampler(), Sampler(8, 1.5, 7)], ids=["greedy", "chance"])
 def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, engine, sampler):
     """Though prompts share beginnings, which are not run again, and follow one another."""
-    engine.chip.go.set()
+    engine.board.go.set()
     known = []
     for prompt in PROMPTS:
         heard = Heard(tiny_image, prompt, sampler=sampler)
@@ -101,7 +102,7 @@ def test_tokens_cycles_and_logits_are_those_of_a_chip_of_ones_own(tiny_image, en
 
 
 def test_jobs_of_many_threads_do_not_mix(tiny_image, engine):
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.places = 100
     jobs = [Heard(tiny_image, PROMPTS[i % 6], sampler=Sampler(8, 1, i)) for i in range(24)]
     threads = [threading.Thread(target=engine.submit, args=([heard.job],)) for heard in jobs]
@@ -121,7 +122,7 @@ def test_a_long_prompt_in_passes_gives_the_logits_of_one_pass(tiny_image, monkey
 def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.submit([Heard(tiny_image, [1]).job for _ in range(3)])
     with pytest.raises(RequestError, match="4 places and 3") as caught:
         engine.submit([Heard(tiny_image, [1]).job for _ in range(2)])
@@ -133,12 +134,12 @@ def test_a_full_queue_says_when_to_come_back(tiny_image, engine):
 def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
     running, waiting, last = (Heard(tiny_image, [1, 2]) for _ in range(3))
     engine.submit([running.job, waiting.job, last.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.cancel(waiting.job)
     assert waiting.over.is_set()
     assert engine.waiting == 1
     engine.cancel(running.job)
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().job.answer.reason == INTERRUPTED
     assert len(running.job.answer.token_ids) <= 1
     assert last.wait().job.answer.token_ids == alone(tiny_image, [1, 2])[0]
@@ -147,23 +148,23 @@ def test_a_cancelled_job_frees_its_place_or_the_chip(tiny_image, engine):
 def test_a_draining_engine_finishes_what_it_began_and_refuses_the_rest(tiny_image, engine):
     running, waiting = Heard(tiny_image, [1, 2]), Heard(tiny_image, [3])
     engine.submit([running.job, waiting.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     engine.drain()
     assert waiting.wait().error.status == 503
     with pytest.raises(RequestError, match="shutting down"):
         engine.submit([Heard(tiny_image, [4]).job])
-    engine.chip.go.set()
+    engine.board.go.set()
     assert running.wait().error is None
     assert running.job.answer.reason == MAX_TOKENS
 
 
 def test_a_fault_costs_one_job_only(tiny_image, engine):
-    engine.chip.go.set()
-    engine.chip.broken = True
+    engine.board.go.set()
+    engine.board.broken = True
     failed = Heard(tiny_image, [1, 2, 3])
     engine.submit([failed.job])
     assert failed.wait().error.status == 500
-    engine.chip.broken = False
+    engine.board.broken = False
     fine = Heard(tiny_image, [1, 2, 3])
     engine.submit([fine.job])
     assert fine.wait().job.answer.token_ids == alone(tiny_image, [1, 2, 3])[0]
@@ -246,7 +247,7 @@ def test_one_client_has_half_of_the_places(tiny_image, engine):
         engine.check_room(3, "another")
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     two = [of_client(Heard(tiny_image, [1]), "one").job for _ in range(2)]
     engine.submit(two)
     with pytest.raises(RequestError, match="one client has at most 2 of 4 places, and 2") as caught:
@@ -263,12 +264,12 @@ def test_clients_take_turns(tiny_image, engine):
     engine.places = 20
     running = Heard(tiny_image, [1])
     engine.submit([running.job])
-    assert engine.chip.begun.wait(30)
+    assert engine.board.begun.wait(30)
     many = [of_client(Heard(tiny_image, [1], tokens=1), "many") for _ in range(5)]
     one = of_client(Heard(tiny_image, [1], tokens=1), "one")
     engine.submit([heard.job for heard in many])
     engine.submit([one.job])
-    engine.chip.go.set()
+    engine.board.go.set()
     for heard in (*many, one):
         heard.wait()
     ends = [heard.job.done_at for heard in many]
@@ -283,7 +284,7 @@ class Panic(BaseException):
 @pytest.mark.parametrize("why", ["panic", "masks"])
 def test_when_the_thread_dies_everybody_is_told(tiny_image, why, caplog):
     """A panic, or masks that were cut: jobs end, new ones are refused, the owner hears of it."""
-    engine = Engine([SlowChip(tiny_image)], load_spec(), places=4)
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
     died = threading.Event()
     engine.on_death = died.set
 
@@ -299,7 +300,7 @@ def test_when_the_thread_dies_everybody_is_told(tiny_image, why, caplog):
     else:
         running.job.stream.feed = panic
     engine.start()
-    engine.chip.go.set()
+    engine.board.go.set()
     with caplog.at_level("CRITICAL"):
         engine.submit([running.job])
         if why == "panic":
@@ -320,7 +321,7 @@ def test_out_of_memory_ends_one_answer(tiny_image, engine):
 
     failed, fine = Heard(tiny_image, [1]), Heard(tiny_image, [2])
     failed.job.stream.feed = fails
-    engine.chip.go.set()
+    engine.board.go.set()
     engine.submit([failed.job])
     assert failed.wait().error.status == 503
     engine.submit([fine.job])

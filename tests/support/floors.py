@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("emulator.blocks",),
     ("emulator.chip",),
+    ("emulator.board",),
     ("emulator.timing",),
     ("emulator.traffic",),
     ("emulator.economics",),

@@ -90,6 +90,8 @@ class HostCost(Reply, kw_only=True):
     queue_seconds: float
     ttft_seconds: float
     seconds: float
+    drafted: int  # tokens that ran ahead of their turn
+    accepted: int  # of them, those that came
 
 
 class Usage(Reply, kw_only=True):
