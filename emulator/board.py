@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from emulator.blocks.block import Block
-from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.kv_sram import KvSram, check_fits
 from emulator.blocks.wires import Wires
 from emulator.chip import Chip, build_stages
 from emulator.errors import UsageError
@@ -44,7 +44,10 @@ class Board:
     ) -> None:
         if count < 1:
             raise UsageError(f"a board has at least 1 chip, not {count}")
+        if context is not None and context < 1:
+            raise UsageError(f"a chip has at least 1 position, not {context}")
         positions = min(context or image.context, image.context)
+        check_fits(image.config, positions)
         srams = [KvSram.of(image.config, positions, count) for _ in range(image.config.layers)]
         parts = [sram.parts(count) for sram in srams]
         self.chips = [

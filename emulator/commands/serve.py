@@ -149,7 +149,7 @@ def _service(args: argparse.Namespace, has_key: bool) -> Any:
     if image.chat_template:
         tokens, config = chat.tokenizer, image.config
         bos = "" if config.bos_id is None else tokens.id_to_token(config.bos_id) or ""
-        eos = tokens.id_to_token(config.end_ids[0]) or ""
+        eos = (tokens.id_to_token(config.end_ids[0]) if config.end_ids else None) or ""
         template = JinjaTemplate(image.chat_template, bos, eos)
     folder = AdapterFolder(args.lora_root, args.checkpoint, has_key)
     return Service(

@@ -203,11 +203,10 @@ class Engine:
             with self._changed:
                 self.died = self._draining = True
                 left = [*self._lines.clear(), *(c.job for c in self.cards if c.job is not None)]
-                tasks = [future for future, _ in self._tasks]
             for job in left:
                 job.tell(Done(_dead()))
-            for future in tasks:
-                future.set_exception(_dead())
+            while self._tasks:
+                self._tasks.popleft()[0].set_exception(_dead())
             self.on_death()
 
     def _work(self) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from emulator.board import Board
 from emulator.chat.generate import generate
 from emulator.chat.template import chat_of
 from emulator.chip import Chip
@@ -63,7 +64,7 @@ def served(image: Any, chat: Any, spec: Any) -> Any:
     from emulator.serve.hosts import Hosts
     from emulator.serve.service import Service
 
-    engine = Engine([Chip(image)], spec, 4)
+    engine = Engine(Board(image, 1), spec, 4)
     service = Service("tiny", image, chat, spec, engine, 8)
     app = build_app(service, None, Hosts("127.0.0.1", "127.0.0.1", []), 10)
     body = {"messages": [{"role": "user", "content": TEXT}], "max_tokens": 3, "temperature": 0}
