@@ -40,8 +40,13 @@ SHRINKS = 4  # characters that a composition (NFC) may make one of, at most thre
 
 
 def check_tokenizer(tokenizer_json: str) -> None:
-    """Raise UnsupportedError, naming the key, for a component or a setting that is not known."""
+    """Raise UnsupportedError, naming the key, for a component or a setting that is not known.
+
+    An empty object is no tokenizer: an image without one runs token ids alone.
+    """
     values = _object(tokenizer_json)
+    if not values:
+        return
     for key in values:
         if key not in KEYS:
             raise _unknown(key, values[key])

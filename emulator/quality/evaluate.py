@@ -149,6 +149,11 @@ class Scores:
         self.distances = {name: WindowDistance(self.window) for name in DISTANCES}
         self.losses = {"reference": [], "chip": []}
 
+    @property
+    def windows(self) -> int:
+        """How many, by the positions that are scored of each."""
+        return sum(map(len, self.losses["chip"])) // (self.window - 1 - self.window // 2)
+
     def extend(self, other: Scores) -> None:
         """Add the windows of another, in order."""
         for name, distance in self.distances.items():
@@ -221,7 +226,7 @@ def report(scores: Scores, bits_per_weight: float) -> dict[str, object]:
     losses = {name: np.concatenate(values) for name, values in scores.losses.items()}
     return {
         "window": scores.window,
-        "windows": len(scores.losses["chip"]),
+        "windows": scores.windows,
         "positions": sum(kl.size for kl in scores.distances["total"].second.kl),
         "bins": bins(scores.window),
         "bits_per_weight": bits_per_weight,

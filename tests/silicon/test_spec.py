@@ -95,7 +95,7 @@ CASES = {
     "missing section": ("[top_k]", "[bottom_k]", r"section \[top_k\] is missing"),
     "head without title": ("title =", "subtitle =", r"\[chip\] must hold name and title"),
     "deployment's value": (
-        "value = 10.8",
+        "value = 10.6",
         "value = 99.5",
         r"deployment\.2026-09\.decode_step = 99",
     ),
