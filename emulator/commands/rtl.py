@@ -6,11 +6,15 @@ import argparse
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import add_chip_options, spec_of
 from emulator.commands.image_options import add_image_options, chosen_image
 from emulator.errors import UsageError
+
+if TYPE_CHECKING:
+    from emulator.chip import Chip
+    from emulator.silicon.spec import ChipSpec
 
 
 def register(commands: Any) -> None:
@@ -19,10 +23,15 @@ def register(commands: Any) -> None:
         "rtl",
         help="Verilog of each block, and a test bench",
         description="Writes a folder for each block: Verilog, a self-checking test bench with "
-        "stimulus and response of one token, a FuseSoC core, a README. See docs/rtl.md.",
+        "stimulus and response of one token, a FuseSoC core, a README. With --whole one for all "
+        "blocks joined, given the tokens up to --position; it answers with as many. docs/rtl.md",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--block", default="all", metavar="NAME", help="one block; default: all")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--block", default="all", metavar="NAME", help="one block; default: all")
+    what.add_argument(
+        "--whole", action="store_true", help="instead: all blocks joined, of a small model"
+    )
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="of layer blocks; 0")
     parser.add_argument("--position", type=int, default=7, metavar="N", help="of the token; 7")
     parser.add_argument(
@@ -50,6 +59,8 @@ def _rtl(args: argparse.Namespace) -> int:
     if not 0 <= args.position < chip.context:
         raise UsageError(f"--position must be from 0 to {chip.context - 1}, not {args.position}")
     tokens = golden_prompt(chip.image.config.vocabulary, args.position + 1)
+    if args.whole:
+        return _whole(args, chip, spec, tokens)
     block = None if args.block == "all" else args.block
     found = {}
     for vector in vectors(chip, tokens, block, args.layer, args.rows):
@@ -60,4 +71,16 @@ def _rtl(args: argparse.Namespace) -> int:
             print(f"{args.out / vector.block}: {found[vector.block]} cycles", flush=True)
     if args.json:
         print(json.dumps({"schema": 1, "out": str(args.out), "cycles": found}))
+    return 0
+
+
+def _whole(args: argparse.Namespace, chip: Chip, spec: ChipSpec, prompt: list[int]) -> int:
+    from emulator.rtl.chip_bench import chip_bench
+    from emulator.rtl.verilog import emit_chip
+
+    cycles = emit_chip(args.out, chip_bench(chip, spec, prompt, len(prompt)), spec)
+    if args.json:
+        print(json.dumps({"schema": 1, "out": str(args.out), "cycles": {"chip": cycles}}))
+    else:
+        print(f"{args.out}: {2 * len(prompt)} tokens, {cycles} cycles")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -39,6 +40,12 @@ def register(commands: Any) -> None:
         metavar="FILE",
         help=f"or a folder; default {NAME}, here",
     )
+    parser.add_argument(
+        "--vcd",
+        type=Path,
+        metavar="FILE",
+        help="also: the prompt's last token as signals, named as the RTL's ports; needs a prompt",
+    )
     parser.set_defaults(command=_trace)
 
 
@@ -48,6 +55,10 @@ def _trace(args: argparse.Namespace) -> int:
     spec = spec_of(args)
     if args.max_tokens < 1:
         raise UsageError(f"--max-tokens must be at least 1, not {args.max_tokens}")
+    if args.vcd and args.prompt is None:
+        raise UsageError("--vcd shows values: give it a prompt to run")
+    if args.vcd and importlib.util.find_spec("amaranth") is None:
+        raise UsageError("--vcd needs the RTL's ports: pip install amaranth")
     stages, tokens = _shapes(args, spec) if args.prompt is None else _run(args, spec)
     trace = chrome_trace(stages, spec, tokens)
     file = _written(args.out, json.dumps(trace))
@@ -95,6 +106,10 @@ def _run(args: argparse.Namespace, spec: ChipSpec) -> tuple[list[Stage], list[Tr
     chat, emulated, _ = powered_chip(args)
     prompt = [*chat.opening(None), *chat.question(args.prompt)]
     answer = generate(emulated, spec, prompt, args.max_tokens)
+    if args.vcd:
+        from emulator.rtl.vcd_file import write_vcd
+
+        write_vcd(args.vcd, emulated, spec, prompt)
     texts = [chat.decode([token]) for token in (*prompt, *answer.token_ids)]
     return emulated.stages, _passes(texts, len(prompt))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from emulator.blocks.attention import Attention
 from emulator.blocks.embedding import Embedding
@@ -43,7 +43,7 @@ JOINED = (
 )  # fmt: skip
 
 
-class ChipRtl(Elaboratable):
+class ChipRtl(BlockRtl):
     """prompt: token ids -> a token whenever `top` is valid, until `context` positions are full.
 
     Raises ChipError for a chip whose vector unit is narrower than a signal: its blocks have RTL,
@@ -51,7 +51,8 @@ class ChipRtl(Elaboratable):
     """
 
     def __init__(self, stages: list[Stage], spec: ChipSpec, context: int, prompt: int) -> None:
-        self.spec, self.context = spec, context
+        super().__init__(spec)
+        self.context = context
         self.stages = stages
         blocks = {b.name: b for stage in stages for b in stage.blocks}
         strange = [b.name for b in blocks.values() if not isinstance(b, JOINED)]
@@ -80,8 +81,11 @@ class ChipRtl(Elaboratable):
             for name in ("fabric_qkv", "fabric_o", "fabric_gate_up", "fabric_down")
         }
         self.prompt = Port("prompt", prompt, 32, sign=False)
-        self.token = Port("token", 1, 32, sign=False)  # what goes in next, at its first cycle
-        self.inputs, self.outputs = [self.prompt], [self.token]
+        # what goes in next, at its first cycle; the residual stream behind each half of a layer
+        self.token = Port("token", context + 1, 32, 1, sign=False)
+        hidden = self.add.port("sum").lanes
+        self.residual = Port("residual", 2 * self.layers * context * hidden, 32, hidden)
+        self.inputs, self.outputs = [self.prompt], [self.token, self.residual]
         wide = [p for b in self._units() for p in (*b.inputs, *b.outputs)]
         if any(p.beats > 1 and p.name != "x" for p in wide):
             raise ChipError(
@@ -94,10 +98,6 @@ class ChipRtl(Elaboratable):
             self.final, self.head, self.top_k,
         ]  # fmt: skip
         return [*shared, *(f for fabrics in self.fabrics.values() for f in fabrics)]
-
-    def signals(self) -> list[Value]:
-        """Of the ports, for a Verilog module."""
-        return [s for port in (*self.inputs, *self.outputs) for s in (port.data, port.valid)]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -120,6 +120,7 @@ class ChipRtl(Elaboratable):
         layer, half = Signal(range(max(self.layers, 2))), Signal()
         position = Signal(range(self.context + 1))
         add = self.add.port("sum")
+        _drive(m, self.residual, add.valid, add.data)
         done, whole = self._barrier(m, add, half)  # of a layer
         last = layer == self.layers - 1
         with_head = position >= self.prompt.values - 1

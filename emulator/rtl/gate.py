@@ -68,7 +68,7 @@ class GateRtl(BlockRtl):
     def _table(
         self, m: Module, valid: Value, gate: list[Value], up: list[Value]
     ) -> tuple[Value, list[Value], list[Value]]:
-        table, n = SILU if isinstance(self.block, SwiGlu) else self.block.table, len(gate)
+        table, n = self.block.table if isinstance(self.block, GeGlu) else SILU, len(gate)
         read = []
         for g in gate:
             read += line_ends(m, g, table.tolist())
