@@ -28,15 +28,16 @@ QUESTIONS = ("What is the capital of France?", "What is it famous for?")
 COLUMNS, ROWS = 92, 40
 PATIENCE_S = 600  # a first start compiles kernels and model
 SHOWN_PAUSE_S = 0.9  # between lines, at most: a wait for the kernels is not shown
-COMMAND = "python -m emulator chat"
+COMMAND = "python -m emulator chat --temperature 0"  # with a drawn seed each recording differs
 PROMPT = b"> "
+LINE_UP = "\x1b[1A"
 
 
 def record(questions: tuple[str, ...]) -> list[tuple[float, bytes]]:
     """What the terminal got, as (seconds since the start, bytes). Raises TimeoutError."""
     process, terminal = pty.fork()
     if process == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "emulator", "chat"])
+        os.execv(sys.executable, [sys.executable, *COMMAND.split()[1:]])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     begin, got, asked = time.monotonic(), [], 0
     whole = b""
@@ -63,7 +64,10 @@ def lines_of(got: list[tuple[float, bytes]]) -> list[tuple[float, str]]:
     for seconds, data in got:
         held += data.decode("utf-8", "replace").replace("\r\n", "\n")
         *done, held = held.split("\n")
-        lines += [(seconds, _plain(line.split("\r")[-1])) for line in done]
+        for line in done:
+            for _ in range(line.count(LINE_UP)):  # a bar that is drawn again over its last picture
+                lines.pop()
+            lines.append((seconds, _plain(line.split("\r")[-1])))
     return lines
 
 

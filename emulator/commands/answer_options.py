@@ -42,7 +42,10 @@ def add_answer_options(parser: argparse.ArgumentParser) -> None:
         help="pick from the K best, 1 to 8; default 1, greedy",
     )
     parser.add_argument(
-        "--temperature", type=float, metavar="T", help="0.01 to 2; default 1; 0: greedy"
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="0 to 2; 0: greedy; default 1, chat on a terminal 0.2",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="0 to 2**64 - 1; default 0")
     parser.add_argument(
@@ -107,9 +110,8 @@ def checked_sampling(args: argparse.Namespace, usual: Sampling | None = None) ->
     given = {name: value for name, value in asked.items() if value is not None}
     sampling = replace(usual or Sampling(), **given)
     sampling.picker()
-    if (sampling.top_k == 1 and given.keys() & {"seed", "top_p"}) or (
-        sampling.top_k == 1 and sampling.temperature not in (0, 1)
-    ):
+    idle_ones = given.keys() & {"seed", "top_p"}
+    if sampling.top_k == 1 and (idle_ones or given.get("temperature", 0) not in (0, 1)):
         idle = "--temperature, --seed and --top-p"
         print(f"note: {idle} do nothing without --top-k 2 to 8", file=sys.stderr)
     return sampling

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from weights.rom import RomImage
 
 TOP_K = 8  # on a terminal, where greedy answers of a small model run into loops
+TEMPERATURE = 0.2  # SmolLM2's own; of 30 seeds 24 name France's capital, at 0.5 13, at 1 9
 SEEDS = 1 << 31  # one is drawn and shown
 
 
@@ -57,7 +58,8 @@ def _chat(args: argparse.Namespace) -> int:
     from emulator.home import home
     from emulator.terminal.progress import progress
 
-    usual = Sampling(TOP_K, seed=secrets.randbelow(SEEDS)) if sys.stdin.isatty() else None
+    drawn = Sampling(TOP_K, TEMPERATURE, secrets.randbelow(SEEDS))
+    usual = drawn if sys.stdin.isatty() else None
     sampling = checked_sampling(args, usual)
     checked_date(args)
     with progress("starting"):
