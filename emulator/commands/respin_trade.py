@@ -83,8 +83,9 @@ def draw_trade(path: Path, points: list[Point]) -> None:
     joined = [_place(point) for point in near]
     if joined:
         axes.plot(*zip(*joined, strict=True), "o-", label="compiled near the first")
-    for point, place in zip(near, joined, strict=True):
-        axes.annotate(f"{point.price:g}", place, (4, 4), textcoords="offset points", fontsize=8)
+    above = cycle(((4, 4), (4, -12)))  # neighbours' prices on different sides of the line
+    for point, place, aside in zip(near, joined, above, strict=False):
+        axes.annotate(f"{point.price:g}", place, aside, textcoords="offset points", fontsize=8)
     others = (point for point in points if point.price is None)
     for point, marker in zip(others, cycle("s^vD*"), strict=False):
         axes.plot(*_place(point), marker, label=point.image)

@@ -191,6 +191,7 @@ def score(models: Models, ids: list[int]) -> Scores:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in pool.map(compare, pairwise(cuts)):
             scores.extend(part)
+    scores.losses = {name: [np.concatenate(parts)] for name, parts in scores.losses.items()}
     return scores
 
 

@@ -51,7 +51,7 @@ def test_rank_16(image: RomImage, tmp_path: Path, names: tuple[str, ...]):
     source = Gains(image.config)
     folder = write_adapter(tmp_path / "hub", image.config, 16, names, strength=0.5)
     adapter = open_adapter(folder, image.config)
-    chip = Chip(image, 64, adapters=[adapter_for(image, source, adapter)])
+    chip = Chip(image, adapters=[adapter_for(image, source, adapter)])
     plain = chip_logits(chip, TOKENS)
     chip.use("hub")
     logits = chip_logits(chip, TOKENS)
