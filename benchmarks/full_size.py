@@ -31,8 +31,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "llama-8b")
     parser.add_argument("--keep", action="store_true", help="leave checkpoint and image there")
     args = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
-    from llama3_vocabulary import llama3_tokenizer
+    from tests.support.llama3_vocabulary import llama3_tokenizer
 
     hub = {**LLAMA_31_8B, "num_hidden_layers": args.layers}
     checkpoint, image = args.folder / f"checkpoint-{args.layers}", args.folder / "image"

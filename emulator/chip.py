@@ -11,7 +11,7 @@ import numpy as np
 
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
-from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.kv_sram import KvSram, check_fits
 from emulator.blocks.layer import layer_blocks
 from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
@@ -91,6 +91,7 @@ class Chip:
             raise UsageError(f"a chip has at least 1 position, not {context}")
         self.image = image
         self.positions = min(context or image.context, image.context)  # without adapters
+        check_fits(image.config, self.positions)
         self.ops = ops or load_kernels()
         self.stages = build_stages(image, self.positions, srams=srams)
         # Bits of SRAM that the keys and values of one position take, over all layers.

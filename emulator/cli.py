@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+import errno
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,7 +36,8 @@ from emulator.commands import (
     verify,
 )
 from emulator.commands.completion import SCRIPT, SHELLS, PrintCompletion
-from emulator.errors import EmulatorError
+from emulator.errors import EmulatorError, UsageError
+from emulator.streams import discard_output, flush_output
 
 COMMANDS = {  # in the order of --help, under its headings
     "talk": (chat, run, serve),
@@ -87,15 +89,35 @@ def main(argv: list[str] | None = None) -> int:
     _check_command(parser, words)
     args = parser.parse_args(words)
     try:
-        return int(args.command(args))
+        return _run(args)
     except EmulatorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends us without a word
         return 130  # as shells report Ctrl+C
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The command, with what the computer lacks told like a mistake of the user's."""
+    try:
+        status = int(args.command(args))
+        flush_output()
+        return status
+    except MemoryError as error:
+        told = str(error) or "less would do with a smaller --context, or a smaller model"
+        raise UsageError(f"this computer has no memory left: {told}") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        discard_output()
+        raise UsageError(f"{place}{error.strerror}") from None
 
 
 def _parser() -> FrontParser:

@@ -26,6 +26,11 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)
 
 
+def printable(text: str) -> str:
+    """An untrusted text for a terminal, on one line: escapes for what moves the cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def is_whole(value: Any) -> bool:
     """Whether the value is an int; True and 3.0 are not."""
     return type(value) is int

@@ -15,8 +15,10 @@ def home() -> Path:
 
     Raises UsageError if this user has no home folder.
     """
+    if chosen := os.environ.get(HOME_VARIABLE):  # a user without an entry has no other
+        return Path(chosen)
     try:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / "hardwired-llama")
+        return Path(cache) / "hardwired-llama"
     except RuntimeError:
         raise UsageError(f"no home folder; set {HOME_VARIABLE} to a folder for images") from None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")  # bytes, or "max"
 
 
 def peak_rss_bytes() -> int | None:
@@ -17,10 +20,15 @@ def peak_rss_bytes() -> int | None:
 
 
 def installed_bytes() -> int | None:
-    """Memory of this computer; None where the host does not tell."""
+    """Memory of this computer, or of its container; None where the host does not tell."""
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
         return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = CONTAINER_LIMIT.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return have
+    return min(have, int(limit)) if limit.isdigit() else have
 
 
 def cores() -> int:

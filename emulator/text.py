@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from emulator.errors import UsageError
+from emulator.fields import read_bytes
+
+MOST_BYTES = 1 << 30  # none of it is used beyond a few thousand tokens
 
 
 def read_text(path: Path) -> str:
-    """Read a file of UTF-8 text. Raises UsageError, naming the file."""
+    """Read a plain file of at most MOST_BYTES of UTF-8 text. Raises UsageError, naming the file."""
     try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        return read_bytes(path, MOST_BYTES, UsageError).decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8 text") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,8 @@ def allocate(config: LlamaConfig, bits_per_weight: float, family: str = "hc1") -
     """
     if family not in FAMILIES:
         raise UsageError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    if not math.isfinite(bits_per_weight):
+        raise UsageError(f"bits a weight must be a number, not {bits_per_weight}")
     steps = FAMILIES[family]
     widths = dict.fromkeys(_tensors(config), steps[0])
     left = bits_per_weight * config.parameters

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from emulator import __version__
+from emulator.config import LlamaConfig
 from emulator.errors import UsageError
 from emulator.fixedpoint import power_of_two_block
 from kernels.rom.pack import PackedMatrix
@@ -23,6 +24,7 @@ from weights.layer_vectors import GainCodes, gain_codes, stored
 from weights.ldlq import DAMPING, Curvature
 from weights.license import notice
 from weights.mix import Mix
+from weights.near import Near
 from weights.passes import Away, masks_of, stacked, table_jobs
 from weights.quantize import quantise
 from weights.rom import FORMAT_VERSION
@@ -30,6 +32,7 @@ from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
+from weights.tokenizer_json import check_tokenizer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
@@ -47,11 +50,13 @@ class CompileOptions:
     mix: Mix
     context: int  # positions of the rotary tables and the KV SRAM
     quantiser: str = "fast"  # one of QUANTISERS; all but the first need a calibrator
+    near: Near | None = None  # whose masks to stay near to; its mix and context are those above
 
 
 def recipe_tag(options: CompileOptions) -> str:
     """The part of a cached image's name that tells how this program compiled it."""
-    return f"{options.mix.tag}-{options.quantiser}-v{FORMAT_VERSION}.{RECIPE}"
+    near = f"-{options.near.tag}" if options.near else ""
+    return f"{options.mix.tag}-{options.quantiser}-v{FORMAT_VERSION}.{RECIPE}{near}"
 
 
 def compile_image(
@@ -73,12 +78,8 @@ def compile_image(
     """
     folder = Path(folder)
     config = source.config
-    if not 1 <= options.context <= config.context:
-        raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
-    if options.quantiser not in QUANTISERS:
-        raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
-    if (calibrator is None) != (options.quantiser == "fast"):
-        raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
+    _check(config, options, calibrator, executor)
+    check_tokenizer(source.tokenizer_json)
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:
@@ -99,14 +100,15 @@ def compile_image(
                     calibrator.layer(layer, _probe(folder_of.layer(layer)), vectors)
                 steps.advance(len(LAYER_MATRICES))
                 continue
-            weights = folder_of.layer(layer)
             named = {f"layers.{layer}.{name}": vector for name, vector in vectors.items()}
             if executor is not None:
-                probe = {} if calibrator is None else _probe(weights)
-                del weights
-                inputs = calibrator.layer(layer, probe, vectors, Signals) if calibrator else {}
+                inputs: dict[str, Collected] = {}
+                if calibrator is not None:
+                    probe = _probe(folder_of.layer(layer))
+                    inputs = calibrator.layer(layer, probe, vectors, Signals)
                 away.send(layer, file, inputs, named)
                 continue
+            weights = folder_of.layer(layer)
             costs = _layer_costs(layer, weights, vectors, calibrator)
             writer.add_shard(file, _masks(layer, weights, costs, options, steps), named)
             del weights, costs  # 1 GB of an 8B model, which the tables then need
@@ -118,6 +120,24 @@ def compile_image(
         manifest["calibration"] = calibrator.provenance() if calibrator is not None else None
         text = notice(provenance.result(), source.chat_style)
         writer.finish(source.tokenizer_json, manifest, text, source.chat_template)
+
+
+def _check(
+    config: LlamaConfig,
+    options: CompileOptions,
+    calibrator: Calibrator | None,
+    executor: Executor | None,
+) -> None:
+    if not 1 <= options.context <= config.context:
+        raise UsageError(f"the model has positions 1 to {config.context}, not {options.context}")
+    if options.quantiser not in QUANTISERS:
+        raise UsageError(f"no quantiser {options.quantiser!r}; there are {', '.join(QUANTISERS)}")
+    if (calibrator is None) != (options.quantiser == "fast"):
+        raise ValueError(f"calibrator {calibrator}, but the quantiser is {options.quantiser}")
+    if options.near is not None:
+        if executor is not None:
+            raise ValueError("masks near another image's are made in one process")
+        options.near.check(config, _rotation(config))
 
 
 def _key(source: Checkpoint, options: CompileOptions, calibrator: Calibrator | None) -> str:
@@ -153,12 +173,20 @@ def _masks(
     steps: _Steps,
 ) -> dict[str, PackedMatrix]:
     """The masks of a layer's matrices, by their names in the image."""
-    masks, rounds = {}, QUANTISERS[options.quantiser]
+    masks = {}
     for name, w in weights.items():
-        cost = costs.get(INPUT_OF[name])
-        masks[f"layers.{layer}.{name}"] = masks_of(w, options.mix.bits(name, layer), cost, rounds)
+        place, cost = f"layers.{layer}.{name}", costs.get(INPUT_OF[name])
+        masks[place] = _mask(place, w, options.mix.bits(name, layer), cost, options)
         steps.advance()
     return masks
+
+
+def _mask(
+    place: str, w: np.ndarray, bits: int, cost: Curvature | None, options: CompileOptions
+) -> PackedMatrix:
+    if options.near is not None:
+        return options.near.masks(place, w, cost.h if cost is not None else None)
+    return masks_of(w, bits, cost, QUANTISERS[options.quantiser])
 
 
 def _tables(
@@ -194,7 +222,7 @@ def _tables(
         else:
             cost = Curvature.of(seen.value, damping) if seen is not None else None
             w = folder_of.embedding() if name == "embedding" else folder_of.head()
-            matrices[name] = masks_of(w, bits, cost, rounds)
+            matrices[name] = _mask(name, w, bits, cost, options)
         steps.advance()
     writer.add_shard(TABLES, matrices, vectors)
 
@@ -211,12 +239,7 @@ def _manifest(
         "model": config.to_json(),
         "mix": options.mix.text,
         "quantiser": options.quantiser,
-        "rotation": {
-            "seed": ROTATION_SEED,
-            "residual_block": power_of_two_block(config.hidden),
-            "head_block": power_of_two_block(config.head_dim),
-            "ffn_block": power_of_two_block(config.ffn),
-        },
+        "rotation": _rotation(config),
         "chat_style": source.chat_style,
         "checkpoint": asdict(provenance),
     }
@@ -224,7 +247,18 @@ def _manifest(
         manifest["chat_instructions"] = source.chat_instructions
     if gain is not None:
         manifest["final_gain_exponent"] = gain[1]
+    if options.near is not None:
+        manifest["near"] = {"image": options.near.image.digest, "price": options.near.price}
     return manifest
+
+
+def _rotation(config: LlamaConfig) -> dict[str, int]:
+    return {
+        "seed": ROTATION_SEED,
+        "residual_block": power_of_two_block(config.hidden),
+        "head_block": power_of_two_block(config.head_dim),
+        "ffn_block": power_of_two_block(config.ffn),
+    }
 
 
 class _Steps:

@@ -1,4 +1,4 @@
-"""The metadata of a GGUF file as a LlamaConfig: every key understood, without effect, or refused.
+"""The metadata of a GGUF file as a LlamaConfig: every key and tensor understood, or refused.
 
 Keys and their meaning are those of llama.cpp. It tells biases and tied tables by the tensors that a
 file has, and where it has no key for something, its program says it by the architecture's name.
@@ -6,7 +6,8 @@ file has, and where it has no key for something, its program says it by the arch
 
 from __future__ import annotations
 
-from collections.abc import Container
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,17 +48,36 @@ NEUTRAL = {  # keys of other models, and the value with which they ask for nothi
     **dict.fromkeys(("expert_count", "expert_used_count", "rope.scaling.alpha"), 0),
     **dict.fromkeys(("rope.scaling.yarn_log_multiplier", "pooling_type"), 0),
     **dict.fromkeys(("rope.scaling.yarn_ext_factor", "logit_scale", "embedding_scale"), 1),
-    **dict.fromkeys(("residual_scale",), 1),
+    **dict.fromkeys(("residual_scale", "rope.scale_linear"), 1),
     "use_parallel_residual": False,
     "attention.causal": True,
 }
 NO_EFFECT = {"rope.scaling.finetuned", "tensor_data_layout"}
-OTHER_PREFIXES = ("GGUF.", "general.", "tokenizer.", "quantize.", "training.")
+OTHER_PREFIXES = ("GGUF.", "general.", "quantize.", "training.")
+TOKENIZER = "tokenizer."
+TOKENIZER_NEUTRAL = {  # of texts; where a model asks for more, its own program does more
+    "tokenizer.ggml.add_eos_token": False,
+    "tokenizer.ggml.add_sep_token": False,
+}
+TOKENIZER_KNOWN = re.compile(  # read elsewhere, of another kind of tokenizer, or for training
+    r"tokenizer\.(huggingface\.json|chat_templates?(\..+)?|rwkv\.world|ggml\.("
+    r"model|pre|tokens|token_type|token_type_count|scores|merges|\w+_token_id|"
+    r"add_bos_token|add_space_prefix|remove_extra_whitespaces|precompiled_charsmap))"
+)
+ENDS = ("eos", "eot", "eom")  # tokens after which llama.cpp ends an answer
 PASS_BIAS = {"qkv": "attn_q", "o": "attn_output", "gate_up": "ffn_gate", "down": "ffn_down"}
+BIAS_PASS = {
+    **dict.fromkeys(("attn_q", "attn_k", "attn_v"), "qkv"),
+    **dict.fromkeys(("ffn_gate", "ffn_up"), "gate_up"),
+    **{"attn_output": "o", "ffn_down": "down"},
+}
+WEIGHTS = {*BIAS_PASS, "attn_norm", "ffn_norm", "attn_q_norm", "attn_k_norm", "attn_rot_embd"}
+TABLES = {"token_embd.weight", "output_norm.weight", "output.weight"}
+LAYER_TENSOR = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias)")
 
 
 def gguf_config(
-    source: Fields, tensors: Container[str], vocabulary: int, plain: bool
+    source: Fields, tensors: Collection[str], vocabulary: int, plain: bool
 ) -> LlamaConfig:
     """The configuration of a file with these tensors and so many tokens.
 
@@ -84,6 +104,7 @@ def gguf_config(
         )
     if read.has("vocab_size") and read.size("vocabulary", "vocab_size") != vocabulary:
         read.unsupported("vocab_size", f"the file has {vocabulary} tokens")
+    _refuse_unread(source, tensors, layers)
     window, windowed = read.windows(layers)
     every = arch.unrotated_every
     return LlamaConfig(
@@ -100,7 +121,7 @@ def gguf_config(
         rope_scaling=read.scaling(),
         tied="output.weight" not in tensors,
         bos_id=_bos(source, vocabulary - 1, plain),
-        end_ids=(source.whole("tokenizer.ggml.eos_token_id", 0, vocabulary - 1),),
+        end_ids=_ends(source, vocabulary - 1),
         biases=tuple(one for one in PASSES if f"blk.0.{PASS_BIAS[one]}.bias" in tensors),
         head_norm=arch.head_norm,
         window=window,
@@ -116,6 +137,34 @@ def _bos(source: Fields, last: int, plain: bool) -> int | None:
     if not wanted and not (plain and source.has(key)):  # the hub's files name it all the same
         return None
     return source.whole(key, 0, last)
+
+
+def _ends(source: Fields, last: int) -> tuple[int, ...]:
+    """The tokens that end an answer: of a text, and of a turn or a message if the file has one."""
+    keys = [f"tokenizer.ggml.{name}_token_id" for name in ENDS]
+    found = [source.whole(key, 0, last) for key in keys if key == keys[0] or source.has(key)]
+    return tuple(dict.fromkeys(found))
+
+
+def _refuse_unread(source: Fields, tensors: Collection[str], layers: int) -> None:
+    """Raise UnsupportedError for a tensor that this program would leave out.
+
+    A bias counts as read where the first layer has the one that its pass is known by.
+    """
+    passes = {PASS_BIAS[one]: one for one in PASS_BIAS}
+    biased = {one for name, one in passes.items() if f"blk.0.{name}.bias" in tensors}
+    for tensor in tensors:
+        match = LAYER_TENSOR.fullmatch(tensor)
+        if match is None:
+            known = tensor in TABLES
+        elif match[3] == "bias":
+            known = int(match[1]) < layers and BIAS_PASS.get(match[2]) in biased
+        else:
+            known = int(match[1]) < layers and match[2] in WEIGHTS
+        if not known:
+            raise UnsupportedError(
+                f"{source.where}: tensor {shown(tensor)}: what it does to the model is not known"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +199,14 @@ class _Keys:
         """Raise UnsupportedError for the first key whose meaning is not known."""
         if self.source.values.get("split.count", 1) not in (0, 1):
             raise UnsupportedError(f"{self.source.where}: one of several files: join them first")
+        if self.source.values.get("general.type", "model") != "model":
+            kind = shown(self.source.values["general.type"])
+            raise UnsupportedError(f"{self.source.where}: general.type = {kind}: no whole model")
         for key in self.source.values:
             if key.startswith((*OTHER_PREFIXES, "split.")):
+                continue
+            if key.startswith(TOKENIZER):
+                self._refuse_tokenizer(key)
                 continue
             prefix, _, short = key.partition(".")
             if prefix != self.name:
@@ -161,6 +216,14 @@ class _Keys:
                     self.unsupported(short, "this chip has no such block")
             elif short not in READ and short not in NO_EFFECT:
                 self.unsupported(short, "what this key means is not known")
+
+    def _refuse_tokenizer(self, key: str) -> None:
+        if key in TOKENIZER_NEUTRAL:
+            if self.source.values[key] != TOKENIZER_NEUTRAL[key]:
+                raise UnsupportedError(f"{self.source.where}: {key}: texts are not ended here")
+        elif not TOKENIZER_KNOWN.fullmatch(key):
+            why = "what this key means is not known"
+            raise UnsupportedError(f"{self.source.where}: {shown(key)}: {why}")
 
     def windows(self, layers: int) -> tuple[int | None, tuple[int, ...]]:
         """The window, and the layers that have it: all, or those that a pattern marks."""
@@ -178,7 +241,9 @@ class _Keys:
 
     def scaling(self) -> Scaling | None:
         stem = "rope.scaling."
-        kind = self.source.values.get(self.key(f"{stem}type"), "none")
+        factor_key = self.key(f"{stem}factor")
+        asks = self.source.values.get(factor_key, 0) not in (0, 1)
+        kind = self.source.values.get(self.key(f"{stem}type"), Linear.kind if asks else "none")
         if kind == "none":
             return None
         if kind not in (Linear.kind, Yarn.kind):

@@ -1,14 +1,19 @@
-"""Check the header of a GGUF file before the `gguf` package reads it.
+"""Read the header of a GGUF file, every count checked against the bytes present.
 
-The package makes an object for each element that an array claims to have, and stops at the end of
-the file only if that raises. So every count is checked here against the bytes present.
+The `gguf` package makes an object for each element that an array claims to have, 700 bytes and
+10 us for one of a byte, and stops at the end of the file only if that raises. Here a value stays in
+the file until it is asked for, and then takes what it takes as a list.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from emulator.errors import CheckpointError
 from emulator.fields import shown
@@ -16,21 +21,42 @@ from emulator.fields import shown
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ARRAY, STRING = 9, 8
-BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by value type
+SCALARS = {  # NumPy's types by value type; 7 is a truth
+    **{0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4"},
+    **{7: "u1", 10: "<u8", 11: "<i8", 12: "<f8"},
+}
+TRUTH = 7
 ALIGNMENT = "general.alignment"
 MAX_KEYS, MAX_TENSORS = 1 << 16, 1 << 16
-MAX_ELEMENTS = 1 << 21  # of an array; the longest known, of merges, has some 300,000
+MAX_ELEMENTS = 1 << 21  # of all arrays; the most known, of Gemma 3, have 1.3 million
 MAX_NAME = 1 << 16  # bytes of a key or a tensor's name
 MAX_DIMENSIONS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """Where a tensor lies: `shape` begins with the dimension that varies fastest."""
+
+    name: str
+    kind: int  # number of a GGML type
+    shape: tuple[int, ...]
+    begin: int  # in the file
+    size: int  # bytes
+
+
+Span = tuple[int, int, str, int, tuple[int, ...]]  # offset, bytes, name, type, shape
+
+
 class GgufHeader:
-    """A cursor in the header. `check` raises CheckpointError for an impossible value."""
+    """A cursor in the header. `read` raises CheckpointError for an impossible value."""
 
     def __init__(self, path: Path, data: bytes | memoryview) -> None:
         self._path, self._data, self._at = path, data, 0
+        self._elements = 0  # of all arrays so far
+        self.values: dict[str, tuple[int, int, int]] = {}  # type, count (-1: no array), position
+        self.tensors: dict[str, TensorEntry] = {}
 
-    def check(self) -> None:
+    def read(self) -> None:
         """Walk through metadata and tensor entries, up to the first tensor's data."""
         if bytes(self._data[:4]) != MAGIC:
             raise CheckpointError(f"{self._path}: not a GGUF file")
@@ -48,7 +74,29 @@ class GgufHeader:
         if not 8 <= alignment <= 1 << 16 or alignment & (alignment - 1):
             self._damaged(f"{ALIGNMENT} is {alignment}, no power of two from 8 to 65536")
         spans = self._tensors(tensors)
-        self._check_spans(spans, -(-self._at // alignment) * alignment)
+        start = -(-self._at // alignment) * alignment
+        self._check_spans(spans, start)
+        for offset, size, name, kind, shape in spans:
+            self.tensors[name] = TensorEntry(name, kind, shape, start + offset, size)
+
+    def value(self, key: str) -> Any:
+        """A value of the metadata as a plain one: a number, a text, or a list of those.
+
+        Raises KeyError, and CheckpointError for a text that is not UTF-8.
+        """
+        kind, count, self._at = self.values[key]
+        if kind == STRING:
+            texts = [self._decoded(key) for _ in range(max(count, 1))]
+            return texts[0] if count < 0 else texts
+        values = np.frombuffer(self._data, SCALARS[kind], max(count, 1), self._at)
+        listed = values.astype(bool).tolist() if kind == TRUTH else values.tolist()
+        return listed[0] if count < 0 else listed
+
+    def _decoded(self, key: str) -> str:
+        try:
+            return self._text(key, len(self._data)).decode()
+        except UnicodeDecodeError:
+            raise CheckpointError(f"{self._path}: {shown(key)} is damaged: not UTF-8") from None
 
     def _metadata(self, keys: int) -> int:
         """Walk through all keys; return the alignment of tensors."""
@@ -63,27 +111,35 @@ class GgufHeader:
             if key == ALIGNMENT.encode():
                 if kind != 4:
                     self._damaged(f"{ALIGNMENT} is no 32-bit number")
+                self.values[ALIGNMENT] = (kind, -1, self._at)
                 alignment = self._number("<I", ALIGNMENT)
             else:
                 self._value(key, kind)
         return alignment
 
     def _value(self, key: bytes, kind: int) -> None:
-        count = 1
-        if kind == ARRAY:
+        count, is_array = 1, kind == ARRAY
+        if is_array:
             kind = self._number("<I", "an element's type")
             count = self._number("<Q", "an array's length")
-            self._most(f"elements of {_shown(key)}", count, MAX_ELEMENTS)
+            self._elements += count
+            self._most(f"elements of {_shown(key)}", self._elements, MAX_ELEMENTS)
+        try:
+            self.values[key.decode()] = (kind, count if is_array else -1, self._at)
+        except UnicodeDecodeError:
+            self._damaged(f"key {_shown(key)} is not UTF-8")
         if kind == STRING:
+            what = f"a text of {_shown(key)}"
             for _ in range(count):
-                self._text(f"a text of {_shown(key)}", len(self._data))
-        elif kind in BYTES:
-            self._skip(count * BYTES[kind], f"the value of {_shown(key)}")
+                self._skip(self._length(what, len(self._data)), what)
+        elif kind in SCALARS:
+            size = np.dtype(SCALARS[kind]).itemsize
+            self._skip(count * size, f"the value of {_shown(key)}")
         else:
             self._damaged(f"{_shown(key)} has a value of type {kind}")
 
-    def _tensors(self, count: int) -> list[tuple[int, int, str]]:
-        """(offset, bytes, name) of each tensor; offsets count from the first tensor's data."""
+    def _tensors(self, count: int) -> list[Span]:
+        """Each tensor; offsets count from the first tensor's data."""
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
         known = {int(kind): GGML_QUANT_SIZES[kind] for kind in GGMLQuantizationType}
@@ -91,30 +147,30 @@ class GgufHeader:
         seen: set[bytes] = set()
         for _ in range(count):
             raw = self._text("a tensor's name", MAX_NAME)
-            name = _shown(raw)
+            name = raw.decode("utf-8", "replace")
             if raw in seen:
-                self._damaged(f"tensor {name} is there twice")
+                self._damaged(f"tensor {shown(name)} is there twice")
             seen.add(raw)
-            dimensions = self._number("<I", f"the dimensions of {name}")
+            dimensions = self._number("<I", "the dimensions of a tensor")
             if not 1 <= dimensions <= MAX_DIMENSIONS:
-                self._damaged(f"tensor {name} has {dimensions} dimensions")
-            shape = [self._number("<Q", f"the shape of {name}") for _ in range(dimensions)]
+                self._damaged(f"tensor {shown(name)} has {dimensions} dimensions")
+            shape = [self._number("<Q", "the shape of a tensor") for _ in range(dimensions)]
             kind, offset = self._number("<I", "a type"), self._number("<Q", "an offset")
             if kind not in known:
-                self._damaged(f"tensor {name} has unknown type {kind}")
+                self._damaged(f"tensor {shown(name)} has unknown type {kind}")
             block, size = known[kind]
             if math.prod(shape) == 0 or shape[0] % block:
-                self._damaged(f"tensor {name} has an impossible shape")
-            spans.append((offset, math.prod(shape) // block * size, name))
+                self._damaged(f"tensor {shown(name)} has an impossible shape")
+            spans.append((offset, math.prod(shape) // block * size, name, kind, tuple(shape)))
         return spans
 
-    def _check_spans(self, spans: list[tuple[int, int, str]], start: int) -> None:
+    def _check_spans(self, spans: list[Span], start: int) -> None:
         end, before = 0, ""
-        for offset, size, name in sorted(spans):
+        for offset, size, name, _, _ in sorted(spans):
             if start + offset + size > len(self._data):
-                self._damaged(f"tensor {name} ends beyond the file")
+                self._damaged(f"tensor {shown(name)} ends beyond the file")
             if offset < end:
-                self._damaged(f"tensors {before} and {name} overlap")
+                self._damaged(f"tensors {shown(before)} and {shown(name)} overlap")
             end, before = offset + size, name
 
     def _number(self, form: str, what: str) -> int:
@@ -123,11 +179,15 @@ class GgufHeader:
         return int(struct.unpack_from(form, self._data, at)[0])
 
     def _text(self, what: str, most: int) -> bytes:
+        length = self._length(what, most)
+        self._skip(length, what)
+        return bytes(self._data[self._at - length : self._at])
+
+    def _length(self, what: str, most: int) -> int:
         length = self._number("<Q", what)
         if length > most:
             self._damaged(f"{what} claims {length} bytes")
-        self._skip(length, what)
-        return bytes(self._data[self._at - length : self._at])
+        return length
 
     def _skip(self, count: int, what: str) -> None:
         if count > len(self._data) - self._at:
@@ -140,23 +200,6 @@ class GgufHeader:
 
     def _damaged(self, reason: str) -> None:
         raise CheckpointError(f"{self._path}: truncated or damaged GGUF file: {reason}")
-
-
-def check_gguf(path: Path) -> None:
-    """Check the header of a file. Raises CheckpointError."""
-    import mmap
-
-    try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise CheckpointError(f"{path}: not a GGUF file")
-            with (
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-                memoryview(mapped) as data,
-            ):
-                GgufHeader(path, data).check()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _shown(name: bytes) -> str:

@@ -1,4 +1,4 @@
-"""GGUF checkpoints, read through the `gguf` package."""
+"""GGUF checkpoints; the `gguf` package dequantises their tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from weights.bpe import byte_level_tokenizer
 from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Provenance, file_record, files_digest
 from weights.gguf_config import ARCHITECTURES, gguf_config
-from weights.gguf_header import check_gguf
+from weights.gguf_header import MAGIC, GgufHeader, TensorEntry
 
 HUB_TOKENIZER = "tokenizer.huggingface.json"
 PRE = "tokenizer.ggml.pre"
@@ -63,23 +63,22 @@ def embedded_checkpoint() -> Path:
 class _Metadata(Mapping[str, Any]):
     """The file's metadata. Each value is decoded once, on first use: a token list takes long."""
 
-    def __init__(self, path: Path, reader: Any) -> None:
-        self._path, self._fields = path, reader.fields
+    def __init__(self, header: GgufHeader) -> None:
+        self._header = header
         self._known: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
+        if key not in self._header.values:
+            raise KeyError(key)
         if key not in self._known:
-            try:
-                self._known[key] = self._fields[key].contents()
-            except (ValueError, TypeError, IndexError) as error:  # not UTF-8, or an unknown type
-                raise CheckpointError(f"{self._path}: {key} is damaged: {error}") from None
+            self._known[key] = self._header.value(key)
         return self._known[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self._header.values)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._header.values)
 
 
 class GgufCheckpoint:
@@ -87,9 +86,11 @@ class GgufCheckpoint:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
-        reader = _open(path)
-        self._tensors = {t.name: t for t in reader.tensors}
-        self._metadata = Fields(str(path), _Metadata(path, reader), CheckpointError)
+        self._raw = _mapped(path)
+        header = GgufHeader(path, self._raw.data)
+        header.read()
+        self._tensors = header.tensors
+        self._metadata = Fields(str(path), _Metadata(header), CheckpointError)
         kind = self._metadata.text("general.architecture")
         if kind not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
@@ -107,7 +108,7 @@ class GgufCheckpoint:
         from gguf import GGMLQuantizationType as Kind
 
         unquantised = (Kind.F32, Kind.F16, Kind.BF16, Kind.F64)
-        plain = all(tensor.tensor_type in unquantised for tensor in self._tensors.values())
+        plain = all(tensor.kind in unquantised for tensor in self._tensors.values())
         return gguf_config(self._metadata, self._tensors, len(self._tokens), plain)
 
     @property
@@ -185,32 +186,46 @@ class GgufCheckpoint:
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """One tensor, dequantised, with the rows of q and k in the hub's order."""
-        from gguf.quants import dequantize
-
         tensor = self._tensors.get(_gguf_name(name))
         if tensor is None:
             raise CheckpointError(f"{self.path}: no tensor {_gguf_name(name)}")
         try:
-            values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
-            values = values.reshape([int(n) for n in reversed(tensor.shape)])
+            values = self._dequantised(tensor)
         except (NotImplementedError, ValueError) as error:
             raise CheckpointError(f"{self.path}: tensor {tensor.name}: {error}") from None
-        if self._permuted and ".q_proj." in name:
-            return _unpermute(values, self.config.heads)
-        if self._permuted and ".k_proj." in name:
-            return _unpermute(values, self.config.kv_heads)
+        if self._permuted and (".q_proj." in name or ".k_proj." in name):
+            heads = self.config.heads if ".q_proj." in name else self.config.kv_heads
+            if len(values) % (2 * heads):
+                raise CheckpointError(
+                    f"{self.path}: tensor {tensor.name} has {len(values)} rows, which {heads} "
+                    "heads cannot share"
+                )
+            return _unpermute(values, heads)
         return values
 
+    def _dequantised(self, tensor: TensorEntry) -> NDArray[np.float32]:
+        """The tensor with the dimension that varies fastest as its last."""
+        from gguf import GGMLQuantizationType as Kind
+        from gguf.quants import dequantize
 
-def _open(path: Path) -> Any:
-    from gguf import GGUFReader
+        raw = self._raw[tensor.begin : tensor.begin + tensor.size]
+        shape, kind = tensor.shape[::-1], Kind(tensor.kind)
+        plain = {Kind.F32: "<f4", Kind.F16: "<f2", Kind.F64: "<f8"}.get(kind)
+        if plain is not None:
+            return raw.view(plain).reshape(shape).astype(np.float32)
+        rows = raw.reshape(*shape[:-1], -1)
+        return dequantize(rows, kind).astype(np.float32, copy=False).reshape(shape)
 
-    check_gguf(path)
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    """The bytes of a file. Raises CheckpointError if it is none or no GGUF file."""
     try:
-        return GGUFReader(path)
-    except Exception as error:  # the reader raises whatever its NumPy views raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: truncated or damaged GGUF file: {reason}") from None
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise CheckpointError(f"{path}: not a GGUF file")
+        return np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _gguf_name(hub: str) -> str:

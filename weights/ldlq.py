@@ -13,9 +13,10 @@ does not depend on the host or on the number of threads.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from kernels.rom.pack import PackedMatrix
@@ -28,12 +29,14 @@ from weights.quantize import (
     pack_rows,
     row_scale,
 )
+from weights.threads import by_rows
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 DAMPING = 0.01  # of the mean diagonal, added to it
 PANEL = 64  # columns of the factor between two parallel steps
+PIECE_ROWS = 128  # of the factor, that a thread takes at a time
 BLOCK = 8  # rows that a thread works on side by side
 SWEEPS = 4  # of coordinate descent in a round, at most
 
@@ -74,15 +77,13 @@ def quantise_calibrated(
     group_scale = np.empty((rows, columns // group), np.int8)
     mantissa = np.empty(rows, np.uint16)
     exponent = np.empty(rows, np.int8)
-    _rows(
-        np.ascontiguousarray(w, np.float32),
-        curvature.h,
-        curvature.u,
-        levels,
-        group,
-        rounds,
-        (codes, group_scale, mantissa, exponent),
-    )
+    w = np.ascontiguousarray(w, np.float32)
+
+    def some(piece: slice) -> None:
+        found = codes[piece], group_scale[piece], mantissa[piece], exponent[piece]
+        _block(w[piece], curvature.h, curvature.u, levels, group, rounds, found)
+
+    by_rows(some, rows, BLOCK)
     return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
 
 
@@ -98,7 +99,7 @@ def _factor(h: Float64) -> Float64:
     for end in range(n, 0, -PANEL):
         start = max(end - PANEL, 0)
         _factor_panel(h, rows, pivots, start, end)
-        _update_above(h, rows, pivots, start, end - start)
+        by_rows(partial(_update_above, h, rows, pivots, start, end), start, PIECE_ROWS)
     for k in range(n):
         h[k, :k], h[k, k] = 0, 1
     return h
@@ -116,29 +117,29 @@ def _factor_panel(h, rows, pivots, start, end):
             _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _update_above(h, rows, pivots, start, panel):
-    for i in prange(start):
+def _update_above(
+    h: Float64, rows: Float64, pivots: Float64, start: int, end: int, piece: slice
+) -> None:
+    first, last, _ = piece.indices(start)
+    _subtract(h, rows, pivots, first, last, end - start)
+
+
+@njit(cache=True, nogil=True)
+def _subtract(h, rows, pivots, first, last, panel):
+    for i in range(first, last):
         for k in range(panel - 1, -1, -1):
             _axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _rows(w, h, u, levels, group, rounds, out):
-    for block in prange((len(w) + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        _block(w[start : start + BLOCK], h, u, levels, group, rounds, start, out)
-
-
 @njit(cache=True, nogil=True)
-def _block(w, h, u, levels, group, rounds, start, out):
+def _block(w, h, u, levels, group, rounds, out):
     """A few rows side by side, so that a row of h or u is read once for all of them."""
     codes, group_scale, mantissa, exponent = out
     rows, columns = w.shape
     scale = np.ones((rows, columns // group), np.float32)
     unit = np.ones(rows, np.float32)  # what a scale is a multiple of
     for r in range(rows):
-        mantissa[start + r], exponent[start + r] = _first_scales(w[r], levels, scale[r], unit[r:])
+        mantissa[r], exponent[r] = _first_scales(w[r], levels, scale[r], unit[r:])
     level = np.empty((rows, columns), np.int64)  # the code of each weight
     error = np.empty((rows, columns), np.float32)  # w - w'
     _feedback(w, u, levels, scale, group, level, error)
@@ -154,12 +155,12 @@ def _block(w, h, u, levels, group, rounds, start, out):
                     break
     zero = nearest(np.float32(0), levels)
     for r in range(rows):
-        empty = mantissa[start + r] == 0
+        empty = mantissa[r] == 0
         for g in range(columns // group):
             steps = int(np.floor(scale[r, g] / unit[r] + np.float32(0.5)))
-            group_scale[start + r, g] = 0 if empty else steps
+            group_scale[r, g] = 0 if empty else steps
         for k in range(columns):
-            codes[start + r, k] = zero if empty else level[r, k]
+            codes[r, k] = zero if empty else level[r, k]
 
 
 @njit(cache=True, nogil=True)

@@ -8,15 +8,15 @@ without fastmath, so the result does not depend on the host or on the number of 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numba import config, njit
+from numba import njit
 from numpy.typing import NDArray
 
 from kernels.rom.pack import PackedMatrix, even_step, pack_codes, tile_rows
 from kernels.rom.widths import WIDTHS
+from weights.threads import by_rows
 
 PIECE_ROWS = 64  # that a thread takes at a time
 GROUP_SCALE_MAX = 127  # int8; its sign turns the alphabet round
@@ -58,10 +58,7 @@ def quantise(w: NDArray[np.float32], bits: int, group: int | None = None) -> Pac
         found = codes[piece], group_scale[piece], mantissa[piece], exponent[piece]
         _quantise_rows(w[piece], levels, group, *found)
 
-    some(slice(0))  # compiled here: numba is not to compile in a thread
-    pieces = [slice(first, first + PIECE_ROWS) for first in range(0, rows, PIECE_ROWS)]
-    with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(some, pieces))
+    by_rows(some, rows, PIECE_ROWS)
     return pack_rows(codes, group_scale, mantissa, exponent, bits, group)
 
 

@@ -32,7 +32,7 @@ def local_copy(address: str) -> Path:
         import fsspec
     except ImportError:
         raise InstallationError(
-            f"{address}: needs fsspec: pip install 'hardwired-llama[cluster]'"
+            f"{address}: needs fsspec: pip install distributed fsspec"
         ) from None
     folder = _folder(address)
     name = PurePosixPath(address.rstrip("/")).name

@@ -13,6 +13,7 @@ from typing import Any
 
 from emulator.errors import ImageError
 from emulator.fields import Fields, object_in, read_bytes, shown
+from weights.chat_style import STYLES
 from weights.checkpoint import sha256_file
 
 FORMAT = "hardwired-rom"
@@ -70,11 +71,13 @@ def read_manifest(folder: Path) -> Fields:
     if hashlib.sha256(data.replace(seal.encode(), b"", 1)).hexdigest() != seal:
         raise ImageError(f"{path}: {CHANGED}; {AGAIN}")
     for key in ("tool", "mix", "chat_style"):
-        manifest.text(key)
+        _check_line(manifest, key)
+    if manifest.text("chat_style") not in STYLES:
+        manifest.refuse("chat_style", f"one of {', '.join(STYLES)}")
     manifest.object("rotation")
     checkpoint = manifest.object("checkpoint")
     for key in ("name", "license"):
-        checkpoint.text(key)
+        _check_line(checkpoint, key)
     files = checkpoint.values.get("files")
     kinds = [str, int, str]
     if not isinstance(files, list) or any(
@@ -82,6 +85,12 @@ def read_manifest(folder: Path) -> Fields:
     ):
         checkpoint.refuse("files", "a list of [name, bytes, SHA-256]")
     return manifest
+
+
+def _check_line(source: Fields, key: str) -> None:
+    """Refuse a text that a terminal would not show as it is, such as one with a line break."""
+    if not source.text(key).isprintable():
+        source.refuse(key, "one line of printable text")
 
 
 def checked_files(folder: Path, manifest: Fields, check_hashes: bool) -> list[str]:

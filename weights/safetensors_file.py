@@ -91,11 +91,13 @@ class SafetensorsFile:
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise self._error(f"{self.path}: truncated, or not a safetensors file")
         try:
-            header = parse_json(bytes(self._raw[8 : 8 + length]))
+            raw = bytes(self._raw[8 : 8 + length])
+            if raw[:1] != b"{":  # the format's own rule; json.loads would also guess UTF-16
+                raise ValueError
+            header: dict[str, Any] = parse_json(raw.decode("utf-8"))
         except (ValueError, RecursionError):
             raise self._error(f"{self.path}: damaged header, or not a safetensors file") from None
-        if not isinstance(header, dict):
-            raise self._error(f"{self.path}: the header is not an object")
+        self._check_metadata(header.get("__metadata__", {}))
         entries = {}
         start = 8 + length
         for name, entry in header.items():
@@ -105,8 +107,19 @@ class SafetensorsFile:
         for name, (_, _, first, last) in sorted(entries.items(), key=lambda e: e[1][2:]):
             if first < end and first < last:
                 raise self._error(f"{self.path}: tensors {before!r} and {name!r} overlap")
+            if first > end:
+                raise self._error(
+                    f"{self.path}: {first - end} bytes before {name!r} belong to none"
+                )
             end, before = max(end, last), name
+        if end != size:
+            raise self._error(f"{self.path}: {size - end} bytes after the last tensor")
         return entries
+
+    def _check_metadata(self, values: Any) -> None:
+        texts = isinstance(values, dict) and all(isinstance(v, str) for v in values.values())
+        if not texts:
+            raise self._error(f"{self.path}: __metadata__ is no object of texts")
 
     def _check_entry(
         self, name: str, entry: Any, start: int, size: int

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emulator.config import LlamaConfig, from_hub_config
 from emulator.config.factors import Factors, factors_from_hub
 from emulator.errors import CheckpointError
-from emulator.fields import Fields, read_bytes, read_object
+from emulator.fields import Fields, read_bytes, read_object, shown
 from weights.chat_style import chat_style, default_instructions, default_template, tool_template
 from weights.checkpoint import Origin, Provenance, file_record, files_digest
 from weights.fused import fused_part
@@ -34,7 +34,13 @@ class SafetensorsCheckpoint:
     def __init__(self, folder: Path | str, origin: Origin | None = None) -> None:
         self.folder, self.origin = Path(folder), origin
         self._files = {name: SafetensorsFile(self.folder / name) for name in self._shard_names()}
-        self._where = {tensor: f for f in self._files.values() for tensor in f.names}
+        self._where: dict[str, SafetensorsFile] = {}
+        for name, file in self._files.items():
+            for tensor in file.names:
+                if tensor in self._where:
+                    raise CheckpointError(f"{self.folder}: tensor {shown(tensor)} is in two shards")
+                self._where[tensor] = file
+                self._check_place(tensor, name)
 
     @property
     def where(self) -> Path:
@@ -154,12 +160,21 @@ class SafetensorsCheckpoint:
             raise CheckpointError(f"{self.folder}: no tensor {name} in any shard")
         return file.float32(name)
 
+    def _check_place(self, tensor: str, shard: str) -> None:
+        """Raise CheckpointError if the index says that a tensor is elsewhere, or nowhere."""
+        if self._index and self._index.get(tensor) != shard:
+            place = shown(self._index.get(tensor, "no shard"))
+            raise CheckpointError(
+                f"{self.folder}: tensor {shown(tensor)} is in {shard}; {INDEX} says {place}"
+            )
+
     def _shard_names(self) -> list[str]:
-        index = self.folder / INDEX
+        self._index: dict[str, str] = {}
         names = ["model.safetensors"]
-        if index.exists():
-            weight_map = self._json(index.name).object("weight_map")
-            names = sorted({weight_map.file_name(tensor) for tensor in weight_map.values})
+        if (self.folder / INDEX).exists():
+            weight_map = self._json(INDEX).object("weight_map")
+            self._index = {tensor: weight_map.file_name(tensor) for tensor in weight_map.values}
+            names = sorted(set(self._index.values()))
         for name in names:
             if not (self.folder / name).is_file():
                 raise CheckpointError(f"{self.folder}: shard {name!r} is missing")

@@ -17,7 +17,9 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Arrays, Int8, Int32, Wires
 from emulator.config import LlamaConfig
+from emulator.errors import UsageError
 from emulator.fixedpoint import LOG2_E, power_of_two_block, scale_of
+from emulator.host import installed_bytes
 from emulator.silicon.cost import Cost, rotate_narrow
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import INT8_MAX
@@ -41,6 +43,16 @@ def memory_bytes(config: LlamaConfig, context: int) -> int:
     """What the KV SRAMs of all layers take on this computer."""
     head = 2 * (config.head_dim + 2 * 4)  # key and value, each with a scale of two int32
     return config.layers * context * config.kv_heads * head
+
+
+def check_fits(config: LlamaConfig, context: int) -> None:
+    """Raise UsageError where the KV SRAM would fill this computer, which then ends the process."""
+    need, have = memory_bytes(config, context), installed_bytes()
+    if have is not None and need > have:
+        raise UsageError(
+            f"a KV SRAM of {context:,} positions takes {need / 1e9:,.1f} GB, and this computer has "
+            f"{have / 1e9:,.1f}; a smaller --context would do"
+        )
 
 
 @dataclass(frozen=True, slots=True)

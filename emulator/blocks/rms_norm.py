@@ -67,9 +67,8 @@ class RmsNorm(Block):
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
         """The root goes into the scale, which only the fabric's drain awaits."""
-        held = root_exposed(spec, self.hidden)
-        late = (stream(spec, self.hidden, held),) if held else ()
-        return Cost((*narrow(spec, self.hidden), *late))
+        late = stream(spec, self.hidden, root_exposed(spec, self.hidden))
+        return Cost((*narrow(spec, self.hidden), late))
 
 
 @dataclass(frozen=True, slots=True)

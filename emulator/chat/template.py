@@ -9,8 +9,7 @@ from abc import ABC, abstractmethod
 from datetime import date
 from typing import ClassVar
 
-from tokenizers import Tokenizer
-
+from emulator.chat.tokenizer import decoded, encoded, read_tokenizer
 from emulator.errors import UnsupportedError
 from weights.chat_style import (
     CHATML,
@@ -29,6 +28,7 @@ from weights.chat_style import (
     TEKKEN,
 )
 from weights.rom import RomImage
+from weights.tokenizer_json import last_token, longest_token
 
 SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 LLAMA3_KNOWLEDGE = "December 2023"  # the training data of Llama 3.1 and 3.2 end here
@@ -44,7 +44,13 @@ LLAMA3_ROLES = {"tool": "ipython"}  # roles that the model knows under another n
 
 
 def chat_of(image: RomImage, today: date = LLAMA3_DATE) -> ChatFormat:
-    """The chat format of an image; see `chat_format`."""
+    """The chat format of an image; see `chat_format`.
+
+    Raises UnsupportedError, too, if a text can become a token that the image has no row for.
+    """
+    last, rows = last_token(image.tokenizer_json), image.config.vocabulary
+    if last >= rows:
+        raise UnsupportedError(f"the tokenizer has tokens up to {last}, the model only {rows}")
     instructions = str(image.manifest.get("chat_instructions", ""))
     return chat_format(image.tokenizer_json, image.manifest["chat_style"], today, instructions)
 
@@ -71,14 +77,6 @@ def chat_format(
     return formats[style](tokenizer_json)
 
 
-def read_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """Load a `tokenizer.json`. Raises UnsupportedError if the library rejects it."""
-    try:
-        return Tokenizer.from_str(tokenizer_json)
-    except Exception as error:  # the Rust library raises plain Exception
-        raise UnsupportedError(f"tokenizer.json is malformed or unknown: {error}") from None
-
-
 class ChatFormat(ABC):
     """How a family of models marks who said what."""
 
@@ -89,6 +87,7 @@ class ChatFormat(ABC):
     def __init__(self, tokenizer_json: str) -> None:
         self.tokenizer = read_tokenizer(tokenizer_json)
         self.tokenizer.encode_special_tokens = True  # "<|im_end|>" in a message is only text
+        self.longest_token = longest_token(tokenizer_json)  # characters; None: there is no telling
 
     @abstractmethod
     def opening(self, system: str | None) -> list[int]:
@@ -117,11 +116,11 @@ class ChatFormat(ABC):
     def encode(self, text: str) -> list[int]:
         """Plain text -> token ids. Lone surrogates, from undecodable bytes, become "?"."""
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        return list(self.tokenizer.encode(clean, add_special_tokens=False).ids)
+        return encoded(self.tokenizer, clean)
 
     def decode(self, ids: list[int]) -> str:
         """Token ids -> text, without control tokens."""
-        return str(self.tokenizer.decode(ids))
+        return decoded(self.tokenizer, ids)
 
     def _special(self, token: str) -> int:
         number = self.tokenizer.token_to_id(token)

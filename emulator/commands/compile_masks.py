@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,11 @@ from emulator.images.folder import is_image
 from kernels.rom.widths import CODE_BITS
 
 if TYPE_CHECKING:
+    from emulator.config import LlamaConfig
     from weights.checkpoint import Checkpoint
+    from weights.compile import CompileOptions
+
+NEAR_PRICE = 0.01
 
 
 def register(commands: Any) -> None:
@@ -52,6 +57,19 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--lora", type=Path, metavar="DIR", help="merge this adapter into the masks; see `respin`"
     )
+    parser.add_argument(
+        "--near",
+        metavar="IMAGE",
+        help="keep this image's scales, alphabets and bit mix, and its codes but where a change "
+        "pays; see `respin`",
+    )
+    parser.add_argument(
+        "--near-price",
+        type=float,
+        metavar="X",
+        help="what a changed cell has to save, in mean squared weights of its matrix; "
+        f"default {NEAR_PRICE:g}; 0 changes all that helps",
+    )
     parser.add_argument("--context", type=int, metavar="N", help="positions of the KV SRAM")
     add_workers_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -60,11 +78,8 @@ def register(commands: Any) -> None:
 
 def _compile(args: argparse.Namespace) -> int:
     from emulator.images.make import calibrator_for, checkpoint_of, make_image
-    from emulator.images.recipe import default_context, default_quantiser, folder_of
-    from weights.allocate import allocate, default_mix
-    from weights.compile import CompileOptions
+    from emulator.images.recipe import folder_of
     from weights.merged import Merged
-    from weights.mix import Mix
     from weights.peft_adapter import open_adapter
     from weights.rom import open_image
 
@@ -78,17 +93,8 @@ def _compile(args: argparse.Namespace) -> int:
         if args.workers:
             raise UsageError("--lora is merged in one process: leave --workers out")
         source = Merged(source, open_adapter(args.lora, source.config))
-    config = source.config
-    quantiser = args.quantiser or default_quantiser(config)
-    if args.mix:
-        mix = Mix.parse(args.mix)
-    elif args.bits is not None:
-        mix = allocate(config, args.bits, args.family)
-    else:
-        mix = default_mix(config, calibrated=quantiser != "fast")
-    context = default_context(config) if args.context is None else args.context
-    options = CompileOptions(mix, context, quantiser)
-    calibrator = calibrator_for(source, quantiser, args.calibration)
+    options = _near(args) if args.near else _options(args, source.config)
+    calibrator = calibrator_for(source, options.quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
     folder = args.out or folder_of(source, where, options, text)
     reused = not args.out and is_image(folder)
@@ -100,7 +106,7 @@ def _compile(args: argparse.Namespace) -> int:
         "schema": 1,
         "image": str(folder),
         "reused": reused,
-        "mix": mix.text,
+        "mix": options.mix.text,
         "context": image.context,
         "tensors": len(image.matrices),
         "bits_per_weight": image.bits_per_weight,
@@ -112,6 +118,48 @@ def _compile(args: argparse.Namespace) -> int:
     }
     print(json.dumps(report) if args.json else _lines(report))
     return 0
+
+
+def _options(args: argparse.Namespace, config: LlamaConfig) -> CompileOptions:
+    from emulator.images.recipe import default_context, default_quantiser
+    from weights.allocate import allocate, default_mix
+    from weights.compile import CompileOptions
+    from weights.mix import Mix
+
+    if args.near_price is not None:
+        raise UsageError("--near-price goes with --near IMAGE")
+    quantiser = args.quantiser or default_quantiser(config)
+    if args.mix:
+        mix = Mix.parse(args.mix)
+    elif args.bits is not None:
+        mix = allocate(config, args.bits, args.family)
+    else:
+        mix = default_mix(config, calibrated=quantiser != "fast")
+    context = default_context(config) if args.context is None else args.context
+    return CompileOptions(mix, context, quantiser)
+
+
+def _near(args: argparse.Namespace) -> CompileOptions:
+    """Those of the image to stay near to; it is made if need be."""
+    from emulator.images.make import open_folder_or_named
+    from emulator.silicon.spec import load_spec
+    from weights.compile import QUANTISERS, CompileOptions
+    from weights.mix import Mix
+    from weights.near import Near
+
+    if args.mix or args.bits is not None:
+        raise UsageError("--near keeps the image's bit mix: leave --mix and --bits out")
+    if args.workers:
+        raise UsageError("--near is made in one process: leave --workers out")
+    price = NEAR_PRICE if args.near_price is None else args.near_price
+    if not 0 <= price < math.inf:
+        raise UsageError(f"--near-price {price:g}: 0 or more")
+    image = open_folder_or_named(args.near)
+    quantiser = str(image.manifest.get("quantiser"))
+    quantiser = args.quantiser or (quantiser if quantiser in QUANTISERS else "best")
+    near = Near(image, price, int(load_spec().fabric.cell_bits))
+    mix = Mix.parse(str(image.manifest["mix"]))
+    return CompileOptions(mix, args.context or image.context, quantiser, near)
 
 
 def _lines(report: dict[str, Any]) -> str:

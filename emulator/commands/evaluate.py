@@ -92,11 +92,10 @@ def _eval(args: argparse.Namespace) -> int:
     with chosen_workers(args) as workers, progress("scoring windows", "windows") as show:
         show(0, len(windows))
         if workers is None:
-            reference, masks = FloatModel.of_checkpoint(source), FloatModel.of_image(image)
-            chip = Chip(image)
+            masks, chip = FloatModel.of_image(image), Chip(image)
             if args.lora:
-                reference, masks = _with_adapter(args.lora, reference, masks, chip, source)
-            report = evaluate(reference, masks, chip, windows, show)
+                source, masks = _with_adapter(args.lora, masks, chip, source)
+            report = evaluate(FloatModel.of_checkpoint(source), masks, chip, windows, show)
         else:
             report = evaluate_on(workers, image, source, windows, show)
     if args.plot:
@@ -108,17 +107,18 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _with_adapter(
-    where: str, reference: FloatModel, masks: FloatModel, chip: Chip, source: Checkpoint
-) -> tuple[FloatModel, FloatModel]:
-    """Put an adapter into the chip's SRAM, and its own numbers into both float models."""
+    where: str, masks: FloatModel, chip: Chip, source: Checkpoint
+) -> tuple[Checkpoint, FloatModel]:
+    """Put an adapter into the chip's SRAM, and its own numbers into checkpoint and float model."""
     from emulator.images.adapters import read_adapter
     from weights.lora import adapter_for, rotation_seed, turned
+    from weights.merged import Merged
 
     adapter = read_adapter(chip.image, where)
     chip.load(adapter_for(chip.image, source, adapter))
     chip.use(adapter.name)
     inside = turned(adapter, source, rotation_seed(chip.image))
-    return reference.with_low_rank(adapter.matrices), masks.with_low_rank(inside)
+    return Merged(source, adapter), masks.with_low_rank(inside)
 
 
 def _checkpoint(image: RomImage, path: Path | None) -> Checkpoint:

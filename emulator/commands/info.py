@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.models import short_mix
 from emulator.errors import ImageError
+from emulator.fields import printable
 from emulator.home import home
 from emulator.images.folder import images_of, listed_image
 from emulator.images.make import image_folder
@@ -106,5 +107,9 @@ def _lines(report: dict[str, Any]) -> str:
         f"{report['digest'][:16]}",
     }
     if report["notice"]:
-        rows["notice"] = report["notice"].strip().replace("\n", "\n" + " " * 11)
-    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+        rows["notice"] = ("\n" + " " * 11).join(report["notice"].strip().splitlines())
+    notice = rows.pop("notice", None)
+    lines = [f"{name:<11}{printable(text)}" for name, text in rows.items()]
+    if notice is not None:
+        lines.append(f"{'notice':<11}" + "\n".join(map(printable, notice.splitlines())))
+    return "\n".join(lines)

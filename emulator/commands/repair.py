@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.commands.chip_options import add_chip_options, spec_of
 from emulator.commands.image_options import add_image_options, chosen_image
+from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
@@ -52,6 +53,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--limit", type=int, default=512, metavar="N", help="tokens scored; 512")
     add_chip_options(parser)
     add_plot_option(parser)
+    add_workers_option(parser)
     add_image_options(parser)
     parser.set_defaults(command=_repair)
 
@@ -76,11 +78,12 @@ def _repair(args: argparse.Namespace) -> int:
     if args.window > image.context:
         raise UsageError(f"--window {args.window}: the image has {image.context} positions")
     scored, calibration = _windows(image, args)
-    with progress("breaking and repairing", "points") as show:
+    budget_bits = int(8e6 * args.budget)
+    with chosen_workers(args) as workers, progress("breaking and repairing", "points") as show:
         points = list(
             repair_sweep(
-                *(image, kinds, rates, scored, calibration, spec, int(8e6 * args.budget)),
-                *(args.rank, args.seed, show),
+                *(image, kinds, rates, scored, calibration, spec, budget_bits),
+                *(args.rank, args.seed, show, workers),
             )
         )
     yields = _yields(spec)

@@ -14,11 +14,13 @@ from emulator.terminal.table import table
 
 if TYPE_CHECKING:
     from emulator.economics.respin import MatrixChange, Price
+    from emulator.quality.fine_tune import FineTune
     from emulator.silicon.spec import ChipSpec
+    from weights.checkpoint import Checkpoint
+    from weights.peft_adapter import PeftAdapter
     from weights.rom import RomImage
 
 WEEKS_A_MONTH = 365.25 / 12 / 7
-WINDOW = 256  # tokens of the shipped text, in the comparison with an adapter
 
 
 def register(commands: Any) -> None:
@@ -27,10 +29,11 @@ def register(commands: Any) -> None:
         "respin",
         help="two models on one base die: which vias change",
         description="Compare two ROM images of one shape: codes, via cells, scales and tables that "
-        "differ, by matrix; and the price of a new mask set. Two shapes cannot share a die.",
+        "differ, by matrix; and the price of a new mask set. Two shapes cannot share a die. "
+        "Several second images: a line each, and with --lora KL over changed cells.",
     )
     parser.add_argument("first", help="an image's folder, or a model as --model takes it")
-    parser.add_argument("second", help="the same")
+    parser.add_argument("second", nargs="+", help="the same")
     parser.add_argument(
         "--lora",
         metavar="DIR",
@@ -43,14 +46,29 @@ def register(commands: Any) -> None:
 
 
 def _respin(args: argparse.Namespace) -> int:
-    from emulator.economics.constants import load_economics
-    from emulator.economics.respin import changed_tables, changes, obstacles, price
+    from emulator.images.make import open_folder_or_named
 
-    spec = spec_of(args)
-    first, second = _image(args.first), _image(args.second)
+    spec, first = spec_of(args), open_folder_or_named(args.first)
+    others = [open_folder_or_named(where) for where in args.second]
+    for other in others:
+        _check_die(first, other)
+    return (
+        _one(args, first, others[0], spec) if len(others) == 1 else _many(args, first, others, spec)
+    )
+
+
+def _check_die(first: RomImage, second: RomImage) -> None:
+    from emulator.economics.respin import obstacles
+
     if why := obstacles(first, second):
         more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
         raise UsageError(f"no base die holds both: {why[0]}{more}")
+
+
+def _one(args: argparse.Namespace, first: RomImage, second: RomImage, spec: ChipSpec) -> int:
+    from emulator.economics.constants import load_economics
+    from emulator.economics.respin import changed_tables, changes, price
+
     found, tables = list(changes(first, second, spec)), changed_tables(first, second)
     cost = price(load_economics())
     if args.plot:
@@ -66,33 +84,47 @@ def _respin(args: argparse.Namespace) -> int:
     return 0
 
 
+def _many(args: argparse.Namespace, first: RomImage, others: list[RomImage], spec: ChipSpec) -> int:
+    from emulator.commands.respin_trade import draw_trade, trade, trade_text
+
+    if args.plot and not args.lora:
+        raise UsageError("--plot of several images draws their distance from the fine-tune: --lora")
+    points = trade(first, others, spec, _fine_tune(args, first)[2] if args.lora else None)
+    if args.plot:
+        save_plot(args.plot, lambda path: draw_trade(path, points))
+    told = {"schema": 1, "images": [point.to_json() for point in points]}
+    print(json.dumps(told) if args.json else trade_text(points))
+    return 0
+
+
+def _fine_tune(
+    args: argparse.Namespace, first: RomImage
+) -> tuple[Checkpoint, PeftAdapter, FineTune]:
+    from emulator.images.adapters import checkpoint_of, read_adapter
+    from emulator.quality.fine_tune import FineTune
+    from weights.merged import Merged
+
+    source, adapter = checkpoint_of(first, args.checkpoint), read_adapter(first, args.lora)
+    return source, adapter, FineTune.of(Merged(source, adapter))
+
+
 def _side_by_side(
     args: argparse.Namespace, first: RomImage, second: RomImage, spec: ChipSpec, cost: Price
 ) -> str:
     """The same fine-tune in SRAM and in new masks: KL from it in float32, speed, price."""
-    from emulator.chat.template import chat_format
     from emulator.chip import Chip
-    from emulator.images.adapters import checkpoint_of, read_adapter
-    from emulator.quality.evaluate import Distance, chip_logits, log_softmax
-    from emulator.quality.float_model import FloatModel
-    from emulator.text import read_text
     from emulator.timing.schedule import token_cycles
-    from weights.calibrate import DEFAULT_TEXT
     from weights.lora import adapter_for
 
-    source, adapter = checkpoint_of(first, args.checkpoint), read_adapter(first, args.lora)
-    chat = chat_format(first.tokenizer_json, first.manifest["chat_style"])
-    tokens = chat.encode(read_text(DEFAULT_TEXT)[-8 * WINDOW :])[:WINDOW]
-    wanted = FloatModel.of_checkpoint(source).with_low_rank(adapter.matrices)
-    log_p = log_softmax(wanted.forward(tokens))
+    source, adapter, wanted = _fine_tune(args, first)
     side = adapter_for(first, source, adapter)
     rows = []
     for name, image, adapters in (("adapter in SRAM", first, [side]), ("new masks", second, [])):
-        chip, distance = Chip(image, adapters=adapters), Distance()
+        chip = Chip(image, adapters=adapters)
         chip.use(adapter.name if adapters else "")
-        distance.add(log_p, log_softmax(chip_logits(chip, tokens[: chip.context])))
-        found = distance.report()
-        rate = spec.clock_hz / sum(token_cycles(chip.stages, spec, WINDOW, True).values())
+        found = wanted.distance(chip)
+        at = min(len(wanted.tokens), chip.context)
+        rate = spec.clock_hz / sum(token_cycles(chip.stages, spec, at, True).values())
         price = f"{side.stored_bits / 8e6:.2f} MB, {chip.positions - chip.context} positions"
         months = " to ".join(f"{m:g}" for m in cost.months[::2])
         dollars = (cost.masks[1] + cost.work[1]) / 1e6
@@ -101,14 +133,6 @@ def _side_by_side(
         rows.append([name, f"{found['kl_mean']:.5f}", top1, f"{rate:,.0f}", price])
     head = ["the same fine-tune as", "KL, nats", "top-1, %", "tok/s (estimate)", "price"]
     return table(head, rows)
-
-
-def _image(where: str) -> RomImage:
-    from emulator.images.folder import is_image
-    from emulator.images.make import open_named
-    from weights.rom import open_image
-
-    return open_image(Path(where)) if is_image(Path(where)) else open_named(where)
 
 
 def _same(found: list[MatrixChange], tables: list[str]) -> bool:

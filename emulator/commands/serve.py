@@ -111,8 +111,7 @@ def _serve(args: argparse.Namespace) -> int:
     service = _service(args, key is not None)
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {service.name} at http://{shown}:{port}", file=sys.stderr, flush=True)
-    run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
-    return 0
+    return run(build_app(service, key, hosts, PATIENCE), service.engine, listener, PATIENCE)
 
 
 def _check_card_options(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from emulator.errors import CheckpointError
 from emulator.home import home
 from emulator.terminal.progress import progress
+from weights.checkpoint import sha256_file
 from weights.gguf_source import EMBEDDED_PACKAGE, embedded_checkpoint
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -26,12 +27,16 @@ LIMIT_S = 900  # 93 MB on a slow line
 def small_checkpoint() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct, downloaded if no package here has it.
 
-    Raises CheckpointError, with the command that installs it, when it cannot be had.
+    Raises CheckpointError, with the command that installs it, when it cannot be had, and for a file
+    with another hash.
     """
     try:
-        return present_checkpoint()
+        path = present_checkpoint()
     except CheckpointError as error:
         return _download(_downloaded(), error)
+    if sha256_file(path) != FILE_SHA256:  # whoever put it there: masks are made of nothing else
+        raise CheckpointError(f"{path}: not the file of {EMBEDDED_PACKAGE} (SHA-256 differs)")
+    return path
 
 
 def present_checkpoint() -> Path:

@@ -35,6 +35,13 @@ def open_named(model: str | Path = EMBEDDED) -> RomImage:
     return open_image(image_folder(str(model)))
 
 
+def open_folder_or_named(where: str) -> RomImage:
+    """Open an image by its folder, or a model as `open_named` does."""
+    from weights.rom import open_image
+
+    return open_image(where) if is_image(where) else open_named(where)
+
+
 def image_folder(model: str) -> Path:
     """Folder of a model's image, which is compiled if it does not exist yet."""
     with reading(model):

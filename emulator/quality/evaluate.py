@@ -7,7 +7,9 @@ half too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,8 +24,21 @@ from weights.rom import RomImage
 
 Float64 = NDArray[np.float64]
 DISTANCES = ("quantiser", "datapath", "total")
-ROWS = 64  # positions compared at a time, to bound memory
+ROWS = 4  # positions that a thread compares at a time: 49,152 float64 each, near its core's cache
+FIVE = 5  # best tokens of a position that are compared
 Progress = Callable[[int, int], None]  # (windows done, windows in all)
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """What a model expects at some positions: every token's log-probability, and the best five."""
+
+    log_p: Float64  # [positions, vocabulary]
+    best: NDArray[np.int64]  # [positions, FIVE]
+
+    @classmethod
+    def of(cls, log_p: Float64) -> Chances:
+        return cls(log_p, best(log_p, FIVE))
 
 
 @dataclass(slots=True)
@@ -37,12 +52,14 @@ class Distance:
     def add(self, log_p: Float64, log_q: Float64) -> None:
         """Add log-probabilities [positions, vocabulary] of the reference and of the other model."""
         for at in range(0, len(log_p), ROWS):
-            p, q = log_p[at : at + ROWS], log_q[at : at + ROWS]
-            self.kl.append(divergence(p, q))
-            best_p, best_q = best(p, 5), best(q, 5)
-            self.same.append(best_p[:, 0] == best_q[:, 0])
-            both = (best_p[:, :, None] == best_q[:, None, :]).any(axis=-1)
-            self.shared5.append(both.mean(axis=-1))
+            self.compare(Chances.of(log_p[at : at + ROWS]), Chances.of(log_q[at : at + ROWS]))
+
+    def compare(self, p: Chances, q: Chances) -> None:
+        """Add positions of the reference and of the other model."""
+        self.kl.append(divergence(p.log_p, q.log_p))
+        self.same.append(p.best[:, 0] == q.best[:, 0])
+        both = (p.best[:, :, None] == q.best[:, None, :]).any(axis=-1)
+        self.shared5.append(both.mean(axis=-1))
 
     def extend(self, other: Distance) -> None:
         """Add the positions of another, in order."""
@@ -141,17 +158,34 @@ class Scores:
 
 
 def score(models: Models, ids: list[int]) -> Scores:
-    """Score one window on the reference, the masks' weights and the chip."""
-    scores = Scores(len(ids))
+    """Score one window on the reference, the masks' weights and the chip.
+
+    A few positions at a time, on all cores: a window's log-probabilities would take 200 MB a model.
+    """
     models.chip.rewind(0)
-    original = log_softmax(models.reference.forward(ids)[:-1])
-    masked = log_softmax(models.masks.forward(ids)[:-1])
-    integer = log_softmax(chip_logits(models.chip, ids)[:-1])
-    scores.distances["quantiser"].add(original, masked)
-    scores.distances["datapath"].add(masked, integer)
-    scores.distances["total"].add(original, integer)
-    for name, log_p in (("reference", original), ("chip", integer)):
-        scores.losses[name].append(scored_losses(log_p, ids))
+    logits = models.reference.forward(ids), models.masks.forward(ids)
+    integers = models.chip.forward(ids, all_logits=True).logits
+    half, last = len(ids) // 2, len(ids) - 1
+
+    def compare(cut: tuple[int, int]) -> Scores:
+        part, at = Scores(len(ids)), slice(*cut)
+        rows = [*(one[at] for one in logits), real(integers[at])]
+        original, masked, integer = (Chances.of(log_softmax(one)) for one in rows)
+        pairs = {"quantiser": (original, masked), "datapath": (masked, integer)}
+        for name, pair in (pairs | {"total": (original, integer)}).items():
+            halves = part.distances[name]
+            (halves.first if cut[0] < half else halves.second).compare(*pair)
+        if cut[0] >= half:
+            targets = ids[cut[0] + 1 : cut[1] + 1]
+            for name, chances in (("reference", original), ("chip", integer)):
+                part.losses[name].append(losses_of(chances.log_p, targets))
+        return part
+
+    scores = Scores(len(ids))
+    cuts = [*range(0, half, ROWS), *range(half, last, ROWS), last]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part in pool.map(compare, pairwise(cuts)):
+            scores.extend(part)
     return scores
 
 
@@ -215,8 +249,13 @@ def scored_losses(log_p: Float64, ids: list[int]) -> Float64:
     `log_p` [window - 1, vocabulary].
     """
     half = len(ids) // 2
-    targets = np.array(ids[half + 1 :])[:, None]
-    losses: Float64 = -np.take_along_axis(log_p[half:], targets, axis=-1)[:, 0]
+    return losses_of(log_p[half:], ids[half + 1 :])
+
+
+def losses_of(log_p: Float64, targets: list[int]) -> Float64:
+    """-ln p of a token at each position [positions, vocabulary]."""
+    found = np.take_along_axis(log_p, np.array(targets)[:, None], axis=-1)
+    losses: Float64 = -found[:, 0]
     return losses
 
 
@@ -232,6 +271,6 @@ def real(logits: NDArray[np.int32]) -> Float64:
 
 def log_softmax(logits: NDArray) -> Float64:
     """Natural logarithms of probabilities, float64."""
-    shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
-    log_p: Float64 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p: Float64 = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     return log_p

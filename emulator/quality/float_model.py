@@ -141,7 +141,7 @@ class FloatModel:
             q = _rms_norm(q, c.rms_epsilon) * w["q_gain"]
             k = _rms_norm(k, c.rms_epsilon) * w["k_gain"]
         if number not in c.unrotated:
-            cosine, sine = (self.places.rope(table) for table in _rope_tables(c, len(r)))
+            cosine, sine = (self.places.rope(table) for table in rope_table(c, len(r)))
             q, k = _turn(q, cosine, sine), _turn(k, cosine, sine)
         q, k, v = wire("q", q), wire("k", k), wire("v", v)
         mixed = _attention(q, k, v, self.places.exp, c.window_of(number))
@@ -188,7 +188,8 @@ def _heads(x: NDArray, head_dim: int) -> Float32:
 
 
 @lru_cache(4)
-def _rope_tables(config: LlamaConfig, positions: int) -> tuple[Float32, Float32]:
+def rope_table(config: LlamaConfig, positions: int) -> tuple[Float32, Float32]:
+    """Cosines and sines, each [positions, turning / 2]."""
     angles = np.outer(np.arange(positions), frequencies(config))
     tables = np.array([np.cos(angles), np.sin(angles)]) * length(config)
     return tables[0].astype(np.float32), tables[1].astype(np.float32)

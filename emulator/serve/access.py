@@ -48,7 +48,7 @@ class Gate:
         self, app: ASGIApp, api_key: str | None, hosts: Hosts, count: Callable[[str, int], None]
     ) -> None:
         self._app, self._hosts, self._count = app, hosts, count
-        self._key = api_key.encode() if api_key else None
+        self._key = api_key.encode("utf-8", "surrogateescape") if api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

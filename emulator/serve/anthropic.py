@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from emulator.errors import EmulatorError
 from emulator.serve.body import RequestError, read, refuse
 from emulator.serve.openai_api import note_jobs
 from emulator.serve.options import Options, limit_of, pick_width, seed_of, stops_of, temperature_of
+from emulator.serve.preparing import client_of
 from emulator.serve.replies import Reply, built
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
 from emulator.serve.shapes import anthropic as shape
@@ -39,10 +39,10 @@ async def messages(request: Request) -> Response:
     """POST /v1/messages"""
     service, body = service_of(request), await read(request, shape.MessagesRequest)
     adapter = service.check_model(body.model)
-    options, form, prompt = await asyncio.to_thread(_asked, service, body)
+    options, form, prompt = await service.prepared(request, body, _asked, service, body)
     options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
-    choices = service.ask([prompt], options)
+    choices = service.ask([prompt], options, client=client_of(request))
     note_jobs(request, choices)
     choice, ident = choices[0], f"msg_{secrets.token_hex(12)}"
     if body.stream:
@@ -63,8 +63,12 @@ async def count_tokens(request: Request) -> Response:
     """POST /v1/messages/count_tokens"""
     service, body = service_of(request), await read(request, shape.CountRequest)
     service.check_model(body.model)
-    prompt = await asyncio.to_thread(lambda: service.chat_prompt(_messages(body), _tools(body)))
+    prompt = await service.prepared(request, body, _counted, service, body)
     return JSONResponse(built(shape.TokenCount(input_tokens=len(prompt))))
+
+
+def _counted(service: Service, body: shape.CountRequest) -> list[int]:
+    return service.chat_prompt(_messages(body), _tools(body), any_length=True)
 
 
 def error_object(error: EmulatorError) -> dict[str, Any]:

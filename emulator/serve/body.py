@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ T = TypeVar("T")
 BODY_BYTES = 512 << 10  # a full context in escaped JSON is far smaller
 READ_BYTES = 16 << 20  # at most read before a body is refused; BODY_BYTES of them are kept
 BODY_SECONDS = 30.0  # limit for the whole body to arrive
+GONE = 499  # the log's status for a client that went away
 
 
 class RequestError(EmulatorError):
@@ -58,7 +59,31 @@ async def read_body(request: Request) -> dict[str, Any]:
         raise RequestError(message, 408, headers={"connection": "close"}) from None
     except ClientDisconnect:
         raise RequestError("the client went away in the middle of the body", 400) from None
+    request.scope["hardwired.bytes"] = len(raw)
     return parse_body(raw)
+
+
+def body_bytes(request: Request) -> int:
+    """Length of the body that was read."""
+    return int(request.scope.get("hardwired.bytes", 0))
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. If the client disconnects, cancel it; raise RequestError 499."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise RequestError("the client went away", GONE)
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(request: Request) -> bytes:
@@ -84,9 +109,15 @@ async def _read(request: Request) -> bytes:
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:
-    """Parse the bytes of a body. Raises NotJsonError or RequestError, status 400."""
+    """Parse the bytes of a body. Raises NotJsonError or RequestError, status 400.
+
+    A lone surrogate, which JSON can write but nothing can send or encode, becomes "?" everywhere.
+    """
     try:
         values = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        if b"\\ud" in raw.lower():
+            text = json.dumps(values, ensure_ascii=False)
+            values = json.loads(text.encode("utf-8", "replace"))
     except (ValueError, RecursionError) as problem:
         raise NotJsonError(f"the body is not JSON: {problem}") from None
     if not isinstance(values, dict):

@@ -6,7 +6,6 @@ observed to: in one burst, ignoring most fields, and empty when the context over
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +21,7 @@ from emulator.errors import EmulatorError
 from emulator.serve.body import NotJsonError, RequestError, checked, read_body
 from emulator.serve.openai_api import note_jobs
 from emulator.serve.options import Options, limit_of, seed_of, stops_of, temperature_of
+from emulator.serve.preparing import client_of
 from emulator.serve.prompts import read_messages
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
 from emulator.serve.shapes.atoms import VENDOR_MODEL
@@ -72,11 +72,11 @@ async def answer(request: Request, values: Mapping[str, Any]) -> Response:
     """The demo's reply to the fields of a body."""
     service, arrived = service_of(request), time.monotonic()
     try:
-        prompt, options = await asyncio.to_thread(_read, values, service)
+        prompt, options = await service.prepared(request, None, _read, values, service)
         service.check_prompt(prompt, "messages")
     except RequestError as error:
         return _faithful_error(error) if service.faithful else _error(error)
-    choices = service.ask([prompt], options)
+    choices = service.ask([prompt], options, client=client_of(request))
     note_jobs(request, choices)
     parts = _text(service, choices[0], options, arrived)
     if service.faithful:

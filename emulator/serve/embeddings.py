@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from dataclasses import dataclass, field
 
@@ -15,9 +14,10 @@ from emulator.blocks.wires import Wires
 from emulator.serve.body import read, refuse
 from emulator.serve.openai_api import note_jobs
 from emulator.serve.options import Options
-from emulator.serve.prompts import prompt_lists
+from emulator.serve.preparing import client_of
+from emulator.serve.prompts import prompt_count, prompt_lists, text_lengths
 from emulator.serve.replies import Reply, built
-from emulator.serve.service import service_of, whole
+from emulator.serve.service import Service, service_of, whole
 from emulator.serve.shapes.openai import EmbeddingRequest
 from emulator.serve.shapes.replies import Embedding, EmbeddingList, EmbeddingUsage
 
@@ -54,13 +54,13 @@ async def embeddings(request: Request) -> Response:
     hidden = service.image.config.hidden
     if body.dimensions not in (None, hidden):
         refuse("dimensions", f"{hidden}, the model's own", body.dimensions)
-    prompts = await asyncio.to_thread(
-        prompt_lists, service.chat, service.image.config, body.input, "input"
+    prompts = await service.prepared(
+        request, body, _prompts, service, body, count=prompt_count(body.input)
     )
     for prompt in prompts:
         service.check_prompt(prompt, "input")
     options = Options(max_tokens=0, adapter=adapter)
-    choices = service.ask(prompts, options, lambda prompt: PromptMean())
+    choices = service.ask(prompts, options, lambda prompt: PromptMean(), client_of(request))
     note_jobs(request, choices)
     await whole(request, choices)
     data = []
@@ -76,3 +76,8 @@ async def embeddings(request: Request) -> Response:
     cost = EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens, chip=built(usage.chip))
     reply = EmbeddingList(data=data, model=service.model_id(adapter), pooling=POOLING, usage=cost)
     return JSONResponse(built(reply))
+
+
+def _prompts(service: Service, body: EmbeddingRequest) -> list[list[int]]:
+    service.check_length(text_lengths(body.input), "input")
+    return prompt_lists(service.chat, service.image.config, body.input, "input")

@@ -61,6 +61,9 @@ class Engine:
         self.cards = [Card(i, chip, spec, pace, keeps) for i, chip in enumerate(board.chips)]
         self.last_sign_at = 0.0  # time.monotonic() of the last pass, or of the start of an answer
         self.on_done: Callable[[Job], None] = lambda job: None  # in the host's thread
+        self.on_death: Callable[[], None] = lambda: None  # the same, as the last that it does
+        self.check_masks: Callable[[], None] = lambda: None  # raises ImageError if they changed
+        self.died = False
         self._clock = clock or Clock()
         self._pieces = Pieces()
         self._lines = Lines(self.cards, policy)
@@ -68,7 +71,7 @@ class Engine:
         self._tasks: deque[tuple[Future[None], Callable[[Card], None]]] = deque()
         self._draining = self._stopped = self._was_late = False
         self._recent: deque[float] = deque(maxlen=RECENT_JOBS)  # seconds of jobs
-        self._thread = threading.Thread(target=self._work, name="host", daemon=True)
+        self._thread = threading.Thread(target=self._supervised, name="host", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -109,23 +112,36 @@ class Engine:
     def submit(self, jobs: list[Job]) -> None:
         """Queue all of these or none. Raises RequestError 429, or 503 while shutting down."""
         with self._changed:
-            self.check_room(len(jobs))
+            self.check_room(len(jobs), jobs[0].client if jobs else "")
             for job in jobs:
                 job.queued_at = self._clock.now()
                 self._lines.add(job)
             self._changed.notify()
 
-    def check_room(self, count: int) -> None:
-        """Raise RequestError as `submit` does; for asking before work is put into the jobs."""
+    @property
+    def share(self) -> int:
+        """Places that one client may have: half, so that there are some for the next."""
+        return max(1, self.places // 2)
+
+    def check_room(self, count: int, client: str = "") -> None:
+        """Raise RequestError as `submit` does; for asking before work is put into the jobs.
+
+        A client with a name has at most its share of the places.
+        """
+        if self.died:
+            raise _dead()
         if self._draining:
             raise RequestError("the server is shutting down", 503, code="shutting_down")
-        if self.waiting + count > self.places:
-            raise RequestError(
-                f"the queue has {self.places} places and {self.waiting} jobs wait in it",
-                429,
-                code="queue_full",
-                headers={"retry-after": str(self.retry_seconds())},
-            )
+        taken = self._lines.waiting_of(client) if client else 0
+        if client and taken + count > self.share:
+            own = f"at most {self.share} of {self.places} places, and {taken} of its jobs wait"
+            message = f"one client has {own}"
+        elif self.waiting + count > self.places:
+            message = f"the queue has {self.places} places and {self.waiting} jobs wait in it"
+        else:
+            return
+        retry = {"retry-after": str(self.retry_seconds())}
+        raise RequestError(message, 429, code="queue_full", headers=retry)
 
     def retry_seconds(self) -> int:
         """Estimate when there will be room: the waiting jobs, at the pace of recent ones."""
@@ -177,6 +193,20 @@ class Engine:
             self.cancel(job)
         self._thread.join(patience)
 
+    def _supervised(self) -> None:
+        """Whatever ends the work but the end of the server: say so, and let everybody go."""
+        try:
+            self._work()
+        except BaseException as error:  # a panic of a library is no Exception
+            known = isinstance(error, EmulatorError)
+            LOG.critical("the chip's thread died: %s", error, exc_info=None if known else error)
+            with self._changed:
+                self.died = self._draining = True
+                left = [*self._lines.clear(), *(c.job for c in self.cards if c.job is not None)]
+            for job in left:
+                job.tell(Done(_dead()))
+            self.on_death()
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -195,6 +225,7 @@ class Engine:
                 self.last_sign_at = self._clock.now()
                 self._guarded(card, job, partial(card.begin, job, at, self._clock.now))
             if working:
+                self.check_masks()
                 self._pass(working)
 
     def _finish(self, future: Future[None], work: Callable[[Card], None]) -> None:
@@ -259,6 +290,10 @@ class Engine:
             act()
         except EmulatorError as problem:
             error = problem
+        except MemoryError:
+            LOG.error("out of memory in an answer")
+            card.chip.rewind(0)
+            error = RequestError("this computer has no memory left", 503, code="overloaded")
         except Exception:  # a bug: report it, clear the KV SRAM, serve the next job
             LOG.exception("a job failed")
             card.chip.rewind(0)
@@ -286,6 +321,10 @@ class Engine:
                 "try --slow %.2g",
                 len(self.cards), self.pace.slow, 1.5 * enough,
             )  # fmt: skip
+
+
+def _dead() -> RequestError:
+    return RequestError("the emulator stopped; its log says why", 500)
 
 
 def _fail(error: Exception) -> None:

@@ -1,32 +1,47 @@
-"""Answers that follow a JSON schema or a regular expression, through llguidance's masks."""
+"""Answers that follow a JSON schema or a regular expression, through llguidance's masks.
+
+Whatever a grammar makes llguidance do happens in a process of the grammar's own.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
 from emulator.config import LlamaConfig
+from emulator.errors import UnsupportedError
 from emulator.serve.body import RequestError
+from emulator.serve.grammar_process import Follower, Nursery, cannot_follow
 
 MOST_CHARACTERS = 65_536  # of a schema or an expression
 STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=500_000)
+KEPT = 4  # processes of grammars that nobody uses now
+REMEMBERED = 256  # grammars that were refused
 
 
 class Grammars:
-    """Makes masks over one vocabulary."""
+    """Makes masks over one vocabulary. All methods may be called from any thread."""
 
     def __init__(self, tokenizer_json: str, config: LlamaConfig) -> None:
         self._config = config
-        self.tokens = LLTokenizer(
-            tokenizer_json, n_vocab=config.vocabulary, eos_token=list(config.end_ids)
-        )
+        ends = list(config.end_ids)
+        if not ends:
+            raise UnsupportedError("a model without an end token cannot be served")
+        try:
+            self.tokens = LLTokenizer(tokenizer_json, n_vocab=config.vocabulary, eos_token=ends)
+        except Exception as error:  # of Rust, as the tokenizers library's
+            raise UnsupportedError(f"the tokenizer cannot be served: {error}") from None
+        self._nursery = Nursery(tokenizer_json, config.vocabulary, ends)
+        self._building = threading.Lock()  # one at a time: a second core is the chip's
+        self._kept: OrderedDict[str, Follower] = OrderedDict()  # by content, the oldest first
+        self._refused: OrderedDict[str, str] = OrderedDict()  # and why
 
     @property
     def vocabulary(self) -> int:
@@ -58,23 +73,50 @@ class Grammars:
 
     def mask(self, grammar: str) -> GrammarMask:
         """A mask for one answer; `grammar` comes from `json_schema` or `regex`."""
-        return GrammarMask(LLMatcher(self.tokens, grammar, limits=LIMITS), self._config)
+        return GrammarMask(self, grammar, self._config)
+
+    def at_hand(self, grammar: str) -> Follower | None:
+        """The process that built a grammar, if it is kept."""
+        return self._kept.get(grammar)
+
+    def again(self, grammar: str) -> Follower:
+        """A process for a grammar that could be built before; its own has gone."""
+        self._kept.pop(grammar, None)
+        return Follower(self._nursery, grammar)
 
     def _checked(self, grammar: str, param: str) -> str:
-        failed, messages = LLMatcher.validate_grammar_with_warnings(
-            grammar, self.tokens, limits=LIMITS
-        )
-        if failed:
-            raise RequestError(f"{param}: {messages[0]}", param=param, code="invalid_schema")
+        """The grammar, once it was built. Raises RequestError for one that cannot be."""
+        with self._building:
+            problem = self._refused.get(grammar)
+            if problem is None and grammar not in self._kept:
+                follower = Follower(self._nursery, grammar)
+                problem = follower.problem
+                if problem:
+                    self._refused[grammar] = problem
+                else:
+                    self._kept[grammar] = follower
+            for known, most in ((self._kept, KEPT), (self._refused, REMEMBERED)):
+                if grammar in known:
+                    known.move_to_end(grammar)
+                if len(known) > most:
+                    known.popitem(last=False)
+        if problem:
+            raise RequestError(f"{param}: {problem}", param=param, code="invalid_schema")
         return grammar
 
 
 class GrammarMask:
     """Which tokens a grammar allows after those picked so far."""
 
-    def __init__(self, matcher: LLMatcher, config: LlamaConfig) -> None:
-        self._matcher, self._config = matcher, config
-        self._bits = allocate_token_bitmask(1, config.vocabulary)  # int32[1, words]
+    def __init__(self, grammars: Grammars, grammar: str, config: LlamaConfig) -> None:
+        self._grammars, self._grammar, self._config = grammars, grammar, config
+        self._follower = grammars.at_hand(grammar)  # held, so that it lives until then
+        self._answer: int | None = None  # its number with the follower
+        self._took: list[int] = []  # since the last mask
+
+    def __del__(self) -> None:
+        if self._answer is not None and self._follower is not None:
+            self._follower.end(self._answer)
 
     def allowed(self) -> NDArray[np.bool_]:
         """bool[vocabulary]; only the end tokens when the grammar is complete.
@@ -82,11 +124,10 @@ class GrammarMask:
         Raises RequestError if the grammar exceeds the limits.
         """
         size = self._config.vocabulary
-        if not self._matcher.is_stopped():
-            fill_next_token_bitmask(self._matcher, self._bits)
-            words = self._bits[0].view(np.uint8)
-            free = np.unpackbits(words, bitorder="little")[:size].astype(bool)
-            self._check()
+        bits = self._step()
+        if bits is not None:
+            words = np.frombuffer(bits, np.uint8)
+            free = np.unpackbits(words, count=size, bitorder="little").astype(bool)
             if free.any():
                 return free
         end = np.zeros(size, bool)
@@ -95,11 +136,24 @@ class GrammarMask:
 
     def took(self, token: int) -> None:
         """Advance by a picked token. An end token also ends the grammar."""
-        if not self._matcher.is_stopped():
-            self._matcher.consume_token(token)
-            self._check()
+        self._took.append(token)
 
-    def _check(self) -> None:
-        if self._matcher.is_error():
-            problem = self._matcher.get_error().partition("\n")[0]
-            raise RequestError(f"the schema or expression cannot be followed: {problem}")
+    def _step(self) -> bytes | None:
+        try:
+            return self._asked()
+        except EOFError:
+            if self._answer is not None:  # it broke off in the middle of this answer
+                raise cannot_follow() from None
+        self._follower = None  # it had nothing to do for long, and went: once more
+        try:
+            return self._asked()
+        except EOFError:
+            raise cannot_follow() from None
+
+    def _asked(self) -> bytes | None:
+        if self._follower is None:
+            self._follower = self._grammars.again(self._grammar)
+        number = self._follower.number() if self._answer is None else self._answer
+        bits = self._follower.step(number, self._took)
+        self._answer, self._took = number, []
+        return bits

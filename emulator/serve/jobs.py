@@ -45,11 +45,13 @@ class Job:
         tell: Callable[[Piece | Done], None],
         session: str = "",
         reader: Reader | None = None,
+        client: str = "",
     ) -> None:
         self.prompt, self.max_tokens, self.sampler = prompt, max_tokens, sampler
         self.stream, self.tell = stream, tell
         self.reader = reader  # of every position of the prompt, which then runs as a whole
         self.session = session  # by which a sticky server finds its card
+        self.client = client  # whose share of the queue it takes; "": the server's own
         self.paced = True  # False: a test of the chip, which takes none of its time
         self.adapter = ""  # name of the one that answers
         self.answer = Answer(len(prompt))

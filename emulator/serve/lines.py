@@ -1,13 +1,18 @@
-"""Who is next, and on which card: the policies of `emulator.traffic.server`, for running cards."""
+"""Who is next, and on which card: the policies of `emulator.traffic.server`, for running cards.
+
+Among clients whose jobs wait in one line, the one that was served longest ago is next, so that
+nobody waits for all that another has queued; the jobs of one client keep their order.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 from emulator.serve.cards import Card
 from emulator.serve.jobs import Job
 
 SESSIONS = 10_000  # whose cards are remembered
+CLIENTS = 10_000  # whose last turns are
 
 
 class Lines:
@@ -22,6 +27,9 @@ class Lines:
         self._lines: list[deque[Job]] = [deque() for _ in range(count)]
         self._last = -1  # card of the last job, round robin
         self._homes: OrderedDict[str, int] = OrderedDict()  # card of a session
+        self._waiting: Counter[str] = Counter()  # jobs of a client
+        self._served: OrderedDict[str, int] = OrderedDict()  # number of a client's last turn
+        self._turn = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._lines))
@@ -30,15 +38,21 @@ class Lines:
         """Jobs that wait for this card alone."""
         return 0 if self._policy == "one-queue" else len(self._lines[card])
 
+    def waiting_of(self, client: str) -> int:
+        """Jobs of a client."""
+        return self._waiting[client]
+
     def add(self, job: Job) -> None:
         """At the end of its line."""
         self._lines[self._line_of(job)].append(job)
+        self._waiting[job.client] += 1
 
     def remove(self, job: Job) -> bool:
         """Whether it waited."""
         for line in self._lines:
             if job in line:
                 line.remove(job)
+                self._left(job)
                 return True
         return False
 
@@ -47,6 +61,7 @@ class Lines:
         left = [job for line in self._lines for job in line]
         for line in self._lines:
             line.clear()
+        self._waiting.clear()
         return left
 
     def next_pair(self) -> tuple[Card, Job] | None:
@@ -55,12 +70,31 @@ class Lines:
             free = [card for card in self._cards if card.job is None]
             if not free or not self._lines[0]:
                 return None
-            job = self._lines[0].popleft()
+            job = self._next_of(self._lines[0])
             return min(free, key=lambda card: _preference(card, job)), job
         for card, line in zip(self._cards, self._lines, strict=True):
             if card.job is None and line:
-                return card, line.popleft()
+                return card, self._next_of(line)
         return None
+
+    def _next_of(self, line: deque[Job]) -> Job:
+        """Take out the first job of the client that was served longest ago, or never."""
+        job = line[0]
+        if len(self._waiting) > 1:
+            job = min(line, key=lambda one: self._served.get(one.client, -1))
+        line.remove(job)
+        self._left(job)
+        self._turn += 1
+        self._served[job.client] = self._turn
+        self._served.move_to_end(job.client)
+        if len(self._served) > CLIENTS:
+            self._served.popitem(last=False)
+        return job
+
+    def _left(self, job: Job) -> None:
+        self._waiting[job.client] -= 1
+        if not self._waiting[job.client]:
+            del self._waiting[job.client]
 
     def _line_of(self, job: Job) -> int:
         if self._policy == "one-queue":

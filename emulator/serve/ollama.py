@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from emulator.serve.grammar import Grammars
 from emulator.serve.openai_api import note_jobs
 from emulator.serve.options import Options, limit_of, pick_width, seed_of, stops_of, temperature_of
 from emulator.serve.penalties import Penalties
+from emulator.serve.preparing import client_of
 from emulator.serve.prompts import GOES_ON, text_tokens
 from emulator.serve.replies import built
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
@@ -81,7 +81,7 @@ async def generate(request: Request) -> Response:
     """POST /api/generate: a prompt in the model's chat format, or with `raw` as it is."""
     service, body = service_of(request), await read(request, shape.OllamaGenerate)
     adapter = _check_model(service, body.model)
-    options, prompt = await asyncio.to_thread(_generation, service, body)
+    options, prompt = await service.prepared(request, body, _generation, service, body)
     options = replace(options, adapter=adapter)
 
     def line(said: str, call: Call | None, **more: Any) -> shape.Ended:
@@ -111,7 +111,7 @@ async def chat(request: Request) -> Response:
         return JSONResponse(built(loaded))
     body = checked(values, shape.OllamaChat)
     adapter = _check_model(service, body.model)
-    options, form, prompt = await asyncio.to_thread(_chat, service, body)
+    options, form, prompt = await service.prepared(request, body, _chat, service, body)
     options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
 
@@ -134,6 +134,7 @@ def _generation(service: Service, body: shape.OllamaGenerate) -> tuple[Options, 
     options = _options(service, body)
     options = replace(options, grammar=_format(body, service.grammars))
     if body.raw:
+        service.check_length([len(body.prompt or "")], "prompt")
         return options, text_tokens(service.chat, body.prompt or "")
     messages = [Message("system", body.system)] if body.system else []
     return options, service.chat_prompt([*messages, Message("user", body.prompt or "")])
@@ -190,7 +191,7 @@ async def _answer(
     line: LINE,
 ) -> Response:
     service, arrived = service_of(request), time.monotonic()
-    choices = service.ask([prompt], options)
+    choices = service.ask([prompt], options, client=client_of(request))
     note_jobs(request, choices)
     if body.stream is not False:
         lines = _lines(choices[0], form, line, arrived)

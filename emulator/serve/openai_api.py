@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +15,8 @@ from emulator.serve.access import note
 from emulator.serve.body import read, refuse
 from emulator.serve.chances import PromptChances
 from emulator.serve.options import Options, openai_options
-from emulator.serve.prompts import prompt_lists, read_messages
+from emulator.serve.preparing import client_of
+from emulator.serve.prompts import prompt_count, prompt_lists, read_messages, text_lengths
 from emulator.serve.replies import Reply, built
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
 from emulator.serve.shapes.atoms import Common
@@ -54,7 +54,9 @@ async def chat_completions(request: Request) -> Response:
     """POST /v1/chat/completions"""
     service, body = service_of(request), await read(request, ChatRequest)
     adapter = service.check_model(body.model)
-    options, form, prompt = await asyncio.to_thread(_chat, service, body)
+    options, form, prompt = await service.prepared(
+        request, body, _chat, service, body, count=body.n or 1
+    )
     options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "messages")
     return await answer(request, body, [prompt], options, chat=True, form=form)
@@ -73,13 +75,12 @@ async def completions(request: Request) -> Response:
     """POST /v1/completions"""
     service, body = service_of(request), await read(request, CompletionRequest)
     adapter = service.check_model(body.model)
-    options = await asyncio.to_thread(openai_options, body, service.most_tokens, service.grammars)
+    options, prompts = await service.prepared(
+        request, body, _completion, service, body, count=(body.n or 1) * prompt_count(body.prompt)
+    )
     options = replace(options, adapter=adapter)
     if body.best_of is not None and body.best_of != options.choices:
         refuse("best_of", "the same as n", body.best_of)
-    prompts = await asyncio.to_thread(
-        prompt_lists, service.chat, service.image.config, body.prompt, "prompt"
-    )
     for prompt in prompts:
         service.check_prompt(prompt, "prompt")
     if not body.echo:
@@ -97,6 +98,12 @@ async def completions(request: Request) -> Response:
     )
 
 
+def _completion(service: Service, body: CompletionRequest) -> tuple[Options, list[list[int]]]:
+    service.check_length(text_lengths(body.prompt), "prompt")
+    options = openai_options(body, service.most_tokens, service.grammars)
+    return options, prompt_lists(service.chat, service.image.config, body.prompt, "prompt")
+
+
 async def answer(
     request: Request,
     body: Common,
@@ -109,7 +116,7 @@ async def answer(
 ) -> Response:
     """Reply to checked prompts, in one object or as a stream."""
     service = service_of(request)
-    choices = service.ask(prompts, options, reader)
+    choices = service.ask(prompts, options, reader, client_of(request))
     note_jobs(request, choices)
     reply = Reply(service, options, choices, chat, prefixes or [], form)
     if body.stream:

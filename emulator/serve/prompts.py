@@ -76,6 +76,17 @@ def text_tokens(chat: ChatFormat, text: str) -> list[int]:
 Prompt = Text | list[Text | int | list[int]]
 
 
+def text_lengths(value: Prompt) -> list[int]:
+    """Characters of each text of a prompt, or of prompts."""
+    listed = value if isinstance(value, list) else [value]
+    return [len(one) for one in listed if isinstance(one, str)]
+
+
+def prompt_count(value: Prompt) -> int:
+    """How many prompts `prompt_lists` makes of it."""
+    return 1 if isinstance(value, str) or isinstance(value[0], int) else len(value)
+
+
 def prompt_lists(chat: ChatFormat, config: LlamaConfig, value: Prompt, key: str) -> list[list[int]]:
     """Token lists of a text, texts, token ids, or lists of token ids.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import time
@@ -26,6 +25,7 @@ from emulator.serve.options import (
     seed_of,
     temperature_of,
 )
+from emulator.serve.preparing import client_of
 from emulator.serve.prompts import GOES_ON, call_arguments, text_of
 from emulator.serve.replies import Reply, built, error_object
 from emulator.serve.service import AnswerStream, Choice, Service, service_of, whole
@@ -39,10 +39,10 @@ async def responses(request: Request) -> Response:
     """POST /v1/responses"""
     service, body = service_of(request), await read(request, shape.ResponsesRequest)
     adapter = service.check_model(body.model)
-    options, form, prompt = await asyncio.to_thread(_asked, service, body)
+    options, form, prompt = await service.prepared(request, body, _asked, service, body)
     options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "input")
-    choices = service.ask([prompt], options)
+    choices = service.ask([prompt], options, client=client_of(request))
     note_jobs(request, choices)
     answer = _Answer(service, body, options, choices[0], form)
     if body.stream:

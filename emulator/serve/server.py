@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import socket
 import sys
@@ -111,6 +112,11 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
+        engine.on_death = self._end
+
+    def _end(self) -> None:
+        """No chip is left to serve: end as on SIGTERM."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse waiting requests at once; finish the current answer."""
@@ -132,8 +138,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status, 1 if the chip's thread died."""
+    faulthandler.enable()  # a signal of the system, as SIGBUS, leaves a word
     files = _raise_file_limit()
     PatientProtocol.most_connections = max(files - OWN_FILES - 2 * ACCEPTS, files // 4)
     _log_to_stderr()
@@ -148,7 +155,9 @@ def run(app: ASGIApp, engine: Engine, listener: socket.socket, patience: float) 
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": int(patience),
     }
-    Server(uvicorn.Config(app, **config), engine).run(sockets=[listener])
+    server = Server(uvicorn.Config(app, **config), engine)
+    server.run(sockets=[listener])
+    return int(engine.died or not server.started)
 
 
 def _log_to_stderr() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -21,19 +21,20 @@ from emulator.chat.text_stream import TextStream
 from emulator.chat.tools import CallForm, Tool, call_form, knows_tools, tools_text
 from emulator.errors import ContextError
 from emulator.serve.adapter_folder import AdapterFolder
-from emulator.serve.body import RequestError
+from emulator.serve.body import RequestError, unless_gone
 from emulator.serve.chances import PromptChances, Recorder, TokenChances
 from emulator.serve.engine import Engine
 from emulator.serve.grammar import Grammars
 from emulator.serve.jobs import Done, Job, Piece
+from emulator.serve.mask_files import MaskFiles
 from emulator.serve.metrics import Metrics
 from emulator.serve.options import Options
+from emulator.serve.preparing import Preparations, client_of
 from emulator.serve.shapes.atoms import VENDOR_MODEL
 from emulator.silicon.spec import ChipSpec
 from weights.rom import RomImage
 
 WAITING_SECONDS = 15.0  # between keep-alive messages to a client whose answer waits
-GONE = 499  # the log's status for a client that went away
 T = TypeVar("T")
 
 
@@ -45,6 +46,7 @@ class Choice:
         job_parts: tuple[list[int], int, Recorder, TextStream],
         session: str = "",
         reader: Reader | None = None,
+        client: str = "",
     ) -> None:
         loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Piece | Done] = asyncio.Queue()
@@ -55,7 +57,7 @@ class Choice:
             except RuntimeError:  # the loop is closed, so no client is left
                 self.job.cancelled = True
 
-        self.job = Job(*job_parts, tell, session, reader)
+        self.job = Job(*job_parts, tell, session, reader, client)
         self.chances: list[TokenChances] = []
 
     async def pieces(self) -> AsyncIterator[Piece | None]:
@@ -112,12 +114,14 @@ class Service:
     form: CallForm = field(init=False)  # in which the model calls functions
     grammars: Grammars = field(init=False)
     metrics: Metrics = field(init=False)
+    preparations: Preparations = field(default_factory=Preparations)
     fingerprint: str = field(init=False)
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
         self.grammars = Grammars(self.image.tokenizer_json, self.image.config)
         self.metrics = Metrics(self.engine)
+        self.engine.check_masks = MaskFiles(self.image).check
         self.form = call_form(str(self.image.manifest["chat_style"]))
         if self.template is not None and not knows_tools(self.template.source, self.form):
             self.template = None
@@ -152,13 +156,27 @@ class Service:
         """What clients call the model with this adapter."""
         return f"{self.name}:{adapter}" if adapter else self.name
 
-    def chat_prompt(self, messages: list[Message], tools: Sequence[Tool] = ()) -> list[int]:
+    async def prepared(
+        self, request: Request, body: object, work: Callable[..., T], *args: Any, count: int = 1
+    ) -> T:
+        """`work(*args)`, which reads a request of `count` answers, in its turn.
+
+        Raises RequestError as `Engine.check_room` and `Preparations.run` do.
+        """
+        self.engine.check_room(count, client_of(request))  # before anything is done for it
+        return await self.preparations.run(request, body, work, *args)
+
+    def chat_prompt(
+        self, messages: list[Message], tools: Sequence[Tool] = (), any_length: bool = False
+    ) -> list[int]:
         """The tokens of a conversation's next answer.
 
         The checkpoint's own template says how tools and their results are told; without one that
         speaks of tools, the system prompt lists them. Raises RequestError for a template that
-        fails.
+        fails, and, unless `any_length`, for messages that cannot fit the context.
         """
+        if not any_length:
+            self.check_length([sum(len(message.text) for message in messages)], "messages")
         if self.template is not None and (
             tools or any(m.calls or m.role == TOOL for m in messages)
         ):
@@ -168,6 +186,18 @@ class Service:
                 raise RequestError(f"messages: {error}", param="messages") from None
         told = tools_text(tools, self.form) if tools else ""
         return chat_tokens(self.chat, messages, self.form, told)
+
+    def check_length(self, lengths: Iterable[int], param: str) -> None:
+        """Raise RequestError if a text of so many characters cannot fit, whatever its tokens."""
+        if self.chat.longest_token is None:  # a token may stand for any text
+            return
+        longest, most = max(lengths, default=0), self.context * self.chat.longest_token
+        if longest > most:
+            raise RequestError(
+                f"a text of {longest:,} characters leaves no room in {self.context} positions",
+                param=param,
+                code="context_length_exceeded",
+            )
 
     def check_prompt(self, prompt: list[int], param: str) -> None:
         """Raise RequestError if the prompt is empty or leaves no room for an answer."""
@@ -185,17 +215,19 @@ class Service:
         prompts: list[list[int]],
         options: Options,
         reader_of: Callable[[list[int]], Reader] | None = None,
+        client: str = "",
     ) -> list[Choice]:
         """Queue every choice of every prompt, in this order. Raises RequestError 429 or 503.
 
-        `reader_of` makes what reads every position of a prompt.
+        `reader_of` makes what reads every position of a prompt; `client` has its share of places.
         """
-        self.engine.check_room(len(prompts) * options.choices)  # before matchers are built
+        self.engine.check_room(len(prompts) * options.choices, client)
         choices = [
             Choice(
                 self._job_parts(prompt, options, i),
                 options.session,
                 reader_of and reader_of(prompt),
+                client,
             )
             for prompt in prompts
             for i in range(options.choices)
@@ -230,24 +262,6 @@ class Service:
 def service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. If the client disconnects, cancel it; raise RequestError 499."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise RequestError("the client went away", GONE)
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def whole(request: Request, choices: list[Choice]) -> list[str]:

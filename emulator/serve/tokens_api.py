@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -25,7 +23,7 @@ async def tokenize(request: Request) -> Response:
     """POST /tokenize"""
     service, body = service_of(request), await read(request, TokenizeRequest)
     service.check_model(body.model)
-    tokens = await asyncio.to_thread(_tokens, service, body)
+    tokens = await service.preparations.run(request, body, _tokens, service, body)
     told = Tokenized(count=len(tokens), max_model_len=service.context, tokens=tokens)
     return JSONResponse(built(told))
 
@@ -34,7 +32,7 @@ def _tokens(service: Service, body: TokenizeRequest) -> list[int]:
     """The text's tokens; the name of a control token, alone, is that token."""
     if body.messages is not None:
         messages = read_messages(body.messages, "messages")
-        return service.chat_prompt(messages, offered(body.tools))
+        return service.chat_prompt(messages, offered(body.tools), any_length=True)
     if body.prompt is None:
         raise RequestError("prompt or messages must be given", param="prompt")
     control = service.chat.tokenizer.token_to_id(body.prompt)
@@ -52,7 +50,8 @@ async def detokenize(request: Request) -> Response:
     vocabulary = service.image.config.vocabulary
     if any(token >= vocabulary for token in body.tokens):
         refuse("tokens", f"ids from 0 to {vocabulary - 1}", max(body.tokens))
-    return JSONResponse(built(Detokenized(prompt=service.chat.decode(body.tokens))))
+    text = await service.preparations.run(request, body, service.chat.decode, body.tokens)
+    return JSONResponse(built(Detokenized(prompt=text)))
 
 
 async def tokenizer_info(request: Request) -> Response:

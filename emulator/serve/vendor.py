@@ -73,7 +73,7 @@ async def generate(request: Request) -> Response:
     """POST /generate: messages, or a text to complete."""
     service, body = service_of(request), await read(request, GenerateRequest)
     adapter = "" if service.faithful else service.check_model(body.model)
-    options, form, prompt = await asyncio.to_thread(_generation, service, body)
+    options, form, prompt = await service.prepared(request, body, _generation, service, body)
     options = replace(options, adapter=adapter)
     service.check_prompt(prompt, "prompt")
     prefixes = [service.chat.decode(prompt)] if body.echo else []
@@ -89,6 +89,7 @@ def _generation(
     if isinstance(body.prompt, str):
         if tools:
             refuse("tools", "used with messages as prompt", body.prompt)
+        service.check_length([len(body.prompt)], "prompt")
         return options, None, text_tokens(service.chat, body.prompt)
     messages = read_messages(body.prompt, "prompt")
     called = calling(tools, choice, service.form, service.grammars, options.grammar)

@@ -29,6 +29,8 @@ def bar_chart(
     axes.set(xlabel=unit, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     if path is not None:
+        if Path(path).is_dir():  # matplotlib would write beside it
+            raise UsageError(f"{path}: is a folder")
         try:
             figure.savefig(path)
         except (OSError, ValueError) as error:

@@ -15,6 +15,8 @@ def add_plot_option(parser: argparse.ArgumentParser) -> None:
 
 def save_plot(path: Path, draw: Callable[[Path], None]) -> None:
     """Draw to a file. Raises UsageError without matplotlib, or if the file cannot be written."""
+    if path.is_dir():  # matplotlib would write beside it
+        raise UsageError(f"--plot {path}: is a folder")
     try:
         draw(path)
     except ImportError:

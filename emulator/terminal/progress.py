@@ -117,9 +117,9 @@ class _Display:
         while not ended.wait(LINE_S):
             with self._lock:
                 tasks = [] if ended.is_set() else list(self._tasks)
-            # What only holds others together has nothing to add to them.
-            telling = [task for task in tasks if task.total or task.about_s is not None]
-            for task in telling or tasks:
+            # What counts nothing holds others together, or says less than they do.
+            counting = [task for task in tasks if task.total]
+            for task in counting or tasks:
                 print(task.line(), file=sys.stderr, flush=True)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.sequencer import SEQUENCER
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.chip import Stage
 from emulator.silicon.spec import ChipSpec
@@ -101,6 +102,7 @@ def _shared_adders_mm2(at: At, shape: Shape) -> float:
 def _blocks_by_unit(stages: list[Stage], spec: ChipSpec) -> dict[str, tuple[str, ...]]:
     """Names of the blocks that keep the units busy which all layers share."""
     names: dict[str, dict[str, None]] = {part: {} for part in FOR_ALL_LAYERS}
+    names["rest"][SEQUENCER.name] = None
     for stage in stages:
         for block in stage.blocks:
             units = {phase.unit for phase in block.cost(spec, 1).phases}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import emulator.silicon
 from emulator.chip import Stage
 from emulator.errors import ChipError
 from emulator.silicon.spec import ChipSpec
@@ -14,7 +13,7 @@ from emulator.timing.die import SHARING
 from emulator.timing.energy import values_at
 from emulator.toml_file import read_toml
 
-COUNTS = Path(emulator.silicon.__file__).with_name("netlist.toml")
+COUNTS = Path(__file__).with_name("netlist.toml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,7 +26,8 @@ from emulator.errors import EmulatorError, InstallationError, UsageError
 from emulator.host import cores
 from emulator.workers.job import build_id, run, start_process
 
-AHEAD = 2  # jobs a worker that are handed out before the first result is needed
+AHEAD = 2  # jobs a worker that are in hand or on their way to it
+KEPT = 64  # results a worker that may lie here until an earlier one is there
 CONNECT_S = 10  # to reach a scheduler
 FIRST_WORKER_S = 60  # until a scheduler has a worker
 AGAIN = "run the same command again: what was finished is kept where the command keeps it"
@@ -74,17 +82,21 @@ def in_order(
 ) -> Iterator[Any]:
     """Results of `job(*args)` in the order of the arguments, whoever finishes first.
 
-    Without workers the jobs run here. Few are handed out ahead, so memory stays bounded.
+    Without workers the jobs run here. Few are handed out ahead and few results lie here, so memory
+    stays bounded; behind a slow worker the others go on until KEPT results wait for its own.
     """
     waiting: deque[Future[Any]] = deque()
-    ahead = AHEAD * getattr(workers, "count", 1)
+    count = getattr(workers, "count", 1)
     for args in arguments:
         if workers is None:
             yield job(*args)
             continue
         waiting.append(workers.submit(job, *args))
-        if len(waiting) >= ahead:
+        while waiting and (waiting[0].done() or len(waiting) >= KEPT * count):
             yield waiting.popleft().result()
+        running = [future for future in waiting if not future.done()]
+        if len(running) >= AHEAD * count:
+            wait(running, return_when=FIRST_COMPLETED)
     while waiting:
         yield waiting.popleft().result()
 
@@ -130,7 +142,7 @@ def _cluster(address: str) -> Iterator[Workers]:
         from distributed import Client
     except ImportError:
         raise InstallationError(
-            "--workers tcp://... needs Dask: pip install 'hardwired-llama[cluster]'"
+            "--workers tcp://... needs Dask: pip install distributed fsspec"
         ) from None
     with ExitStack() as stack:
         try:

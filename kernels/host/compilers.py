@@ -21,10 +21,10 @@ LONGEST = "kernels.jobs.serve"  # so it goes first
 PROGRAM = "import sys; sys.path[:] = {path!r}; from kernels.host.compilers import work; work()"
 
 
-def compile_all(place: Path, show: Callable[[int, int], None] | None = None) -> None:
+def compile_all(place: Path, show: Callable[[int, int], None] | None = None) -> bool:
     """Compile every kernel to the folder; `show` is told (done, in all), first with none done.
 
-    What a process that breaks off leaves undone is compiled where it is needed.
+    False if a process broke off, which leaves some undone.
     """
     import kernels.entries  # noqa: F401  (it fills ENTRIES)
 
@@ -56,6 +56,7 @@ def compile_all(place: Path, show: Callable[[int, int], None] | None = None) -> 
         for compiler in compilers:
             compiler.kill()
             compiler.communicate()
+    return done == total
 
 
 def _feed(

@@ -184,8 +184,9 @@ def test_better_masks_that_failed_are_told_once(tiny_image: RomImage, capsys):
 
 def _talk(image: RomImage) -> Talk:
     args = Namespace(
-        cycles=False, max_tokens=2, system=None, date=None, repeat_guard=False, stop=[], pace="host"
-    )
+        cycles=False, max_tokens=2, system=None, date=None, repeat_guard=False, stop=[],
+        pace="host", lora=None,
+    )  # fmt: skip
     return Talk(args, image, Sampling())
 
 

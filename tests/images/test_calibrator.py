@@ -54,13 +54,13 @@ def test_moments_are_those_of_the_float_model(tiny_checkpoint: Path):
     calibrator.embed(quantise(folder.embedding(), 6))
     masks = {name: quantise(folder.layer_matrix(name, 0), 6) for name in LAYER_MATRICES}
     moments = calibrator.layer(0, masks, {})
-    assert {name: len(m) for name, m in moments.items()} == {
+    assert {name: len(m.value) for name, m in moments.items()} == {
         "qkv": 64, "o": 128, "gate_up": 64, "down": 96,
     }  # fmt: skip
     x = np.concatenate([exact.embedding[ids] for ids in WINDOWS])
     x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + source.config.rms_epsilon)
     want = x.T @ x
-    assert np.abs(moments["qkv"] - want).max() < 0.02 * np.trace(want) / 64
+    assert np.abs(moments["qkv"].value - want).max() < 0.02 * np.trace(want) / 64
 
 
 def test_moments_depend_on_no_host(tiny_checkpoint: Path):
@@ -73,7 +73,7 @@ def test_moments_depend_on_no_host(tiny_checkpoint: Path):
     for layer in range(2):
         masks = {name: quantise(folder.layer_matrix(name, layer), 6) for name in LAYER_MATRICES}
         a, b = (calibrator.layer(layer, masks, {}) for calibrator in both)
-        assert all(np.array_equal(a[name], b[name]) for name in a)
+        assert all(np.array_equal(a[name].value, b[name].value) for name in a)
 
 
 def test_quantiser_levels(tiny_checkpoint: Path, tmp_path: Path):

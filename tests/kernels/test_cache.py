@@ -61,7 +61,7 @@ def test_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     worker.chmod(0o755)
     monkeypatch.setattr(compilers.sys, "executable", str(worker))
     told: list[tuple[int, int]] = []
-    compilers.compile_all(tmp_path, lambda done, total: told.append((done, total)))
+    assert not compilers.compile_all(tmp_path, lambda done, total: told.append((done, total)))
     names = (tmp_path / "names").read_text().split()
     assert sorted(names) == sorted(entry.name for entry in ENTRIES)
     assert told == [(done, len(ENTRIES)) for done in range(len(ENTRIES))]  # all but rope

@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def server(served_image):
-    with serving(served_image, "--queue", "8") as server:
+    with serving(served_image, "--queue", "16") as server:
         yield server
 
 

@@ -17,6 +17,7 @@ from emulator.chat.sampler import Sampler
 from emulator.chat.template import chat_format
 from emulator.chat.text_stream import TextStream
 from emulator.chip import Chip
+from emulator.errors import ImageError
 from emulator.serve.body import RequestError
 from emulator.serve.chances import Recorder
 from emulator.serve.engine import Engine
@@ -234,3 +235,94 @@ def test_an_unwanted_answer_ends_between_the_passes_of_its_prompt(tiny_image, mo
     chip, left = Chip(tiny_image), iter([True, True, False])
     answer = generate(chip, load_spec(), [1] * 9, 5, should_continue=lambda: next(left))
     assert (answer.token_ids, answer.reason, chip.position) == ([], INTERRUPTED, 4)
+
+
+def of_client(heard: Heard, client: str) -> Heard:
+    heard.job.client = client
+    return heard
+
+
+def test_one_client_has_half_of_the_places(tiny_image, engine):
+    running = Heard(tiny_image, [1])
+    engine.submit([running.job])
+    assert engine.board.begun.wait(30)
+    two = [of_client(Heard(tiny_image, [1]), "one").job for _ in range(2)]
+    engine.submit(two)
+    with pytest.raises(RequestError, match="one client has at most 2 of 4 places, and 2") as caught:
+        engine.submit([of_client(Heard(tiny_image, [1]), "one").job])
+    assert caught.value.status == 429
+    assert int(caught.value.headers["retry-after"]) >= 1
+    with pytest.raises(RequestError, match="and 0 of its"):
+        engine.check_room(3, "another")
+    engine.submit([of_client(Heard(tiny_image, [1]), "another").job])
+    engine.cancel(two[0])
+    engine.submit([of_client(Heard(tiny_image, [1]), "one").job])
+
+
+def test_clients_take_turns(tiny_image, engine):
+    """Who comes later with one question does not wait for all that another has queued."""
+    engine.places = 20
+    running = Heard(tiny_image, [1])
+    engine.submit([running.job])
+    assert engine.board.begun.wait(30)
+    many = [of_client(Heard(tiny_image, [1], tokens=1), "many") for _ in range(5)]
+    one = of_client(Heard(tiny_image, [1], tokens=1), "one")
+    engine.submit([heard.job for heard in many])
+    engine.submit([one.job])
+    engine.board.go.set()
+    for heard in (*many, one):
+        heard.wait()
+    ends = [heard.job.done_at for heard in many]
+    assert ends == sorted(ends)  # the order of one client's own is kept
+    assert one.job.done_at < ends[1]
+
+
+class Panic(BaseException):
+    """As a panic of a Rust library: no Exception."""
+
+
+@pytest.mark.parametrize("why", ["panic", "masks"])
+def test_when_the_thread_dies_everybody_is_told(tiny_image, why, caplog):
+    """A panic, or masks that were cut: jobs end, new ones are refused, the owner hears of it."""
+    engine = Engine(SlowBoard(tiny_image, 1), load_spec(), places=4)
+    died = threading.Event()
+    engine.on_death = died.set
+
+    def cut() -> None:
+        raise ImageError("layer-000.safetensors: cut to 5 bytes")
+
+    def panic(token: int) -> str:
+        raise Panic("slice index")
+
+    running, waiting = Heard(tiny_image, [1]), Heard(tiny_image, [2])
+    if why == "masks":
+        engine.check_masks = cut
+    else:
+        running.job.stream.feed = panic
+    engine.start()
+    engine.board.go.set()
+    with caplog.at_level("CRITICAL"):
+        engine.submit([running.job])
+        if why == "panic":
+            assert running.over.wait(60)
+        assert died.wait(60)
+    assert running.wait().error.status == 500
+    assert engine.died
+    assert not engine.alive or engine._thread.join(30) is None
+    assert "the chip's thread died" in caplog.text
+    with pytest.raises(RequestError, match="the emulator stopped"):
+        engine.submit([waiting.job])
+    engine.stop(1)
+
+
+def test_out_of_memory_ends_one_answer(tiny_image, engine):
+    def fails(token: int) -> str:
+        raise MemoryError
+
+    failed, fine = Heard(tiny_image, [1]), Heard(tiny_image, [2])
+    failed.job.stream.feed = fails
+    engine.board.go.set()
+    engine.submit([failed.job])
+    assert failed.wait().error.status == 503
+    engine.submit([fine.job])
+    assert fine.wait().error is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +42,16 @@ def tiny_repository(folder: Path) -> Path:
     (folder / "consolidated.safetensors").write_bytes(b"another layout")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle")
     return folder
+
+
+def longer(shard: bytes, count: int, spare: str) -> bytes:
+    """A safetensors file with one more tensor, of `count` zeros, which no model reads."""
+    length = struct.unpack("<Q", shard[:8])[0]
+    header, data = json.loads(shard[8 : 8 + length]), shard[8 + length :]
+    offsets = [len(data), len(data) + count]
+    header[spare] = {"dtype": "U8", "shape": [count], "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data + bytes(count)
 
 
 class LocalHub(ThreadingHTTPServer):

@@ -146,7 +146,9 @@ FEWER = ("vector.pipeline", "vector.reciprocal", "vector.table", "embedding.read
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([*WIDTHS, *FEWER, "vector.levels"]))
 def test_more_of_anything_is_no_slower(seed, key):
-    """Exactly where no tree is deeper in cycles; else by no more than the cycles that trees add."""
+    """Exactly for what shortens latencies: a norm then holds x back for its root by no more than
+    the rest of the way has lost. Wider units, whose trees are deeper: but for the cycles added.
+    """
     rng = random.Random(seed)
     stages, spec, context = random_stages(rng), random_chip(rng), rng.randint(1, 600)
     low, high = HC1.constant(key).range
@@ -158,10 +160,8 @@ def test_more_of_anything_is_no_slower(seed, key):
         assert rich.parts == poor.parts
         assert rich.take <= poor.take
         deeper += max(0, rich.latency - poor.latency)
-    if key not in WIDTHS:
-        assert deeper == 0
     slow, fast = (simulate([Job(path)]).ends[0] for path in paths)
-    assert fast <= slow + deeper
+    assert fast <= slow + (deeper if key in WIDTHS else 0)
 
 
 def test_owners_follow_each_other():

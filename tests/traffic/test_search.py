@@ -64,7 +64,7 @@ def test_the_sketchs_capacities(times, load, per_card):
     """It took 55 us a prompt token and 59 a step; a serial prompt token takes 58 here."""
     tokens = int(load.partition("/")[2])
     most = tokens * search.capacity(source(load).requests(), times["serial"], 1)
-    assert most == pytest.approx(per_card, rel=0.055)
+    assert most == pytest.approx(per_card, rel=0.06)
 
 
 def test_percentiles_rise_with_the_load(times):

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from kernels.host import cache
-from tests.support.local_hub import COMMIT, REPOSITORY, LocalHub, local_hub, sha256, tiny_repository
+from tests.support.local_hub import (
+    COMMIT,
+    REPOSITORY,
+    LocalHub,
+    local_hub,
+    longer,
+    sha256,
+    tiny_repository,
+)
 from tests.support.paths import ROOT
 from weights.hub import KNOWN, Repository
 
@@ -121,9 +129,12 @@ def test_without_the_network_the_cache_serves(hub: LocalHub, client: Client, nam
 @pytest.mark.parametrize("cuts", [1, 2])
 def test_a_cut_connection_goes_on(hub: LocalHub, client: Client, cuts):
     """The library keeps whole pieces of 10 MiB and asks for the rest, by range."""
+    index = json.loads(hub.files["model.safetensors.index.json"])
     for name in hub.files:
         if "-of-" in name:
-            hub.files[name] += bytes(48 << 20)
+            hub.files[name] = longer(hub.files[name], 48 << 20, f"spare of {name}")
+            index["weight_map"][f"spare of {name}"] = name
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
     hub.cuts = cuts
     _, folder, _ = client.fetch()
     assert all((folder / name).read_bytes() == hub.files[name] for name in hub.fetched())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import numba
+import os
+
 import numpy as np
 import pytest
+from numba.core import config
 
 from kernels.reference import levels, row_scales
 from kernels.rom.pack import unpack_codes
@@ -73,18 +75,29 @@ def test_rows_of_zeros_and_inputs_that_never_came():
     assert unpack_codes(matrix.codes, 9, 3).max() < 8
 
 
-def test_threads_change_nothing():
+def test_threads_change_nothing(monkeypatch):
+    x, w = correlated(288, 400), weights(33, 288)
+    images = set()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(config, "NUMBA_NUM_THREADS", threads)
+        matrix = quantise_calibrated(w, Curvature.of(x.T @ x), 3, 2)
+        images.add((matrix.codes.tobytes(), matrix.group_scale.tobytes()))
+    assert len(images) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need fork")
+def test_a_forked_process_can_quantise():
+    """OpenMP would end it; `tests/support/kills.py` compiles in such processes."""
     x, w = correlated(96, 200), weights(33, 96)
-    curvature, threads = Curvature.of(x.T @ x), numba.get_num_threads()
-    images = []
-    try:
-        for count in range(1, threads + 1):
-            numba.set_num_threads(count)
-            matrix = quantise_calibrated(w, curvature, 3, 2)
-            images.append((matrix.codes.tobytes(), matrix.group_scale.tobytes()))
-    finally:
-        numba.set_num_threads(threads)
-    assert len(set(images)) == 1
+    quantise_calibrated(w, Curvature.of(x.T @ x), 3, 2)
+    child = os.fork()
+    if child == 0:
+        try:
+            quantise_calibrated(w, Curvature.of(x.T @ x), 3, 2)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def tokens(count: int, columns: int = 48, loud: int = 0) -> tuple[np.ndarray, np.ndarray]:

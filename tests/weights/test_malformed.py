@@ -37,7 +37,7 @@ SHARDS = {
     "not JSON": (shard(b"{not json}"), "damaged header"),
     "not UTF-8": (shard(b"\xff\xfe{}"), "damaged header"),
     "deep JSON": (shard(b"[" * 100_000), "damaged header"),
-    "a list": (shard([1, 2]), "the header is not an object"),
+    "a list": (shard([1, 2]), "damaged header"),
     "entry is text": (shard({"w": "F32"}), "'w' has a malformed entry"),
     "entry without shape": (shard({"w": {"dtype": "F32"}}), "'w' has a malformed entry"),
     "negative offset": (shard(entry(offsets=(-16, 0))), "'w' has a malformed entry"),
@@ -55,6 +55,26 @@ SHARDS = {
     "dtype is a list": (shard(entry(dtype=[])), r"'w' has unknown type \[\]"),
     "shape is text": (shard(entry(shape="")), "'w' has a malformed entry"),
     "70 dimensions": (shard(entry(shape=(1,) * 70, offsets=(0, 4))), "'w' has a malformed entry"),
+    "trailing byte": (shard(entry(), bytes(17)), "1 bytes after the last tensor"),
+    "another file behind": (shard(entry(), bytes(16) + shard(entry())), "after the last tensor"),
+    "no tensors, but bytes": (shard({}), "16 bytes after the last tensor"),
+    "a hole at the start": (shard(entry(offsets=(8, 24)), bytes(24)), "8 bytes before 'w'"),
+    "a hole between": (
+        shard({**entry(), "x": entry(offsets=(20, 36))["w"]}, bytes(36)),
+        "4 bytes before 'x' belong to none",
+    ),
+    "byte order mark": (shard(b"\xef\xbb\xbf" + json.dumps(entry()).encode()), "damaged header"),
+    "UTF-16": (shard(json.dumps(entry()).encode("utf-16")), "damaged header"),
+    "UTF-16 without a mark": (shard(json.dumps(entry()).encode("utf-16-le")), "damaged header"),
+    "UTF-32": (shard(json.dumps(entry()).encode("utf-32-le")), "damaged header"),
+    "a space first": (shard(b" " + json.dumps(entry()).encode()), "damaged header"),
+    "a line first": (shard(b"\n" + json.dumps(entry()).encode()), "damaged header"),
+    "metadata is a list": (shard({**entry(), "__metadata__": []}), "no object of texts"),
+    "metadata is null": (shard({**entry(), "__metadata__": None}), "no object of texts"),
+    "metadata is text": (shard({**entry(), "__metadata__": "pt"}), "no object of texts"),
+    "metadata of numbers": (shard({**entry(), "__metadata__": {"a": 1}}), "no object of texts"),
+    "metadata of objects": (shard({**entry(), "__metadata__": {"a": {}}}), "no object of texts"),
+    "two objects": (shard(json.dumps(entry()).encode() * 2), "damaged header"),
     "2**63 times 0": (shard(entry(shape=(2**63, 0), offsets=(0, 0))), "'w' has an impossible sh"),
 }
 
@@ -222,6 +242,24 @@ def test_index(checkpoint, index, message):
     """The path that a traversal names exists, and is refused all the same."""
     (checkpoint.parent / "secret").write_bytes(shard(entry()))
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(CheckpointError, message, lambda: SafetensorsCheckpoint(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"w": "a.safetensors", "x": "b.safetensors"}, "tensor 'w' is in two shards"),
+        ({"w": "a.safetensors"}, "tensor 'x' is in a.safetensors; .* says 'no shard'"),
+        ({"x": "a.safetensors"}, "tensor 'w' is in a.safetensors; .* says 'no shard'"),
+        ({"w": "b.safetensors", "x": "a.safetensors"}, "says 'b.safetensors'|in two shards"),
+    ],
+)
+def test_an_index_against_its_shards(checkpoint, where, message):
+    two = {**entry(), "x": entry(offsets=(16, 32))["w"]}
+    (checkpoint / "a.safetensors").write_bytes(shard(two, bytes(32)))
+    (checkpoint / "b.safetensors").write_bytes(shard(entry()))
+    index = json.dumps({"weight_map": where})
+    (checkpoint / "model.safetensors.index.json").write_text(index)
     refused(CheckpointError, message, lambda: SafetensorsCheckpoint(checkpoint))
 
 

@@ -220,9 +220,9 @@ def added(number: Any) -> list[dict[str, Any]]:
 
 
 TOKENIZERS = {
-    "empty": (lambda data: {}, "Model missing"),
-    "no model": (changed_tokenizer(model=None), "did not match"),
-    "unknown model": (changed_tokenizer(model={"type": "Oracle"}), "did not match"),
+    "empty": (lambda data: {}, "model must be"),
+    "no model": (changed_tokenizer(model=None), "model must be"),
+    "unknown model": (changed_tokenizer(model={"type": "Oracle"}), "model must be"),
     "future version": (changed_tokenizer(version="9.0"), "Unknown tokenizer version"),
     "vocabulary is a list": (
         lambda data: {**data, "model": {**data["model"], "vocab": [1]}},
@@ -241,9 +241,12 @@ TOKENIZERS = {
         "invalid|match|[Mm]erges",
     ),
     "huge id": (changed_tokenizer(added_tokens=added(2**32)), "invalid value"),
-    "unknown pre-tokenizer": (changed_tokenizer(pre_tokenizer={"type": "Exec"}), "did not match"),
+    "unknown pre-tokenizer": (
+        changed_tokenizer(pre_tokenizer={"type": "Exec"}),
+        "pre_tokenizer.type = 'Exec'",
+    ),
     "broken pattern": (changed_tokenizer(pre_tokenizer=split("((")), "Oniguruma error"),
-    "unknown decoder": (changed_tokenizer(decoder={"type": "Exec"}), "did not match"),
+    "unknown decoder": (changed_tokenizer(decoder={"type": "Exec"}), "decoder.type = 'Exec'"),
 }
 
 

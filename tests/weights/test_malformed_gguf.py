@@ -10,6 +10,7 @@ import pytest
 
 from emulator.errors import CheckpointError, UnsupportedError
 from tests.support.refusals import refused
+from weights.gguf_header import GgufHeader
 from weights.gguf_source import GgufCheckpoint, embedded_checkpoint
 
 
@@ -126,13 +127,13 @@ def test_metadata_is_decoded_once(tmp_path, monkeypatch):
     """Token lists are long: the configuration, the tokenizer and the chat style share one."""
     write_gguf(tmp_path / "a.gguf", METADATA)
     reads: Counter[str] = Counter()
-    contents = gguf.ReaderField.contents
+    value = GgufHeader.value
 
-    def counted(field, *args):
-        reads[field.name] += 1
-        return contents(field, *args)
+    def counted(header, key):
+        reads[key] += 1
+        return value(header, key)
 
-    monkeypatch.setattr(gguf.ReaderField, "contents", counted)
+    monkeypatch.setattr(GgufHeader, "value", counted)
     source = GgufCheckpoint(tmp_path / "a.gguf")
     for _ in range(2):
         assert source.config.vocabulary == 320

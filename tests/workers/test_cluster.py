@@ -89,6 +89,7 @@ def test_commands(address, capsys, tmp_path, tiny_image: RomImage, tiny_checkpoi
     for words in (
         ("eval", *windows, "--checkpoint", tiny_checkpoint),
         ("faults", *windows, "--rates", "1e-3,1e-2", "--seeds", 2, "--float"),
+        ("repair", *windows, "--kind", "flip", "--kind", "row"),
         ("infer", "--chips", 2000),
         ("sensitivity",),
         (*load, "--seeds", 3),
@@ -130,8 +131,8 @@ def _open(where: str) -> None:
 
 
 def test_a_straggler(workers):
-    """Ten times slower than the others: the rest does not wait for it."""
-    jobs_ = [workers.submit(jobs.slow_square, x, 2.0 if x == 0 else 0.2) for x in range(8)]
+    """More than ten times slower than the others: what Dask has queued behind it goes to them."""
+    jobs_ = [workers.submit(jobs.slow_square, x, 5.0 if x == 0 else 0.2) for x in range(8)]
     for job in jobs_[1:]:
         job.result()
     assert not jobs_[0].done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_in_order():
         assert workers.jobs == 6
         assert "6 jobs on 2 processes" in workers.closing_line
     assert list(in_order(None, jobs.square, [(2,), (3,)])) == [4, 9]
+
+
+def test_a_slow_worker_does_not_stop_the_others():
+    """While one of two is busy with the first job, the other does many more than are sent ahead."""
+    sent: list[int] = []
+
+    def arguments() -> Iterator[tuple[int, float]]:
+        for x in range(20):
+            sent.append(x)
+            yield x, 3.0 if x == 0 else 0.01
+
+    with open_workers("2") as workers:
+        results = in_order(workers, jobs.slow_square, arguments())
+        assert next(results) == 0
+        assert sent[-1] == 19
+        assert list(results) == [x * x for x in range(1, 20)]
 
 
 def test_a_job_that_dies_or_fails():
@@ -75,7 +92,7 @@ def test_without_dask(capsys, monkeypatch):
     """Every command works without it; the option says which install brings it."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["sensitivity", "--workers", "tcp://127.0.0.1:8786"]) == 2
-    assert "pip install 'hardwired-llama[cluster]'" in capsys.readouterr().err
+    assert "pip install distributed fsspec" in capsys.readouterr().err
 
 
 def test_plan_needs_many_simulations(capsys):
