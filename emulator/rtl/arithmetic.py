@@ -43,7 +43,7 @@ def round_shift(value: Value, shift: Value, most: int = 63) -> Value:
     return (value + half) >> places
 
 
-def bit_length(value: Value) -> Value:
+def bit_length(m: Module, value: Value) -> Value:
     """Of an unsigned value: a priority encoder, by halves."""
     width = 1 << max(len(value) - 1, 1).bit_length()
     rest: Value = Cat(value, Const(0, width - len(value))) if width > len(value) else value
@@ -51,22 +51,22 @@ def bit_length(value: Value) -> Value:
     while width > 1:
         width //= 2
         high, low = rest[width:], rest[:width]
-        more = high.any()
+        more = bind(m, high.any())
         bits.insert(0, more)
-        rest = Mux(more, high, low)
+        rest = bind(m, Mux(more, high, low))  # read thrice by the next half
     return Cat(*bits) + rest[0]
 
 
-def excess(largest: Value) -> Value:
+def excess(m: Module, largest: Value) -> Value:
     """Places by which a magnitude is shifted right to fit 15 bits."""
-    bits = bit_length(largest)
+    bits = bind(m, bit_length(m, largest))
     return Mux(bits > 15, bits - 15, 0)[: len(bits)]
 
 
 def normalise(m: Module, value: Value, exponent: Value) -> tuple[Value, Value]:
     """value * 2**-exponent as a scale: mantissa of 16 bits and exponent; no register."""
     value = bind(m, value)
-    bits = bind(m, bit_length(value))
+    bits = bind(m, bit_length(m, value))
     right = bind(m, Mux(bits > 16, bits - 16, 0)[: len(bits)])
     down = round_shift(value, right, (1 << len(bits)) - 1)[:17]
     left = bind(m, Mux(bits < 16, 16 - bits, 0)[:5])
@@ -131,7 +131,7 @@ def reciprocal(
         )
     width = len(divisors[0])
     table = _reciprocal_table()
-    zs = [bind(m, (width - bit_length(d | (d == 0)))[: width.bit_length()]) for d in divisors]
+    zs = [bind(m, (width - bit_length(m, d | (d == 0)))[: width.bit_length()]) for d in divisors]
     ds = [bind(m, Mux(d == 0, 1, d)[:width]) for d in divisors]
     norm = [(d << z)[:width] for d, z in zip(ds, zs, strict=True)]  # first bit set
     below = width - 1 - TABLE_BITS

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Attention: one KV head after the other, P positions a cycle; scores, then values, then int8."""
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
@@ -14,10 +13,10 @@ from emulator.rtl.arithmetic import (
     reciprocal,
     requantised,
     round_shift,
-    round_shift_by,
     scaled,
 )
 from emulator.rtl.block_rtl import BlockRtl, constant_scale
+from emulator.rtl.exponential import exp_line, exp_read, exp_shift
 from emulator.rtl.kv_sram import KvMemory, stored_scales
 from emulator.rtl.narrow import Parts, narrow
 from emulator.rtl.pipeline import (
@@ -32,10 +31,8 @@ from emulator.rtl.pipeline import (
     step,
     tree,
 )
-from emulator.rtl.rom import read_rom
 from emulator.silicon.cost import tree as tree_cycles
-from kernels.reference import EXP2, FRACTION, SCORE_FRACTION, SUM_RECIPROCAL_BITS
-from kernels.tables import EXP2_BITS
+from kernels.reference import FRACTION, SUM_RECIPROCAL_BITS
 
 LOWEST = -(2**31)  # a score that does not count
 W_BITS, ACC_BITS, SUM_BITS = 16, 40, 29
@@ -125,28 +122,19 @@ class AttentionValues(BlockRtl):
         spec, n, g = self.spec, self.side, self.shared
         valid, values, last = late
         scores, counts = values[: g * n], values[g * n :]
-        table = [int(entry) for entry in EXP2]
-        pairs = [a | b << 16 for a, b in pairwise(table)]
-        below = SCORE_FRACTION - EXP2_BITS
         entries: list[Value] = []
         for i, score in enumerate(scores):
             distance = bind(m, (best[i // n] - score)[:32])
-            whole = Mux(counts[i % n] & (distance >> SCORE_FRACTION < 16), distance[8:12], 16)[:5]
-            index = distance[below:SCORE_FRACTION]
-            entries += [read_rom(m, index, pairs, 32), distance[:below], whole]
+            entries += exp_read(m, distance, counts[i % n])
         valid, kept = step(m, valid, [*entries, low, last])
         entries, low, last = kept[:-2], kept[-2], kept[-1]
         lines: list[Value] = []
         for pair, rest, whole in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
-            a, b = pair[:16], pair[16:]
-            lines += [(a - round_shift_by((a - b)[:16] * rest, below))[:15], whole]
+            lines += [exp_line(pair, rest), whole]
         valid, kept = step(m, valid, [*lines, low, last])
         valid, kept = delay(m, valid, kept, int(spec.vector.table) - 2)
         lines, low, last = kept[:-2], kept[-2], kept[-1]
-        p = [
-            Mux(whole < 16, round_shift(value, whole, 31), 0)[:15]
-            for value, whole in zip(lines[::2], lines[1::2], strict=True)
-        ]
+        p = [exp_shift(value, whole) for value, whole in zip(lines[::2], lines[1::2], strict=True)]
         valid, kept = step(m, valid, [*p, low, last])
         p, low, last = kept[:-2], kept[-2], kept[-1]
         scales = stored_scales(self.memory.data["v_scale"], n)

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A block's RTL beside a vector: which port carries which signal, and whether both agree."""
 
 from __future__ import annotations

@@ -134,13 +134,13 @@ def narrow(
     peaks, shifts, firsts = [], [], []
     for key in best:
         largest = bind(m, key[1:])
-        s1 = bind(m, excess(largest))
+        s1 = bind(m, excess(m, largest))
         rounded = round_shift(largest, s1)[:17]
         s2: Value = s1
         if double:  # a negative largest value rounds its half the other way
             other = -round_shift(clip_width((-largest).as_signed(), width + 1), s1)
             rounded = bind(m, Mux(key[0], rounded, other[:17]))
-            s2 = bind(m, excess(rounded))
+            s2 = bind(m, excess(m, rounded))
             rounded = round_shift(rounded, s2)
         peaks.append(bind(m, rounded[:16]))
         firsts.append(s1)
@@ -178,7 +178,7 @@ def to_int16(
     """Mantissas of 16 bits: valid and lanes a cycle behind the maximum; its pulse and shifts."""
     keys = [magnitude(m, lane, len(lane)) for lane in lanes]
     done, best = maximum(m, valid, keys, parts, spec)
-    shifts = [bind(m, excess(bind(m, key[1:]))) for key in best]
+    shifts = [bind(m, excess(m, bind(m, key[1:]))) for key in best]
     line_valid, line = delay(m, valid, lanes, maximum_delay(parts, spec))
     per_lane = parts.of_lanes(hold(m, done, shifts), len(line))
     valid, h = step(m, line_valid, [_shifted(v, s) for v, s in zip(line, per_lane, strict=True)])

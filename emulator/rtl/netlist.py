@@ -129,7 +129,7 @@ def reciprocal_unit() -> Circuit:
     def build(m: Module, port: Callable[..., Signal]) -> Sequence[Value]:
         peak = port("peak", 16)
         _, found = reciprocal(m, Const(1, 1), 127 << 22, [peak], 6, 30)
-        return [*found, bind(m, excess(port("largest", 32)))]
+        return [*found, bind(m, excess(m, port("largest", 32)))]
 
     return Circuit(build)
 

@@ -55,7 +55,7 @@ class _Norm(BlockRtl):
         places = Mux(shift > 31, 62, shift << 1)[:6]
         epsilon = Const(self.epsilon, max(self.epsilon.bit_length(), 1)) >> places
         valid, (total,) = step(m, valid, [(sums[0] + epsilon)[:TOTAL_BITS]])
-        zeros = bind(m, ((TOTAL_BITS - bit_length(total)) >> 1)[:5])
+        zeros = bind(m, ((TOTAL_BITS - bit_length(m, total)) >> 1)[:5])
         raised = (total << Cat(Const(0, 1), zeros))[:TOTAL_BITS]
         valid, (raised, zeros) = step(m, valid, [raised, zeros])
         cycles = -(-31 // int(self.spec.vector.levels))

@@ -15,6 +15,8 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from emulator.rtl import arithmetic
 from emulator.rtl.attention_values import SUM_BITS
 from emulator.rtl.block_rtl import BlockRtl
+from emulator.rtl.exponential import exp_line, exp_read, exp_shift
+from emulator.rtl.gate import LIMIT, between, line_ends
 from emulator.rtl.pipeline import Port, fields, step
 from emulator.rtl.rom import read_rom
 from emulator.rtl.simulate import simulate
@@ -116,6 +118,36 @@ def twin_of_the_last_stage(product: int, shift: int) -> int:
     p = np.int64(product)
     p = np.clip(p, -(2**31), 2**31) if shift < 0 else p
     return int(reference.saturate_int32(reference.round_shift(p, np.maximum(shift, -31))))
+
+
+def test_exponential_of_every_distance():
+    """All of 13 bits: beyond 16 powers of two nothing is left."""
+
+    def power(m: Module, valid: Value, lanes: Sequence[Value]) -> Any:
+        valid, read = step(m, valid, [v for d in lanes for v in exp_read(m, d, Const(1, 1))])
+        pairs = zip(read[::3], read[1::3], read[2::3], strict=True)
+        valid, lines = step(m, valid, [v for e, r, w in pairs for v in (exp_line(e, r), w)])
+        shifted = zip(lines[::2], lines[1::2], strict=True)
+        return step(m, valid, [exp_shift(value, whole) for value, whole in shifted])
+
+    distances = np.arange(1 << 13)
+    got = answers(power, distances, 13, 16, 32)
+    np.testing.assert_array_equal(got, reference.exp2_negative(distances))
+
+
+@pytest.mark.slow
+def test_a_gates_table_at_every_value():
+    """All 2**20 values of Q15.16 from -8 to 8, where a gate is a line between two entries."""
+
+    def line(m: Module, valid: Value, lanes: Sequence[Value]) -> Any:
+        ends = [v for g in lanes for v in line_ends(m, g.as_signed(), reference.SILU.tolist())]
+        valid, ends = step(m, valid, ends)
+        return step(m, valid, [between(e, r) for e, r in zip(ends[::2], ends[1::2], strict=True)])
+
+    values = np.arange(-LIMIT, LIMIT)
+    got = answers(line, values, 21, 32, 64)
+    one = np.full(values.size, 1 << 16)  # times one in Q15.16
+    np.testing.assert_array_equal(got, reference.geglu(values, one, reference.SILU))
 
 
 def test_normalise():

