@@ -160,16 +160,18 @@ class Scores:
 def score(models: Models, ids: list[int]) -> Scores:
     """Score one window on the reference, the masks' weights and the chip.
 
-    A few positions at a time, on all cores: a window's log-probabilities would take 200 MB a model.
+    The float models side by side; then a few positions at a time, on all cores: a window's
+    log-probabilities would take 200 MB a model.
     """
     models.chip.rewind(0)
-    logits = models.reference.forward(ids), models.masks.forward(ids)
+    with ThreadPoolExecutor(2) as pool:
+        logits = list(pool.map(lambda model: model.forward(ids), (models.reference, models.masks)))
     integers = models.chip.forward(ids, all_logits=True).logits
     half, last = len(ids) // 2, len(ids) - 1
 
     def compare(cut: tuple[int, int]) -> Scores:
         part, at = Scores(len(ids)), slice(*cut)
-        rows = [*(one[at] for one in logits), real(integers[at])]
+        rows: list[NDArray] = [*(one[at] for one in logits), real(integers[at])]
         original, masked, integer = (Chances.of(log_softmax(one)) for one in rows)
         pairs = {"quantiser": (original, masked), "datapath": (masked, integer)}
         for name, pair in (pairs | {"total": (original, integer)}).items():
