@@ -143,7 +143,7 @@ class Scores:
 
     window: int
     distances: dict[str, WindowDistance] = field(init=False)
-    losses: dict[str, list[Float64]] = field(init=False)
+    losses: dict[str, list[Float64]] = field(init=False)  # an array a window
 
     def __post_init__(self) -> None:
         self.distances = {name: WindowDistance(self.window) for name in DISTANCES}
@@ -188,6 +188,7 @@ def score(models: Models, ids: list[int]) -> Scores:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in pool.map(compare, pairwise(cuts)):
             scores.extend(part)
+    scores.losses = {name: [np.concatenate(values)] for name, values in scores.losses.items()}
     return scores
 
 
