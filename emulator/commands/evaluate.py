@@ -13,7 +13,7 @@ from emulator.commands.lora_options import add_lora_option
 from emulator.commands.task_accuracy import task_accuracy
 from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import CheckpointError, UsageError
-from emulator.host import installed_bytes
+from emulator.host import installed_bytes, share_cores
 from emulator.terminal.plot import add_plot_option, save_plot
 from emulator.terminal.table import table
 
@@ -68,6 +68,7 @@ def register(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    share_cores(2)
     from emulator.chat.template import chat_of
     from emulator.chip import Chip
     from emulator.quality.elsewhere import evaluate_on

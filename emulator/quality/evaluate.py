@@ -143,7 +143,7 @@ class Scores:
 
     window: int
     distances: dict[str, WindowDistance] = field(init=False)
-    losses: dict[str, list[Float64]] = field(init=False)
+    losses: dict[str, list[Float64]] = field(init=False)  # an array a window
 
     def __post_init__(self) -> None:
         self.distances = {name: WindowDistance(self.window) for name in DISTANCES}
@@ -165,10 +165,12 @@ class Scores:
 def score(models: Models, ids: list[int]) -> Scores:
     """Score one window on the reference, the masks' weights and the chip.
 
-    A few positions at a time, on all cores: a window's log-probabilities would take 200 MB a model.
+    The float models side by side; then a few positions at a time, on all cores: a window's
+    log-probabilities would take 200 MB a model.
     """
     models.chip.rewind(0)
-    logits = models.reference.forward(ids), models.masks.forward(ids)
+    with ThreadPoolExecutor(2) as pool:
+        logits = list(pool.map(lambda model: model.forward(ids), (models.reference, models.masks)))
     integers = models.chip.forward(ids, all_logits=True).logits
     half, last = len(ids) // 2, len(ids) - 1
 
