@@ -428,13 +428,21 @@ def dot_i16(typing, a, b):
     return i32x8(a, b), avx2 if AVX2 else portable
 
 
+def _dot_product(builder, instruction, total, a, b):
+    """VNNI: total + the products of a and b. All of int32, as LLVM had it before bytes and words:
+    old versions know nothing else, and new ones read it as theirs.
+    """
+    kind = total.type
+    name = f"llvm.x86.avx512.{instruction}.{32 * kind.count}"
+    return _call(builder, name, kind, total, builder.bitcast(a, kind), builder.bitcast(b, kind))
+
+
 @intrinsic
 def _dot4(typing, total, u, s):
     """total + sums of four neighbouring products, unsigned bytes times signed (VNNI)."""
 
     def code(context, builder, signature, args):
-        name = f"llvm.x86.avx512.vpdpbusd.{512 if total == i32x16 else 256}"
-        return _call(builder, name, total.ir, *args)
+        return _dot_product(builder, "vpdpbusd", *args)
 
     return total(total, u, s), code
 
@@ -449,12 +457,10 @@ def _scaled4(typing, total, part, scale):
 
     def code(context, builder, signature, args):
         lanes = total.lanes
-        bytes_, words = ir.VectorType(I8, 4 * lanes), ir.VectorType(I16, 2 * lanes)
+        bytes_ = ir.VectorType(I8, 4 * lanes)
         place = [x for i in range(lanes) for x in (4 * i, -1, 4 * i + 1, 4 * i + 2)]
         pairs = _shuffle_or_zero(builder, builder.bitcast(args[1], bytes_), place)
-        name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
-        both_words = (builder.bitcast(v, words) for v in (pairs, args[2]))
-        return _call(builder, name, total.ir, args[0], *both_words)
+        return _dot_product(builder, "vpdpwssd", args[0], pairs, args[2])
 
     return total(total, part, scale), code
 
