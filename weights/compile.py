@@ -32,7 +32,7 @@ from weights.rom_files import TABLES
 from weights.rom_writer import ImageWriter, new_image
 from weights.rope_table import rope_tables
 from weights.rotate import mixer
-from weights.tokenizer_json import check_tokenizer
+from weights.tokenizer_json import NO_TOKENIZER, check_tokenizer
 
 DEFAULT_CONTEXT = 8192  # positions, if the checkpoint has more
 ROTATION_SEED = 1
@@ -79,7 +79,8 @@ def compile_image(
     folder = Path(folder)
     config = source.config
     _check(config, options, calibrator, executor)
-    check_tokenizer(source.tokenizer_json)
+    if source.tokenizer_json != NO_TOKENIZER:
+        check_tokenizer(source.tokenizer_json)
     folder_of = Fold(source, ROTATION_SEED)
     key = _key(source, options, calibrator)
     with new_image(folder, key) as writer, ThreadPoolExecutor(1) as thread:

@@ -110,6 +110,8 @@ export class Asking {
   }
 }
 
+const rounded = (logprob) => Number(logprob.toFixed(4));
+
 // One event of a stream into the turn: text with its chip time, and each token's likeliest eight.
 function take(event, turn, add) {
   if (event.usage) turn.usage = event.usage;
@@ -118,7 +120,8 @@ function take(event, turn, add) {
   for (const token of choice?.logprobs?.content ?? []) {
     turn.tokens.push({
       text: token.token,
-      top: token.top_logprobs.map((one) => [one.token, Number(one.logprob.toFixed(4))]),
+      logprob: rounded(token.logprob),
+      top: token.top_logprobs.map((one) => [one.token, rounded(one.logprob)]),
     });
   }
   const text = choice?.delta.content;

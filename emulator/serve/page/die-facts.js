@@ -36,10 +36,11 @@ function choice(token) {
   const table = document.createElement("table");
   table.createCaption().textContent = "Chosen among the eight best, probability at temperature 1";
   const body = table.createTBody();
-  const rows = [...token.top];
-  for (const [text, logprob] of rows) {
+  // Two tokens may have the same text, such as parts of one character.
+  const said = token.top.findIndex(([text, p]) => text === token.text && p === token.logprob);
+  for (const [place, [text, logprob]] of token.top.entries()) {
     const row = body.insertRow();
-    if (text === token.text) row.className = "chosen";
+    if (place === said) row.className = "chosen";
     const name = make(row, "th", seen(text));
     name.scope = "row";
     make(row, "td", `${(100 * Math.exp(logprob)).toFixed(1)} %`, { className: "number" });
