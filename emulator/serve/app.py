@@ -1,4 +1,4 @@
-"""The application: all routes, the shape of their errors, and the page."""
+"""The application: the routes of `emulator.serve.routes`, the shape of errors, and the page."""
 
 from __future__ import annotations
 
@@ -17,26 +17,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from emulator.errors import EmulatorError
-from emulator.serve import (
-    adapters,
-    anthropic,
-    demo,
-    embeddings,
-    ollama,
-    openai_api,
-    responses_api,
-    tokens_api,
-    vendor,
-)
+from emulator.serve import anthropic, openai_api
 from emulator.serve.access import Gate
 from emulator.serve.body import RequestError
 from emulator.serve.description import openapi
-from emulator.serve.die import die, read_context
 from emulator.serve.hosts import Hosts
-from emulator.serve.metrics import CONTENT_TYPE
 from emulator.serve.replies import error_object
-from emulator.serve.service import Service, service_of
-from emulator.timing.schedule import token_cycles
+from emulator.serve.routes import ENDPOINTS
+from emulator.serve.service import Service
 
 PAGE = Path(__file__).with_name("page")
 PAGE_HEADERS = {
@@ -60,41 +48,17 @@ def build_app(service: Service, api_key: str | None, hosts: Hosts, patience: flo
         yield
         await asyncio.to_thread(service.engine.stop, patience)
 
-    routes = [
-        Route("/v1/models", openai_api.models),
+    routes: list[Route | Mount] = [
+        Route(one.path, one.handler, methods=["POST" if one.request else "GET"])
+        for one in ENDPOINTS
+        if one.of_demo or not service.faithful
+    ]
+    routes += [
         Route("/v1/models/{name:path}", openai_api.model),
-        Route("/v1/chat/completions", openai_api.chat_completions, methods=["POST"]),
-        Route("/v1/completions", openai_api.completions, methods=["POST"]),
-        Route("/v1/responses", responses_api.responses, methods=["POST"]),
-        Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
-        Route("/v1/messages", anthropic.messages, methods=["POST"]),
-        Route("/v1/messages/count_tokens", anthropic.count_tokens, methods=["POST"]),
-        Route("/v1/load_lora_adapter", adapters.load, methods=["POST"]),
-        Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"]),
-        Route("/tokenize", tokens_api.tokenize, methods=["POST"]),
-        Route("/detokenize", tokens_api.detokenize, methods=["POST"]),
-        Route("/tokenizer_info", tokens_api.tokenizer_info),
-        Route("/health", vendor.health),
-        Route("/models", openai_api.models),
-        Route("/generate", vendor.generate, methods=["POST"]),
-        Route("/api/chat", ollama.chat, methods=["POST"]),
-        Route("/api/models", demo.models),
-        Route("/api/health", demo.health),
-        Route("/metrics", metrics),
         Route("/openapi.json", description),
-        Route("/hardwired/about", about),
-        Route("/hardwired/cycles", cycles),
-        Route("/hardwired/die", die),
         Route("/", page),
         Mount("/page", _Page(directory=PAGE)),
     ]
-    if not service.faithful:  # the real demo has three routes under /api, and no others
-        routes += [
-            Route("/api/version", ollama.version),
-            Route("/api/tags", ollama.tags),
-            Route("/api/show", ollama.show, methods=["POST"]),
-            Route("/api/generate", ollama.generate, methods=["POST"]),
-        ]
     handlers: Mapping[Any, Any] = {EmulatorError: on_error, HTTPException: on_http_error}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     app.add_exception_handler(Exception, on_fault)
@@ -137,40 +101,9 @@ async def on_fault(request: Request, error: Exception) -> Response:
     return JSONResponse(error_object(told), 500)
 
 
-async def metrics(request: Request) -> Response:
-    """GET /metrics"""
-    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
-
-
 async def description(request: Request) -> Response:
     """GET /openapi.json"""
     return JSONResponse(openapi())
-
-
-async def about(request: Request) -> Response:
-    """GET /hardwired/about: what the page shows about the chip."""
-    service = service_of(request)
-    return JSONResponse(
-        {
-            "model": service.name,
-            "parameters": service.image.config.parameters,
-            "bits_per_weight": service.image.bits_per_weight,
-            "context": service.context,
-            "max_tokens": service.most_tokens,
-            "chip": service.spec.title,
-            "clock_hz": service.spec.clock_hz,
-            "attachment_bytes": demo.ATTACHMENT_BYTES,
-        }
-    )
-
-
-async def cycles(request: Request) -> Response:
-    """GET /hardwired/cycles?context=N: cycles by block of a token that attends to N positions."""
-    service, context = service_of(request), read_context(request)
-    stages, spec = service.engine.chip.stages, service.spec
-    by_block = await asyncio.to_thread(token_cycles, stages, spec, context, True)
-    report = {"context": context, "clock_hz": spec.clock_hz, "cycles_by_block": dict(by_block)}
-    return JSONResponse(report)
 
 
 async def page(request: Request) -> Response:

@@ -55,7 +55,12 @@ def test_a_suggestion_is_asked_with_a_click(browser):
 
 def test_stop_ends_a_slow_answer_and_keeps_it(browser):
     """77 us of chip time as 77 s, in many pieces; `until` waits for 30 s at most."""
-    for name, value in {"max-tokens": "200", "top-k": "8", "temperature": "0.5", "seed": "3"}.items():
+    for name, value in {
+        "max-tokens": "200",
+        "top-k": "8",
+        "temperature": "0.5",
+        "seed": "3",
+    }.items():
         set_value(browser, f"#{name}", value)
     set_value(browser, "#pace", "slow")
     set_value(browser, "#times", "1000000")
