@@ -43,3 +43,7 @@ class InstallationError(EmulatorError):
 
 class AdapterError(EmulatorError):
     """An adapter is missing, damaged, foreign or does not fit the model or the SRAM."""
+
+
+class WorkersLostError(UsageError):
+    """Workers went away in the middle; what was finished is kept for the next run."""

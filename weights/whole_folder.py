@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emulator.errors import WorkersLostError
+
 try:
     import fcntl
 except ImportError:  # not POSIX: without locks no folder is known to be stale, so none is removed
@@ -29,8 +31,9 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Yield a folder to write to; rename it to `folder` at the end, or remove it after an error.
 
-    `key`, 16 hex digits, is a hash of all that determines the content. After a kill or a keyboard
-    interrupt the folder stays, and the next writer with the same key gets it.
+    `key`, 16 hex digits, is a hash of all that determines the content. The folder stays after a
+    kill, a keyboard interrupt or the loss of all workers, and the next writer with the same key
+    gets it.
     If another process was first and `folder` is `finished`, its result is kept.
     Raises OSError.
     """
@@ -43,7 +46,7 @@ def whole_folder(
     try:
         try:
             yield temporary
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkersLostError):
             keep = key is not None
             raise
         sync_folder(temporary)

@@ -179,6 +179,16 @@ def larger(a: Value, b: Value) -> Value:
     return word.as_signed() if a.shape().signed else word
 
 
+def later(m: Module, one: Value, other: Value) -> Value:
+    """A pulse in the cycle in which the second of two pulses comes."""
+    seen = [Signal(name=f"seen_{i}") for i in range(2)]
+    both = Signal(name="both")
+    m.d.comb += both.eq((seen[0] | one) & (seen[1] | other))
+    for flag, pulse in zip(seen, (one, other), strict=True):
+        m.d.sync += flag.eq((flag | pulse) & ~both)
+    return both
+
+
 def hold(m: Module, pulse: Value, values: Sequence[Value]) -> list[Value]:
     """The values at the pulse, from then on until the next one."""
     _, kept = step(m, pulse, values)

@@ -20,6 +20,7 @@ from emulator.rtl.pipeline import (
     fields,
     hold,
     join,
+    later,
     step,
     tree,
 )
@@ -106,7 +107,7 @@ class FinalGainRtl(_Norm):
     def build(self, m: Module) -> None:
         residual, gains = self.inputs[0], self.block.gain.tolist()
         valid, h, done, shifts = to_int16(m, residual.valid, list(residual), self.parts, self.spec)
-        _, root, zeros = self.root(m, valid, h, hold(m, done, shifts)[0])
+        rooted, root, zeros = self.root(m, valid, h, hold(m, done, shifts)[0])
         valid, turned = self._rotate(m, valid, h)
         lanes = len(turned)
         padded = [*gains, *[0] * (-len(gains) % lanes)]
@@ -120,7 +121,9 @@ class FinalGainRtl(_Norm):
         found = narrow(m, valid, turned, self.parts, self.spec)
         self.outputs[0].drive(m, found.valid, found.x)
         exponent = bind(m, (-hold(m, done, more)[0] - found.shifts[0]).as_signed())
-        self.scale(m, found.done, found.peaks[0], root, hold(m, found.done, [exponent])[0], zeros)
+        peak, exponent = hold(m, found.done, [found.peaks[0], exponent])
+        root, zeros = hold(m, rooted, [root, zeros])
+        self.scale(m, later(m, found.done, rooted), peak, root, exponent.as_signed(), zeros)
 
     def _by_beat(self, m: Module, valid: Value, words: list[int], width: int) -> Value:
         return read_rom(m, beat_counter(m, valid, len(words))[0], words, width)

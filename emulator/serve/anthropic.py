@@ -124,7 +124,7 @@ def _messages(body: shape.CountRequest) -> list[Message]:
             if block.type == "tool_use"
         )
         said = _text(entry.content, where)
-        if calls or said or not blocks:
+        if calls or said or all(block.type != "tool_result" for block in blocks):
             read.append(Message(entry.role, said, calls))
     if read[-1].calls:
         raise RequestError("messages: the results of the last calls are missing", param="messages")

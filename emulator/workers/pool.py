@@ -22,7 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from emulator.errors import EmulatorError, InstallationError, UsageError
+from emulator.errors import EmulatorError, InstallationError, UsageError, WorkersLostError
 from emulator.host import cores
 from emulator.workers.job import build_id, run, start_process
 
@@ -188,13 +188,13 @@ def _in_one_line(error: BaseException, name: str) -> BaseException:
     if isinstance(error, (EmulatorError, KeyboardInterrupt)):
         return error
     if isinstance(error, BrokenProcessPool):
-        return UsageError(f"a worker process died (out of memory?); {AGAIN}")
+        return WorkersLostError(f"a worker process died (out of memory?); {AGAIN}")
     if type(error).__name__ == "KilledWorker":
-        return UsageError(f"{name}: a job killed its worker again and again: {AGAIN}")
+        return WorkersLostError(f"{name}: a job killed its worker again and again: {AGAIN}")
     if isinstance(error, CancelledError) or "Cancel" in type(error).__name__:
-        return UsageError(f"{name}: the scheduler went away; {AGAIN}")
+        return WorkersLostError(f"{name}: the scheduler went away; {AGAIN}")
     if isinstance(error, OSError):
-        return UsageError(f"{name}: a worker failed: {_first_line(error)}; {AGAIN}")
+        return WorkersLostError(f"{name}: a worker failed: {_first_line(error)}; {AGAIN}")
     return error
 
 

@@ -75,6 +75,13 @@ def test_wrong_types_are_refused_by_name(server, path, body, field):
     assert "\n" not in words_of(reply)
 
 
+def test_a_message_of_an_empty_text_is_one(server):
+    """Where it is the only one, there was none left to look at."""
+    empty = {"role": "assistant", "content": [{"type": "text", "text": ""}]}
+    reply = server.post("/v1/messages", {**CLAUDE, "messages": [empty]})
+    assert reply.status_code == 200, reply.text
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_what_is_no_json_is_refused_everywhere(server, path):
     for name, raw in BROKEN.items():

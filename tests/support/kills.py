@@ -155,10 +155,10 @@ def test_kernel_cache(tmp_path, monkeypatch, kills):
         home = tmp_path / str(number)
         alive = kill_at(fill(home), rng.uniform(0, 1.2 * seconds))
         at_work, seconds = at_work + alive, adapted(seconds, alive)
-        complete = [path for path in home.glob("*/complete-*")] if home.exists() else []
+        complete = [path for path in home.glob("*/copy-*/complete-*")] if home.exists() else []
         unfinished += home.exists() and not complete
         finish(fill(home))
-        (complete,) = home.glob("*/complete-*")
+        (complete,) = home.glob("*/copy-*/complete-*")
         finish(fill(home))  # loaded, with no lock to wait for
     assert at_work > kills // 4
     assert unfinished > 0
