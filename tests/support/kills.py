@@ -122,11 +122,12 @@ def test_compile(tmp_path, tiny_checkpoint, kills):
     assert left > kills // 10  # kills did meet half-written folders
 
 
-def compile_here(place: Path, show: object = None) -> None:
+def compile_here(place: Path, show: object = None) -> bool:
     """In place of the processes that compile: a kill would leave them alive."""
     config.CACHE_DIR = str(place)
     for entry in cache.ENTRIES:
         entry.ready(cached=True)
+    return True
 
 
 @pytest.mark.parametrize("kills", KILLS)
