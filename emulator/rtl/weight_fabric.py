@@ -134,16 +134,7 @@ class WeightFabricRtl(BlockRtl):
         rows, groups = matrix.rows, self.columns // matrix.group
         _, first, last = beat_counter(m, valid, matrix.group // self.feed)
         width = len(trees[0]) + (matrix.group // self.feed).bit_length()
-        kept = Signal(rows * width)
-        sums = fields(kept, [width] * rows, True)
-        group_done = Signal()
-        m.d.sync += group_done.eq(valid & last)
-        with m.If(valid):
-            new = [
-                _fit(t + Mux(first, 0, s).as_signed(), width)
-                for t, s in zip(trees, sums, strict=True)
-            ]
-            m.d.sync += kept.eq(join(new))
+        group_done, sums = _summed(m, valid, first, last, trees, width)
         number, _, _ = beat_counter(m, group_done, groups)
         scales = plain_arrays(matrix)["group_scale"]
         words = [word_of(scales[:, g].tolist(), 8) for g in range(groups)]
@@ -151,17 +142,7 @@ class WeightFabricRtl(BlockRtl):
         scaled = [s * scale for s, scale in zip(sums, fields(word, [8] * rows, True), strict=True)]
         valid, scaled = step(m, group_done, scaled)
         _, first, last = beat_counter(m, valid, groups)
-        total = Signal(rows * ACC_BITS)
-        accs = fields(total, [ACC_BITS] * rows, True)
-        done = Signal()
-        m.d.sync += done.eq(valid & last)
-        with m.If(valid):
-            new = [
-                _fit(t + Mux(first, 0, s).as_signed(), ACC_BITS)
-                for t, s in zip(scaled, accs, strict=True)
-            ]
-            m.d.sync += total.eq(join(new))
-        return done, accs
+        return _summed(m, valid, first, last, scaled, ACC_BITS)
 
     def _drain(
         self, m: Module, done: Value, accs: list[Value], scales: list[tuple[int, int]],
@@ -224,6 +205,22 @@ def _wide(value: Value) -> Value:
     more = PRODUCT_BITS - len(value)
     sign = Cat(*[value[-1]] * more) if more > 0 and value.shape().signed else Const(0, max(more, 0))
     return Cat(value[:PRODUCT_BITS], sign) if more > 0 else value[:PRODUCT_BITS]
+
+
+def _summed(
+    m: Module, valid: Value, first: Value, last: Value, terms: list[Value], width: int
+) -> tuple[Value, list[Value]]:
+    """Each row's terms from first beat to last, added up; a pulse when the sums are there."""
+    kept = Signal(len(terms) * width)
+    sums = fields(kept, [width] * len(terms), True)
+    done = Signal()
+    m.d.sync += done.eq(valid & last)
+    with m.If(valid):
+        new = [
+            _fit(t + Mux(first, 0, s).as_signed(), width) for t, s in zip(terms, sums, strict=True)
+        ]
+        m.d.sync += kept.eq(join(new))
+    return done, sums
 
 
 def _fit(value: Value, width: int) -> Value:

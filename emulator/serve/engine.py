@@ -206,7 +206,9 @@ class Engine:
             for job in left:
                 job.tell(Done(_dead()))
             while self._tasks:
-                self._tasks.popleft()[0].set_exception(_dead())
+                future, _ = self._tasks.popleft()
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(_dead())
             self.on_death()
 
     def _work(self) -> None:
@@ -231,7 +233,9 @@ class Engine:
                 self._pass(working)
 
     def _finish(self, future: Future[None], work: Callable[[Card], None]) -> None:
-        """Do the work; its error is the future's."""
+        """Do the work, if somebody still waits for it; its error is the future's."""
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             for card in self.cards:
                 work(card)

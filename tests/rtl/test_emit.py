@@ -49,10 +49,7 @@ def test_verilator_runs_what_is_written(tiny_image, tmp_path):
     (vector,) = vectors(Chip(tiny_image, ops=reference), TOKENS, "fabric_o", 0, 8)
     folder = tmp_path / "fabric_o"
     cycles = emit(folder, vector, SPEC)
-    command = re.search(r"^    (python -m verilator .*)$", (folder / "README.md").read_text(), re.M)
-    assert command is not None
-    done = verilate(folder, command[1])
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = verilated(folder)
     assert f"8 of 8 values, 0 wrong, {cycles} cycles of {cycles}" in done.stdout
     assert "PASS" in done.stdout
     values = (folder / "x.hex").read_text().splitlines()
@@ -75,16 +72,18 @@ def test_verilator_runs_a_whole_chip(tmp_path, monkeypatch):
     bench = chip_bench(Chip(image, context=3, ops=reference), spec, [5, 257], 1)
     folder = tmp_path / "chip"
     cycles = emit_chip(folder, bench, spec)
-    command = re.search(r"^    (python -m verilator .*)$", (folder / "README.md").read_text(), re.M)
-    assert command is not None
-    done = verilate(folder, command[1])
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = verilated(folder)
     assert f"196 of 196 values, 0 wrong, {cycles} cycles of {cycles}" in done.stdout
 
 
-def verilate(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+def verilated(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the command of the emitted README did; it must have succeeded."""
+    command = re.search(r"^    (python -m verilator .*)$", (folder / "README.md").read_text(), re.M)
+    assert command is not None
     own = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        command, shell=True, cwd=folder, capture_output=True, text=True, check=False,
+    done = subprocess.run(
+        command[1], shell=True, cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "PATH": own},
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
