@@ -16,8 +16,9 @@ import numpy as np
 from emulator.blocks.block import Block
 from emulator.blocks.kv_sram import KvSram, check_fits
 from emulator.blocks.wires import Wires
-from emulator.chip import Chip, build_stages
+from emulator.chip import Chip, Stage, build_stages
 from emulator.errors import UsageError
+from emulator.recorded_pass import Recorder
 from weights.lora import Adapter
 from weights.rom import RomImage
 
@@ -54,7 +55,9 @@ class Board:
             Chip(image, context, ops, adapters, [part[i] for part in parts]) for i in range(count)
         ]
         self._image, self._srams, self._positions = image, srams, positions
-        self._blocks: list[tuple[Adapter | None, list[Block]]] = []  # of the whole board
+        # The datapath on all chips' SRAMs, and the top-k search, by adapter.
+        self._datapaths: list[tuple[Adapter | None, list[Stage], Block]] = []
+        self._recorder = Recorder()
 
     def forward(self, runs: Sequence[Run]) -> list[Wires]:
         """One pass over the runs of different chips; each one's wires, as `Chip.forward` gives.
@@ -78,9 +81,8 @@ class Board:
             self.chips[runs[0].chip].finish(entered[0])
             return
         ops, wires = self.chips[0].ops, self._together(runs, entered)
-        *blocks, search = self._blocks_with(self._adapter_of(runs[0]))
-        for block in blocks:
-            block.run(ops, wires)
+        stages, search = self._datapath_with(self._adapter_of(runs[0]))
+        self._recorder.run(ops, stages, wires)
         begin = 0
         for run, own in zip(runs, entered, strict=True):
             end = begin + own.wanted.size
@@ -93,17 +95,18 @@ class Board:
         chip = self.chips[run.chip]
         return chip.adapters.get(chip.adapter)
 
-    def _blocks_with(self, adapter: Adapter | None) -> list[Block]:
-        """The datapath on all chips' SRAMs, the top-k search last; made once for an adapter."""
-        for held, blocks in self._blocks:
+    def _datapath_with(self, adapter: Adapter | None) -> tuple[list[Stage], Block]:
+        """The stages without the top-k search, and the search; made once for an adapter."""
+        for held, stages, search in self._datapaths:
             if held is adapter:
-                return blocks
+                return stages, search
         in_use = {id(a) for chip in self.chips for a in [None, *chip.adapters.values()]}
-        self._blocks = [pair for pair in self._blocks if id(pair[0]) in in_use]
+        self._datapaths = [path for path in self._datapaths if id(path[0]) in in_use]
         side = adapter.matrices if adapter is not None else None
         stages = build_stages(self._image, self._positions, side, self._srams)
-        self._blocks.append((adapter, [block for stage in stages for block in stage.blocks]))
-        return self._blocks[-1][1]
+        search = stages[-1].blocks.pop()
+        self._datapaths.append((adapter, stages, search))
+        return stages, search
 
     def _together(self, runs: Sequence[Run], entered: list[Wires]) -> Wires:
         """The wires of the pass: the tokens of all runs, one behind the other."""

@@ -17,6 +17,7 @@ from emulator.blocks.lm_head import head_blocks
 from emulator.blocks.top_k import TopK
 from emulator.blocks.wires import Arrays, Int64, Wires
 from emulator.errors import AdapterError, ContextError, UsageError
+from emulator.recorded_pass import Recorder
 from emulator.terminal.kernels import load_kernels
 from kernels.sram_matrix import SramMatrix
 from weights.checkpoint import LAYER_MATRICES
@@ -98,6 +99,7 @@ class Chip:
         self.position_bits = sum(sram.stored_bits for sram in self._kv_srams())
         self.tokens: list[int] = []  # whose keys and values are in the KV SRAM, in order
         self.adapters: dict[str, Adapter] = {}
+        self._recorder = Recorder()
         self.adapter = NO_ADAPTER  # the name of the one in use
         self._stages = {NO_ADAPTER: self.stages}
         for adapter in adapters:
@@ -180,9 +182,7 @@ class Chip:
 
     def finish(self, wires: Wires) -> None:
         """Run a pass that `enter` began."""
-        for stage in self.stages:
-            for block in stage.blocks:
-                block.run(self.ops, wires)
+        self._recorder.run(self.ops, self.stages, wires)
         self.tokens += wires.tokens.tolist()
 
     def each_token(self, wires: Wires) -> Iterator[Wires]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
-from kernels import jobs as _jobs
 from kernels import narrow as _narrow
+from kernels import recording as _recording
 from kernels.blocks import attention as _attention
 from kernels.blocks import bias_add as _bias_add
 from kernels.blocks import embedding as _embedding
+from kernels.blocks import gates as _gates
 from kernels.blocks import head_norm as _head_norm
 from kernels.blocks import kv_sram as _kv_sram
 from kernels.blocks import lora as _lora
@@ -27,6 +30,8 @@ from kernels.blocks import swiglu as _swiglu
 from kernels.blocks import top_k as _top_k
 from kernels.blocks import weight_fabric as _weight_fabric
 from kernels.host import cache as _cache
+from kernels.host.entry import Routine
+from kernels.host.job import JOB_WORDS
 from kernels.host.team import Team
 from kernels.reference import ALL_POSITIONS, Int8, Int16, Int32, Int64
 from kernels.rom.pack import PackedMatrix
@@ -40,7 +45,32 @@ VECTOR = 32  # int8 values that the attention kernel loads at once
 @functools.cache
 def team() -> Team:
     """The process's threads, which share every job; made at the first use."""
-    return Team(_jobs.serve)
+    return Team()
+
+
+def record() -> AbstractContextManager[_recording.Recording]:
+    """What this thread calls inside is also kept, to be done again with the same arrays."""
+    return _recording.Recording.made_by(team())
+
+
+def _do(
+    set_up: Callable[..., None],
+    routine: Routine,
+    *arguments: Any,
+    own: int = 0,
+    common: int = 0,
+    prepare: Routine | None = None,
+) -> None:
+    """One job: `set_up` writes what `routine`, and before it `prepare`, will find in its words.
+
+    `own` bytes of memory for each thread, `common` for all.
+    """
+    job, threads = np.empty(JOB_WORDS, np.int64), team()
+    job[:4] = prepare.address if prepare else 0, routine.address, 0, threads.threads
+    set_up(job, *arguments)
+    threads.run(job, 1, own, common)
+    if (recording := _recording.now_recording()) is not None:
+        recording.add(job, own, common, arguments)
 
 
 def _int8_like(v: np.ndarray) -> tuple[Int8, Int32]:
@@ -54,32 +84,41 @@ def _vectors(*arrays: np.ndarray) -> list[np.ndarray]:
 
 def lookup(matrix: PackedMatrix, rows: Int64) -> Int32:
     out = np.empty((rows.size, matrix.columns), np.int32)
-    _embedding.lookup_rows(matrix.wiring, rows, out)
+    _do(_embedding.lookup, _embedding.lookup_tokens, matrix.wiring, rows, out)
     return out
 
 
 def fabric(matrices: tuple[PackedMatrix, ...], x: Int8, scale: Int32) -> list[Int32]:
     tokens = len(x)
     out = np.empty(tokens * sum([m.rows for m in matrices]), np.int32)
-    _fabric_job(_jobs.fabric, matrices, x, scale, out)
+    _fabric_job(_weight_fabric.fabric, matrices, x, scale, out)
     return _split(out, tokens, matrices)
 
 
 def fabric_sums(matrices: tuple[PackedMatrix, ...], x: Int8) -> Int64:
     out = np.empty((len(x), sum([m.rows for m in matrices])), np.int64)
-    _fabric_job(_jobs.fabric_sums, matrices, x, out)
+    _fabric_job(_weight_fabric.fabric_sums, matrices, x, out)
     return out
 
 
 def _fabric_job(
     set_up: Callable[..., None], matrices: tuple[PackedMatrix, ...], x: Int8, *more: np.ndarray
 ) -> None:
-    spare = _jobs.MOST_MATRICES - len(matrices)
+    spare = _weight_fabric.MOST_MATRICES - len(matrices)
     if spare < 0:
-        raise ValueError(f"{len(matrices)} matrices in one pass; at most {_jobs.MOST_MATRICES}")
-    first, second, third = [m.wiring for m in (*matrices, *matrices[:1] * spare)]
-    own, common = _weight_fabric.SCRATCH_BYTES, _weight_fabric.common_bytes(*x.shape)
-    team().run(set_up, own, common, first, second, third, len(matrices), x, *more)
+        most = _weight_fabric.MOST_MATRICES
+        raise ValueError(f"{len(matrices)} matrices in one pass; at most {most}")
+    _do(
+        set_up,
+        _weight_fabric.fabric_tiles,
+        *[m.wiring for m in (*matrices, *matrices[:1] * spare)],
+        len(matrices),
+        x,
+        *more,
+        own=_weight_fabric.SCRATCH_BYTES,
+        common=_weight_fabric.common_bytes(*x.shape),
+        prepare=_weight_fabric.fabric_prepare,
+    )
 
 
 def _split(
@@ -96,30 +135,37 @@ def _split(
 
 def lora(side: SramPass, x: Int8, scale: Int32, sums: Int64) -> list[Int32]:
     out = np.empty(sums.size, np.int32)
-    own, common = _lora.scratch_bytes(side.most_rows), _lora.scratch_bytes(0) * len(side.matrices)
-    team().run(_jobs.lora, own, common, side.wiring, x, scale, sums, out)
+    _do(
+        _lora.lora,
+        _lora.lora_chunk,
+        side.wiring,
+        x,
+        scale,
+        sums,
+        out,
+        own=_lora.scratch_bytes(side.most_rows),
+        common=_lora.scratch_bytes(0) * len(side.matrices),
+        prepare=_lora.lora_prepare,
+    )
     return _split(out, len(x), side.matrices)
 
 
 def narrow(v: Int32, constant: Int32) -> tuple[Int8, Int32]:
-    x, scale = _int8_like(v)
-    _narrow.narrow(*_vectors(v), constant, *_vectors(x, scale))
-    return x, scale
+    return rotate_narrow(v, 0, constant)
 
 
 def rotate_narrow(v: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
     x, scale = _int8_like(v)
-    _narrow.rotate_narrow(*_vectors(v), block, constant, *_vectors(x, scale))
+    own = 4 * v.shape[-1]
+    to = _vectors(x, scale)
+    _do(_narrow.narrow, _narrow.narrow_vectors, *_vectors(v), block, constant, *to, own=own)
     return x, scale
 
 
 def rms_norm(residual: Int32, epsilon: int, constant: Int32) -> tuple[Int8, Int32]:
     x, scale = _int8_like(residual)
-    if len(x) == 1:
-        _rms_norm.rms_norm(residual, epsilon, constant, x, scale)
-    else:
-        own = 4 * x.shape[1]
-        team().run(_jobs.rms_norm, own, 0, residual, epsilon, constant, x, scale)
+    args = residual, epsilon, constant, x, scale
+    _do(_rms_norm.rms_norm, _rms_norm.rms_norm_tokens, *args, own=4 * x.shape[1])
     return x, scale
 
 
@@ -127,30 +173,40 @@ def gain_norm(
     residual: Int32, gain: Int16, mixer: Int16, epsilon: int, constant: Int32
 ) -> tuple[Int8, Int32]:
     x, scale = _int8_like(residual)
-    _rms_norm.gain_norm(residual, gain, mixer, epsilon, constant, x, scale)
+    args = residual, gain, mixer, epsilon, constant, x, scale
+    own = _rms_norm.gain_scratch_bytes(x.shape[1])
+    _do(_rms_norm.gain_norm, _rms_norm.gain_norm_tokens, *args, own=own)
     return x, scale
 
 
 def head_norm(v: Int32, gain: Int16, epsilon: int, constant: Int32) -> Int32:
     out = np.empty(v.shape, np.int32)
-    _head_norm.head_norm(*_vectors(v), gain, epsilon, constant, *_vectors(out))
+    args = *_vectors(v), gain, epsilon, constant, *_vectors(out)
+    _do(_head_norm.head_norm, _head_norm.head_norm_heads, *args, own=4 * v.shape[-1])
     return out
 
 
 def bias_add(v: Int32, bias: Int32) -> Int32:
     out = np.empty(v.shape, np.int32)
-    _bias_add.bias_add(v, bias, out)
+    _do(_bias_add.bias_add, _bias_add.bias_add_tokens, v, bias, out)
     return out
 
 
 def rope(v: Int32, positions: Int64, cosine: Int16, sine: Int16) -> Int32:
     turning = 2 * cosine.shape[1]
     if turning < v.shape[2]:  # the kernel turns whole heads
+        _cannot_record()
         turned = rope(np.ascontiguousarray(v[..., :turning]), positions, cosine, sine)
         return np.concatenate([turned, v[..., turning:]], axis=2)
     out = np.empty_like(v)
-    _rope.rope(v, positions, cosine, sine, out)
+    _do(_rope.rope, _rope.rope_tokens, v, positions, cosine, sine, out)
     return out
+
+
+def _cannot_record() -> None:
+    """Called by what is not jobs alone."""
+    if (recording := _recording.now_recording()) is not None:
+        recording.whole = False
 
 
 def kv_write(
@@ -166,10 +222,7 @@ def kv_write(
 ) -> tuple[Int8, Int32]:
     q8, q8_scale = _int8_like(q)
     args = (q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale)
-    if len(q) == 1:
-        _kv_sram.kv_write(*args)
-    else:
-        team().run(_jobs.kv_write, 4 * q.shape[2], 0, *args)
+    _do(_kv_sram.kv_write, _kv_sram.kv_write_tokens, *args, own=4 * q.shape[2])
     return q8, q8_scale
 
 
@@ -186,7 +239,9 @@ def attention(
 ) -> Int32:
     tokens, heads, head_dim = q.shape
     seen = np.minimum(positions + 1, window)  # positions that a token attends to
-    if head_dim % VECTOR:  # the kernel loads whole vectors: zeros fill the last, here in a copy
+    if head_dim % VECTOR:
+        _cannot_record()
+        # The kernel loads whole vectors: zeros fill the last, here in a copy.
         spans = zip(rows + 1 - seen, rows + 1, strict=True)
         needed = np.unique(np.concatenate([np.arange(first, end) for first, end in spans]))
         padding = ((0, 0), (0, 0), (0, -head_dim % VECTOR))
@@ -200,9 +255,11 @@ def attention(
     out = np.empty(q.shape, np.int32)
     shared = heads // k.shape[1]  # query heads per KV head
     span = shared if tokens * k.shape[1] >= 4 * team().threads else 1
-    own = _attention.scratch_bytes(span, int(seen.max()), head_dim)
+    # A recorded token's memory has to do for later ones.
+    most = int(seen.max()) if _recording.now_recording() is None else min(len(k), window)
     args = q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out
-    team().run(_jobs.attention, own, 0, *args)
+    own = _attention.scratch_bytes(span, most, head_dim)
+    _do(_attention.attention, _attention.attention_heads, *args, own=own)
     return out.reshape(tokens, -1)
 
 
@@ -213,12 +270,14 @@ def swiglu(gate: Int32, up: Int32) -> Int32:
 
 
 def swiglu_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
+    return _gate(_swiglu.swiglu_narrow, _swiglu.swiglu_narrow_tokens, gate, up, block, constant)
+
+
+def _gate(
+    set_up: Callable[..., None], routine: Routine, gate: Int32, *more: Any
+) -> tuple[Int8, Int32]:
     x, scale = _int8_like(gate)
-    if len(x) == 1:
-        _swiglu.swiglu_narrow(gate, up, block, constant, x, scale)
-    else:
-        own = 8 * x.shape[1]
-        team().run(_jobs.swiglu_narrow, own, 0, gate, up, block, constant, x, scale)
+    _do(set_up, routine, gate, *more, x, scale, own=_gates.scratch_bytes(x.shape[1]))
     return x, scale
 
 
@@ -231,9 +290,8 @@ def geglu(gate: Int32, up: Int32, table: Int32) -> Int32:
 def geglu_narrow(
     gate: Int32, up: Int32, table: Int32, block: int, constant: Int32
 ) -> tuple[Int8, Int32]:
-    x, scale = _int8_like(gate)
-    _other_gates.geglu_narrow(gate, up, table, block, constant, x, scale)
-    return x, scale
+    kernels = _other_gates.geglu_narrow, _other_gates.geglu_narrow_tokens
+    return _gate(*kernels, gate, up, table, block, constant)
 
 
 def relu2_glu(gate: Int32, up: Int32) -> Int32:
@@ -243,22 +301,18 @@ def relu2_glu(gate: Int32, up: Int32) -> Int32:
 
 
 def relu2_narrow(gate: Int32, up: Int32, block: int, constant: Int32) -> tuple[Int8, Int32]:
-    x, scale = _int8_like(gate)
-    _other_gates.relu2_narrow(gate, up, block, constant, x, scale)
-    return x, scale
+    kernels = _other_gates.relu2_narrow, _other_gates.relu2_narrow_tokens
+    return _gate(*kernels, gate, up, block, constant)
 
 
 def residual_add(residual: Int32, delta: Int32) -> Int32:
     out = np.empty(residual.shape, np.int32)
-    if len(out) == 1:
-        _residual_add.residual_add(residual[0], delta[0], out[0])
-    else:
-        addends = np.ascontiguousarray(residual), np.ascontiguousarray(delta)
-        team().run(_jobs.residual_add, 0, 0, *addends, out)
+    addends = np.ascontiguousarray(residual), np.ascontiguousarray(delta)
+    _do(_residual_add.residual_add, _residual_add.residual_add_tokens, *addends, out)
     return out
 
 
 def top_k(logits: Int32, k: int) -> Int64:
     indices = np.empty(min(k, logits.size), np.int64)
-    _top_k.top_k(logits, indices)
+    _do(_top_k.top_k, _top_k.top_k_search, logits, indices)
     return indices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernels import jobs, narrow
+from kernels import narrow
 from kernels.blocks import (
     attention,
     bias_add,
@@ -18,6 +18,7 @@ from kernels.blocks import (
     top_k,
     weight_fabric,
 )
+from kernels.host import team
 from kernels.host.entry import ENTRIES
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "bias_add",
     "embedding",
     "head_norm",
-    "jobs",
     "kv_sram",
     "lora",
     "narrow",
@@ -35,6 +35,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "swiglu",
+    "team",
     "top_k",
     "weight_fabric",
 ]

@@ -5,12 +5,13 @@ Several blocks end with it. Twins in `kernels.reference`.
 
 from __future__ import annotations
 
-import numpy as np
-
 from kernels.arith import hadamard, normalise, store_scale, to_int8, to_int16
-from kernels.host.entry import entry, inner
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import OF_TOKENS, run_of_tokens, share_tokens, words
 from kernels.host.simd import view_i8, view_i32
 from kernels.reference import FRACTION
+
+V, N, BLOCK, CONSTANT, X, SCALE = range(OF_TOKENS, OF_TOKENS + 6)
 
 
 @inner
@@ -35,27 +36,27 @@ def rotate_narrow_one(v, n, block, constant, x, scale, h):
     store_scale(scale, mantissa, exponent, constant)
 
 
-@entry("void(int32[:, ::1], int32[::1], int8[:, ::1], int32[:, ::1])")
-def narrow(v, constant, x, scale):
-    n = v.shape[1]
-    for t in range(v.shape[0]):
-        place = t * n
-        narrow_one(
-            v.ctypes.data + 4 * place, n, constant, x.ctypes.data + place, scale.ctypes.data + 8 * t
-        )
+@entry("void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
+def narrow(job, v, block, constant, x, scale):
+    """Set up: each vector by itself; behind a Hadamard transform if `block` is not 0."""
+    share_tokens(job, v.shape[0])
+    job[V], job[N], job[BLOCK], job[CONSTANT] = (
+        v.ctypes.data,
+        v.shape[1],
+        block,
+        constant.ctypes.data,
+    )
+    job[X], job[SCALE] = x.ctypes.data, scale.ctypes.data
 
 
-@entry("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
-def rotate_narrow(v, block, constant, x, scale):
-    n = v.shape[1]
-    h = np.empty(n, np.int32)
-    for t in range(v.shape[0]):
-        rotate_narrow_one(
-            v.ctypes.data + 4 * t * n,
-            n,
-            block,
-            constant,
-            x.ctypes.data + t * n,
-            scale.ctypes.data + 8 * t,
-            h.ctypes.data,
-        )
+@routine
+def narrow_vectors(address, chunk, scratch):
+    job = words(address)
+    n, constant = job[N], view_i32(job[CONSTANT], 2)
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        v, x, scale = job[V] + 4 * t * n, job[X] + t * n, job[SCALE] + 8 * t
+        if job[BLOCK] == 0:
+            narrow_one(v, n, constant, x, scale)
+        else:
+            rotate_narrow_one(v, n, job[BLOCK], constant, x, scale, scratch)

@@ -26,7 +26,10 @@ from kernels.rom.pack import PackedMatrix
 class Block(ABC):
     """One fixed-function block. A class has `name`, `reads`, `writes`, `run` and `cost`."""
 
-    writes_memory: ClassVar[bool] = False  # `run` changes the arrays of `memory`
+    writes_memory: ClassVar[bool] = False
+    recordable: ClassVar[bool] = (
+        True  # all that `run` does is call kernels  # `run` changes the arrays of `memory`
+    )
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +199,8 @@ def _dead_inputs(
 class DeadInputs(WeightFabric):
     """A weight fabric some of whose inputs do not reach a matrix."""
 
+    recordable: ClassVar[bool] = False
+
     alive: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # wire -> [columns], 0: dead
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
@@ -213,6 +216,8 @@ class DeadInputs(WeightFabric):
 class DeadSums(FabricSums):
     """The same where an adapter adds to the sums: its own inputs are alive."""
 
+    recordable: ClassVar[bool] = False
+
     alive: dict[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
@@ -226,6 +231,8 @@ class DeadSums(FabricSums):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeakSram(KvSram):
     """A KV SRAM whose stored bits flip as they are written; scales are taken to be protected."""
+
+    recordable: ClassVar[bool] = False
 
     fault: Fault
     place: str  # its name, by which its faults differ from another layer's

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.arith import requantise_rows, round_shift, saturate_int32
-from kernels.host.entry import inner
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import CHUNKS, OWN, words
 from kernels.host.simd import (
     add,
     broadcast_pair,
@@ -30,7 +31,6 @@ from kernels.host.simd import (
     view_i64,
     widen,
 )
-from kernels.host.team import JOB
 from kernels.reference import (
     FRACTION,
     SCORE_FRACTION,
@@ -39,15 +39,16 @@ from kernels.reference import (
 )
 
 # Words of a job, the first two addresses of int64[T]; then addresses.
-POSITIONS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(JOB, JOB + 6)
-Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(JOB + 6, JOB + 13)
-WINDOW = JOB + 13
+POSITIONS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SPAN = range(OWN, OWN + 6)
+Q, Q_SCALE, K, K_SCALE, V, V_SCALE, OUT = range(OWN + 6, OWN + 13)
+WINDOW, BLOCK_SIZE = OWN + 13, OWN + 14
 
 # 2**-n for each score n below the largest, the last entry 0: what the twin computes.
 EXP2_NEGATIVE = exp2_negative(np.arange((16 << SCORE_FRACTION) + 1)).astype(np.int32)
 # Positions whose keys or values stay in L1 while all query heads pass over them. The rows of a head
-# lie 1,024 bytes apart at 8B, so 32 of them fill the few sets of L1 that they fall into.
-BLOCK = 32
+# lie 1,024 bytes apart at 8B, so 32 of them fill the few sets of L1 that they fall into: right for
+# a token that finds them in memory. Those of a prompt find them in L2, and need not ask ahead.
+BLOCK, BLOCK_OF_FEW, FEW = 128, 32, 16
 assert BLOCK * 32767 * 128 < 1 << 31  # w * v of one block fits 32 bits
 
 
@@ -197,16 +198,18 @@ def mix_two(weights, v, stride, n, head_dim, acc):
 
 
 @inner
-def ask_ahead(block, stride, length, begin, n, part, parts):
-    """Prefetch `length` bytes of positions of the block after this, which begins at `begin`.
+def ask_ahead(at, stride, length, block, left, part, parts):
+    """Prefetch `length` bytes of positions of the block after the one at `at`.
+
+    `block` positions are a block, and `left` are left from `at` on.
 
     A CPU does not foresee the rows of one head, which lie far apart. It keeps 16 or so lines in
     flight, and a block's 64 asked for at once would hold it up: so each head asks for a part.
     """
-    end = min(BLOCK + BLOCK * (part + 1) // parts, n - begin)
-    for i in range(BLOCK + BLOCK * part // parts, end):
+    end = min(block + block * (part + 1) // parts, left)
+    for i in range(block + block * part // parts, end):
         for byte in range(0, length, 64):
-            prefetch(block + i * stride + byte)
+            prefetch(at + i * stride + byte)
 
 
 def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
@@ -214,23 +217,41 @@ def scratch_bytes(span: int, positions: int, head_dim: int) -> int:
     return span * (8 * head_dim + 4 * positions + 16 + 2 * BLOCK) + 12 * BLOCK
 
 
-@inner
-def attention_chunk(shared, chunk, scratch):
+@entry(
+    "void(int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    " int8[:, :, ::1], int32[:, :, ::1], int64[::1], int64[::1], int64, int64, int32[:, :, ::1])"
+)
+def attention(job, q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out):
+    """Set up: causal attention; `span` query heads, which share a KV head, are one chunk."""
+    tokens, heads, head_dim = q.shape
+    job[POSITIONS], job[ROWS] = positions.ctypes.data, rows.ctypes.data
+    job[HEADS], job[KV_HEADS], job[HEAD_DIM], job[SPAN] = heads, k.shape[1], head_dim, span
+    job[Q], job[Q_SCALE] = q.ctypes.data, q_scale.ctypes.data
+    job[K], job[K_SCALE] = k.ctypes.data, k_scale.ctypes.data
+    job[V], job[V_SCALE] = v.ctypes.data, v_scale.ctypes.data
+    job[OUT], job[WINDOW] = out.ctypes.data, window
+    job[BLOCK_SIZE] = BLOCK_OF_FEW if tokens <= FEW else BLOCK
+    job[CHUNKS] = tokens * heads // span
+
+
+@routine
+def attention_heads(address, chunk, scratch):
     """`SPAN` query heads of one token that share a KV head, over its last `WINDOW` positions."""
-    heads, kv_heads, head_dim = shared[HEADS], shared[KV_HEADS], shared[HEAD_DIM]
-    span = shared[SPAN]
+    job = words(address)
+    heads, kv_heads, head_dim = job[HEADS], job[KV_HEADS], job[HEAD_DIM]
+    span, block = job[SPAN], job[BLOCK_SIZE]
     t, first = chunk * span // heads, chunk * span % heads
     kv = first // (heads // kv_heads)
-    end = get_i64(shared[ROWS] + 8 * t) + 1
-    n = min(get_i64(shared[POSITIONS] + 8 * t) + 1, shared[WINDOW])
+    end = get_i64(job[ROWS] + 8 * t) + 1
+    n = min(get_i64(job[POSITIONS] + 8 * t) + 1, job[WINDOW])
     stride, scale_stride = kv_heads * head_dim, 8 * kv_heads
     begins, scale_begins = (end - n) * stride, (end - n) * scale_stride
-    k, v = shared[K] + kv * head_dim + begins, shared[V] + kv * head_dim + begins
-    k_scale = shared[K_SCALE] + 8 * kv + scale_begins
-    v_scale = shared[V_SCALE] + 8 * kv + scale_begins
-    q = shared[Q] + (t * heads + first) * head_dim
-    q_scale = shared[Q_SCALE] + (t * heads + first) * 8
-    out = shared[OUT] + (t * heads + first) * head_dim * 4
+    k, v = job[K] + kv * head_dim + begins, job[V] + kv * head_dim + begins
+    k_scale = job[K_SCALE] + 8 * kv + scale_begins
+    v_scale = job[V_SCALE] + 8 * kv + scale_begins
+    q = job[Q] + (t * heads + first) * head_dim
+    q_scale = job[Q_SCALE] + (t * heads + first) * 8
+    out = job[OUT] + (t * heads + first) * head_dim * 4
 
     acc = scratch
     largest = view_i64(acc + 8 * span * head_dim, span)
@@ -244,15 +265,16 @@ def attention_chunk(shared, chunk, scratch):
     largest[:] = -(1 << 31)
     totals[:] = 0
 
+    asked = n if block == BLOCK_OF_FEW else 0  # positions that are to be prefetched
     least = np.int64(1 << 31)
     for i in range(n):
         least = min(least, get_i32(v_scale + i * scale_stride + 4))
-    for begin in range(0, n, BLOCK):
-        size = min(BLOCK, n - begin)
-        ask_ahead(k_scale + begin * scale_stride, scale_stride, 8, begin, n, 0, 1)
+    for begin in range(0, n, block):
+        size, left = min(block, n - begin), asked - begin
+        ask_ahead(k_scale + begin * scale_stride, scale_stride, 8, block, left, 0, 1)
         copy_scales(k_scale + begin * scale_stride, kv_heads, size, scales)
         for head in range(span):
-            ask_ahead(k + begin * stride, stride, head_dim, begin, n, head, span)
+            ask_ahead(k + begin * stride, stride, head_dim, block, left, head, span)
             most = score_head(
                 q + head * head_dim,
                 head_dim,
@@ -266,12 +288,12 @@ def attention_chunk(shared, chunk, scratch):
                 scores + 4 * (head * n + begin),
             )
             largest[head] = max(largest[head], most)
-    for begin in range(0, n, BLOCK):
-        size = min(BLOCK, n - begin)
-        ask_ahead(v_scale + begin * scale_stride, scale_stride, 8, begin, n, 0, 1)
+    for begin in range(0, n, block):
+        size, left = min(block, n - begin), asked - begin
+        ask_ahead(v_scale + begin * scale_stride, scale_stride, 8, block, left, 0, 1)
         copy_scales(v_scale + begin * scale_stride, kv_heads, size, scales)
         for head in range(span):
-            ask_ahead(v + begin * stride, stride, head_dim, begin, n, head, span)
+            ask_ahead(v + begin * stride, stride, head_dim, block, left, head, span)
             at, to = scores + 4 * (head * n + begin), weights + 2 * BLOCK * head
             totals[head] += weigh(at, largest[head], scales, least, size, to)
         for head in range(0, span, 2):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from kernels.host.entry import entry, inner
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import OF_TOKENS, run_of_tokens, share_tokens, words
+from kernels.host.simd import get_i64, view_i32
 from kernels.narrow import narrow_one, rotate_narrow_one
+
+HEADS, KV_HEADS, HEAD_DIM, ROWS, CONSTANTS = range(OF_TOKENS, OF_TOKENS + 5)
+Q, K, V, Q8, Q8_SCALE = range(OF_TOKENS + 5, OF_TOKENS + 10)
+K_SRAM, K_SCALE, V_SRAM, V_SCALE = range(OF_TOKENS + 10, OF_TOKENS + 14)
 
 
 @inner
@@ -24,29 +28,31 @@ def kv_write_one(
 
 
 @entry(
-    "void(int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1], int64[::1],"
-    " int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
+    "void(int64[::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, :, ::1], int32[:, ::1],"
+    " int64[::1], int8[:, :, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, :, ::1],"
     " int8[:, :, ::1], int32[:, :, ::1])"
 )
-def kv_write(q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
+def kv_write(job, q, k, v, constants, rows, k_sram, k_scale, v_sram, v_scale, q8, q8_scale):
     tokens, heads, n = q.shape
-    kv_heads = k.shape[1]
-    h = np.empty(n, np.int32)
-    for t in range(tokens):
-        head, kv_head, place = t * heads, t * kv_heads, rows[t] * kv_heads
+    share_tokens(job, tokens)
+    job[HEADS], job[KV_HEADS], job[HEAD_DIM] = heads, k.shape[1], n
+    job[ROWS], job[CONSTANTS] = rows.ctypes.data, constants.ctypes.data
+    job[Q], job[K], job[V] = q.ctypes.data, k.ctypes.data, v.ctypes.data
+    job[Q8], job[Q8_SCALE] = q8.ctypes.data, q8_scale.ctypes.data
+    job[K_SRAM], job[K_SCALE] = k_sram.ctypes.data, k_scale.ctypes.data
+    job[V_SRAM], job[V_SCALE] = v_sram.ctypes.data, v_scale.ctypes.data
+
+
+@routine
+def kv_write_tokens(address, chunk, scratch):
+    job = words(address)
+    heads, kv_heads, n = job[HEADS], job[KV_HEADS], job[HEAD_DIM]
+    constants = view_i32(job[CONSTANTS], 6).reshape((3, 2))
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        q, kv, row = t * heads, t * kv_heads, get_i64(job[ROWS] + 8 * t) * kv_heads
         kv_write_one(
-            q.ctypes.data + 4 * head * n,
-            k.ctypes.data + 4 * kv_head * n,
-            v.ctypes.data + 4 * kv_head * n,
-            heads,
-            kv_heads,
-            n,
-            constants,
-            k_sram.ctypes.data + place * n,
-            k_scale.ctypes.data + 8 * place,
-            v_sram.ctypes.data + place * n,
-            v_scale.ctypes.data + 8 * place,
-            q8.ctypes.data + head * n,
-            q8_scale.ctypes.data + 8 * head,
-            h.ctypes.data,
-        )
+            job[Q] + 4 * n * q, job[K] + 4 * n * kv, job[V] + 4 * n * kv, heads, kv_heads, n,
+            constants, job[K_SRAM] + n * row, job[K_SCALE] + 8 * row, job[V_SRAM] + n * row,
+            job[V_SCALE] + 8 * row, job[Q8] + n * q, job[Q8_SCALE] + 8 * q, scratch,
+        )  # fmt: skip

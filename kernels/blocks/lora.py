@@ -1,7 +1,7 @@
 """What the adapter SRAM adds to the fabric's sums, compiled. Twin in `kernels.reference`.
 
-A chunk of a job is a run of tokens; of one token it is a run of rows, and the thread that sets the
-job up has done A before.
+A chunk of a job is a run of tokens; of one token it is a run of rows, and the thread that
+prepares the job has done A before.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.arith import requantise_rows, round_shift, to_int16
-from kernels.host.entry import inner
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import CHUNKS, OWN, THREADS, words
 from kernels.host.simd import get_i32, view_i8, view_i16, view_i32, view_i64, view_u16
-from kernels.host.team import CHUNKS_NEXT, JOB, THREADS, common_memory
 from kernels.reference import FRACTION
 from kernels.sram_matrix import (
     CELL_COLUMNS,
@@ -36,8 +36,8 @@ CHUNKS_A_THREAD = 2
 LEAST_ROWS = 128  # of a chunk
 
 # Words of a job; SUM_ROWS are those of all matrices, SIZE the rows or tokens of a chunk.
-TOKEN_COUNT, SIZE, X, X_SCALE, SUMS, SUM_ROWS, OUT, MATRICES, WIRING, INNER = range(JOB, JOB + 10)
-SHIFT = JOB + 10  # of each matrix, where there is one token
+TOKEN_COUNT, SIZE, X, X_SCALE, SUMS, SUM_ROWS, OUT, MATRICES, WIRING, INNER = range(OWN, OWN + 10)
+SHIFT = OWN + 10  # of each matrix, where there is one token
 
 
 def scratch_bytes(rows: int) -> int:
@@ -148,51 +148,54 @@ def outer(m, h, shift, x, scale, sums, out, first, n, scratch):
     requantise_rows(acc, row_mantissas, row_exponents, mantissa, exponent - FRACTION, to)
 
 
-@inner
-def lora_chunk(shared, chunk, scratch):
+@routine
+def lora_chunk(address, chunk, scratch):
     """Of one token a run of the rows of all matrices; of several a run of tokens."""
-    tokens, total = shared[TOKEN_COUNT], shared[SUM_ROWS]
-    begin = chunk * shared[SIZE]
-    end = begin + shared[SIZE]
+    job = words(address)
+    tokens, total = job[TOKEN_COUNT], job[SUM_ROWS]
+    begin = chunk * job[SIZE]
+    end = begin + job[SIZE]
     before = np.int64(0)  # rows of the matrices before
-    for number in range(shared[MATRICES]):
-        m = view_i64(shared[WIRING] + 8 * WORDS * number, WORDS)
+    for number in range(job[MATRICES]):
+        m = view_i64(job[WIRING] + 8 * WORDS * number, WORDS)
         rows, columns = m[ROWS], m[COLUMNS]
-        out = shared[OUT] + 4 * tokens * before
+        out = job[OUT] + 4 * tokens * before
         if tokens == 1:
-            h = shared[INNER] + 8 * MOST_RANK * number
+            h = job[INNER] + 8 * MOST_RANK * number
             first, last = max(begin - before, 0), min(end - before, rows)
             if first < last:
-                sums, n = shared[SUMS] + 8 * before, last - first
-                shift, x = shared[SHIFT + number], shared[X]
-                outer(m, h, shift, x, shared[X_SCALE], sums, out, first, n, scratch)
+                sums, n = job[SUMS] + 8 * before, last - first
+                shift, x = job[SHIFT + number], job[X]
+                outer(m, h, shift, x, job[X_SCALE], sums, out, first, n, scratch)
         else:
             memory = scratch + 8 * MOST_RANK
             for t in range(begin, min(end, tokens)):
-                x, sums = shared[X] + t * columns, shared[SUMS] + 8 * (t * total + before)
+                x, sums = job[X] + t * columns, job[SUMS] + 8 * (t * total + before)
                 shift, to = inner_sums(m, x, scratch), out + 4 * t * rows
-                scale = shared[X_SCALE] + 8 * t
+                scale = job[X_SCALE] + 8 * t
                 outer(m, scratch, shift, x, scale, sums, to, 0, rows, memory)
         before += rows
 
 
-@inner
-def describe(shared, wiring, x, scale, sums, out):
+@entry("void(int64[::1], int64[:, ::1], int8[:, ::1], int32[:, ::1], int64[:, ::1], int32[::1])")
+def lora(job, wiring, x, scale, sums, out):
     """Set up: wiring int64[matrices, WORDS], sums int64[T, rows of all], out as of the fabric."""
-    tokens, total = sums.shape
-    shared[TOKEN_COUNT], shared[SUM_ROWS], shared[MATRICES] = tokens, total, wiring.shape[0]
-    shared[X], shared[X_SCALE] = x.ctypes.data, scale.ctypes.data
-    shared[SUMS], shared[OUT], shared[WIRING] = (
-        sums.ctypes.data,
-        out.ctypes.data,
-        wiring.ctypes.data,
-    )
-    shared[INNER] = common_memory(shared)
+    job[TOKEN_COUNT], job[SUM_ROWS], job[MATRICES] = sums.shape[0], sums.shape[1], wiring.shape[0]
+    job[X], job[X_SCALE] = x.ctypes.data, scale.ctypes.data
+    job[SUMS], job[OUT], job[WIRING] = sums.ctypes.data, out.ctypes.data, wiring.ctypes.data
+
+
+@routine
+def lora_prepare(address, _, memory):
+    """A of one token, and the chunks."""
+    job = words(address)
+    tokens, total = job[TOKEN_COUNT], job[SUM_ROWS]
+    job[INNER] = memory
     if tokens == 1:
-        for number in range(wiring.shape[0]):
-            memory = shared[INNER] + 8 * MOST_RANK * number
-            shared[SHIFT + number] = inner_sums(wiring[number], shared[X], memory)
+        for number in range(job[MATRICES]):
+            m = view_i64(job[WIRING] + 8 * WORDS * number, WORDS)
+            job[SHIFT + number] = inner_sums(m, job[X], memory + 8 * MOST_RANK * number)
     parts = total if tokens == 1 else tokens
-    size = max(parts // (CHUNKS_A_THREAD * shared[THREADS]), LEAST_ROWS if tokens == 1 else 1)
-    shared[SIZE] = size
-    shared[CHUNKS_NEXT] = (parts + size - 1) // size
+    size = max(parts // (CHUNKS_A_THREAD * job[THREADS]), LEAST_ROWS if tokens == 1 else 1)
+    job[SIZE] = size
+    job[CHUNKS] = (parts + size - 1) // size

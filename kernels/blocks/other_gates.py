@@ -6,8 +6,11 @@ import numpy as np
 from numba import int8, int32, int64, types, void
 
 from kernels.arith import saturate_int32
-from kernels.host.entry import entry, inner
-from kernels.narrow import rotate_narrow_one
+from kernels.blocks.gates import TABLE as TABLE_AT
+from kernels.blocks.gates import TABLE_SIZE, describe_gate, gate_vectors, narrow_product
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import run_of_tokens, words
+from kernels.host.simd import view_i32
 from kernels.reference import FRACTION
 from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
@@ -49,25 +52,38 @@ def relu2_one(gate, up, out):
 
 @entry(
     void(
-        int32[:, ::1], int32[:, ::1], TABLE, int64, int32[::1], int8[:, ::1], int32[:, ::1]
+        int64[::1], int32[:, ::1], int32[:, ::1], TABLE, int64, int32[::1], int8[:, ::1],
+        int32[:, ::1],
     ),
 )  # fmt: skip
-def geglu_narrow(gate, up, table, block, constant, x, scale):
-    n = gate.shape[1]
-    product, h = np.empty(n, np.int32), np.empty(n, np.int32)
-    for t in range(gate.shape[0]):
-        geglu_one(gate[t], up[t], table, product)
-        to, scale_to = x.ctypes.data + t * n, scale.ctypes.data + 8 * t
-        rotate_narrow_one(product.ctypes.data, n, block, constant, to, scale_to, h.ctypes.data)
+def geglu_narrow(job, gate, up, table, block, constant, x, scale):
+    describe_gate(job, gate, up, block, constant, x, scale)
+    job[TABLE_AT], job[TABLE_SIZE] = table.ctypes.data, table.size
+
+
+@routine
+def geglu_narrow_tokens(address, chunk, scratch):
+    job = words(address)
+    table = view_i32(job[TABLE_AT], job[TABLE_SIZE])
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        gate, up, product = gate_vectors(job, t, scratch)
+        geglu_one(gate, up, table, product)
+        narrow_product(job, t, scratch)
 
 
 @entry(
-    void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1]),
+    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])"
 )
-def relu2_narrow(gate, up, block, constant, x, scale):
-    n = gate.shape[1]
-    product, h = np.empty(n, np.int32), np.empty(n, np.int32)
-    for t in range(gate.shape[0]):
-        relu2_one(gate[t], up[t], product)
-        to, scale_to = x.ctypes.data + t * n, scale.ctypes.data + 8 * t
-        rotate_narrow_one(product.ctypes.data, n, block, constant, to, scale_to, h.ctypes.data)
+def relu2_narrow(job, gate, up, block, constant, x, scale):
+    describe_gate(job, gate, up, block, constant, x, scale)
+
+
+@routine
+def relu2_narrow_tokens(address, chunk, scratch):
+    job = words(address)
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        gate, up, product = gate_vectors(job, t, scratch)
+        relu2_one(gate, up, product)
+        narrow_product(job, t, scratch)

@@ -14,9 +14,13 @@ from kernels.arith import (
     to_int8,
     to_int16,
 )
-from kernels.host.entry import entry, inner
-from kernels.host.simd import bit_length, view_i8, view_i32
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import OF_TOKENS, run_of_tokens, share_tokens, words
+from kernels.host.simd import bit_length, view_i8, view_i16, view_i32, view_i64
 from kernels.reference import Q1_14
+
+RESIDUAL, N, EPSILON, CONSTANT, X, SCALE = range(OF_TOKENS, OF_TOKENS + 6)
+GAIN, MIXER, MIXED = range(OF_TOKENS + 6, OF_TOKENS + 9)
 
 
 @inner
@@ -39,13 +43,26 @@ def rms_norm_one(residual, n, epsilon, constant, x, scale, h):
     store_scale(scale, mantissa, exponent, constant)
 
 
-@entry("void(int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
-def rms_norm(residual, epsilon, constant, x, scale):
-    n = residual.shape[1]
-    h = np.empty(n, np.int32)
-    for t in range(residual.shape[0]):
-        at, to = residual.ctypes.data + 4 * t * n, x.ctypes.data + t * n
-        rms_norm_one(at, n, epsilon, constant, to, scale.ctypes.data + 8 * t, h.ctypes.data)
+@entry("void(int64[::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
+def rms_norm(job, residual, epsilon, constant, x, scale):
+    _describe(job, residual, epsilon, constant, x, scale)
+
+
+@inner
+def _describe(job, residual, epsilon, constant, x, scale):
+    share_tokens(job, residual.shape[0])
+    job[RESIDUAL], job[N], job[EPSILON] = residual.ctypes.data, residual.shape[1], epsilon
+    job[CONSTANT], job[X], job[SCALE] = constant.ctypes.data, x.ctypes.data, scale.ctypes.data
+
+
+@routine
+def rms_norm_tokens(address, chunk, scratch):
+    job = words(address)
+    n, epsilon, constant = job[N], job[EPSILON], view_i32(job[CONSTANT], 2)
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        residual, x, scale = job[RESIDUAL] + 4 * t * n, job[X] + t * n, job[SCALE] + 8 * t
+        rms_norm_one(residual, n, epsilon, constant, x, scale, scratch)
 
 
 @inner
@@ -55,7 +72,8 @@ def rotate_residual(h, mixer, out):
     block = h.size // m
     hadamard(h, block)
     if m == 1:
-        out[:] = h
+        for i in range(h.size):
+            out[i] = h[i]
         return
     for i in range(m):
         for k in range(block):
@@ -67,6 +85,7 @@ def rotate_residual(h, mixer, out):
 
 @entry(
     void(
+        int64[::1],
         int32[:, ::1],
         types.Array(int16, 1, "C", readonly=True),
         types.Array(int16, 2, "C", readonly=True),
@@ -76,20 +95,32 @@ def rotate_residual(h, mixer, out):
         int32[:, ::1],
     )
 )
-def gain_norm(residual, gain, mixer, epsilon, constant, x, scale):
-    width = residual.shape[1]
-    h = np.empty(width, np.int32)
-    work = np.empty(width, np.int32)
-    rotated = np.empty(width, np.int32)
-    wide = np.empty(width, np.int64)
-    for t in range(residual.shape[0]):
-        shift = to_int16(residual[t], h)
-        work[:] = h
+def gain_norm(job, residual, gain, mixer, epsilon, constant, x, scale):
+    _describe(job, residual, epsilon, constant, x, scale)
+    job[GAIN], job[MIXER], job[MIXED] = gain.ctypes.data, mixer.ctypes.data, mixer.shape[0]
+
+
+def gain_scratch_bytes(width: int) -> int:
+    return 20 * width  # three vectors of int32, one of int64
+
+
+@routine
+def gain_norm_tokens(address, chunk, scratch):
+    job = words(address)
+    n, m = job[N], job[MIXED]
+    gain, mixer = view_i16(job[GAIN], n), view_i16(job[MIXER], m * m).reshape((m, m))
+    wide, h = view_i64(scratch, n), view_i32(scratch + 8 * n, n)
+    work, rotated = view_i32(scratch + 12 * n, n), view_i32(scratch + 16 * n, n)
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        shift = to_int16(view_i32(job[RESIDUAL] + 4 * t * n, n), h)
+        for i in range(n):
+            work[i] = h[i]
         rotate_residual(work, mixer, rotated)
-        for i in range(width):
+        for i in range(n):
             wide[i] = np.int64(rotated[i]) * np.int64(gain[i])
         more = to_int16(wide, work)
         rotate_residual(work, mixer, rotated)
-        peak, exponent = to_int8(rotated, -more, x[t])
-        mantissa, exponent = inverse_rms(h, shift, epsilon, peak, exponent)
-        store_scale(scale.ctypes.data + 8 * t, mantissa, exponent, constant)
+        peak, exponent = to_int8(rotated, -more, view_i8(job[X] + t * n, n))
+        mantissa, exponent = inverse_rms(h, shift, job[EPSILON], peak, exponent)
+        store_scale(job[SCALE] + 8 * t, mantissa, exponent, view_i32(job[CONSTANT], 2))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.arith import saturate_int32
-from kernels.host.entry import entry, inner
-from kernels.host.simd import inline, view_i32
-from kernels.narrow import rotate_narrow_one
+from kernels.blocks.gates import describe_gate, gate_vectors, narrow_product
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import run_of_tokens, words
+from kernels.host.simd import inline
 from kernels.reference import FRACTION, SILU
 from kernels.tables import SILU_RANGE, SILU_STEP_BITS
 
@@ -26,25 +27,30 @@ def silu_product(gate, up):
     return saturate_int32((silu * np.int64(up) + (1 << (FRACTION - 1))) >> FRACTION)
 
 
-@entry("void(int32[::1], int32[::1], int32[::1])")
-def swiglu(gate, up, out):
+@inner
+def swiglu_one(gate, up, out):
     for i in range(gate.size):
         out[i] = silu_product(gate[i], up[i])
 
 
-@inner
-def swiglu_narrow_one(gate, up, n, block, constant, x, scale, h):
-    """int32[n] at two addresses -> int8[n] at x, int32[2] at `scale`; 2 n words at h are used."""
-    product = h + 4 * n
-    swiglu(view_i32(gate, n), view_i32(up, n), view_i32(product, n))
-    rotate_narrow_one(product, n, block, constant, x, scale, h)
+@entry("void(int32[::1], int32[::1], int32[::1])")
+def swiglu(gate, up, out):
+    """The product alone, which the datapath narrows at once."""
+    swiglu_one(gate, up, out)
 
 
-@entry("void(int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])")
-def swiglu_narrow(gate, up, block, constant, x, scale):
-    n = gate.shape[1]
-    h = np.empty(2 * n, np.int32)
-    for t in range(gate.shape[0]):
-        g, u = gate.ctypes.data + 4 * t * n, up.ctypes.data + 4 * t * n
-        to, scale_to = x.ctypes.data + t * n, scale.ctypes.data + 8 * t
-        swiglu_narrow_one(g, u, n, block, constant, to, scale_to, h.ctypes.data)
+@entry(
+    "void(int64[::1], int32[:, ::1], int32[:, ::1], int64, int32[::1], int8[:, ::1], int32[:, ::1])"
+)
+def swiglu_narrow(job, gate, up, block, constant, x, scale):
+    describe_gate(job, gate, up, block, constant, x, scale)
+
+
+@routine
+def swiglu_narrow_tokens(address, chunk, scratch):
+    job = words(address)
+    first, last = run_of_tokens(job, chunk)
+    for t in range(first, last):
+        gate, up, product = gate_vectors(job, t, scratch)
+        swiglu_one(gate, up, product)
+        narrow_product(job, t, scratch)

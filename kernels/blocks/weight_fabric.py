@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.arith import requantise_rows
-from kernels.host.entry import inner
+from kernels.host.entry import entry, inner, routine
+from kernels.host.job import CHUNKS, CHUNKS_A_THREAD, JOB_WORDS, OWN, THREADS, words
 from kernels.host.simd import (
     fill_i64,
     get_i32,
@@ -20,7 +21,6 @@ from kernels.host.simd import (
     view_i64,
     view_u16,
 )
-from kernels.host.team import JOB
 from kernels.reference import FRACTION
 from kernels.rom import wiring as wired
 from kernels.rom.codes import kind_of, tile_bytes
@@ -44,17 +44,23 @@ from kernels.rom.matmul import (
     matmul_one,
     unpack_tiles,
 )
-from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS
+from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
 
 TOKENS = 128  # of a prefill that one pass over the codes serves
 TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
 TOKEN_SUMS = TILES * TILE_SUMS
 
-# Words of a job, from JOB on; then wired.WORDS + 1 words a matrix, the last its output's address.
+# Words of a job; then wired.WORDS + 1 words a matrix, the last its output's address.
 # SUM_ROWS is 0, or the rows of all matrices where their sums are wanted as they are.
-TOKEN_COUNT, X, X_SCALE, X_SUMS = range(JOB, JOB + 4)
-TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(JOB + 4, JOB + 9)
+TOKEN_COUNT, X, X_SCALE, X_SUMS = range(OWN, OWN + 4)
+TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(OWN + 4, OWN + 9)
 MATRIX_WORDS = wired.WORDS + 1
+MOST_MATRICES = 3
+COLUMNS = MATRIX + MOST_MATRICES * MATRIX_WORDS
+MATRICES = COLUMNS + 1
+assert MATRICES < JOB_WORDS
+
+CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk
 
 
 def common_bytes(tokens: int, columns: int) -> int:
@@ -89,38 +95,38 @@ def sum_inputs(x, sums):
 
 
 @inner
-def finish_rows(shared, matrix, first, count, sums, token):
+def finish_rows(job, matrix, first, count, sums, token):
     """Row and token scales: sums int64[count] of rows from `first` on -> their Q15.16 outputs.
 
     Or the sums themselves, for an adapter to add to.
     """
-    rows = shared[matrix + wired.ROWS]
+    rows = job[matrix + wired.ROWS]
     n = min(count, rows - first)
-    mantissas = view_u16(shared[matrix + wired.ROW_MANTISSA] + 2 * first, n)
-    exponents = view_i8(shared[matrix + wired.ROW_EXPONENT] + first, n)
+    mantissas = view_u16(job[matrix + wired.ROW_MANTISSA] + 2 * first, n)
+    exponents = view_i8(job[matrix + wired.ROW_EXPONENT] + first, n)
     total = view_i64(sums, n)
-    if shared[SUM_ROWS] > 0:
-        kept = view_i64(shared[matrix + wired.WORDS] + 8 * (token * shared[SUM_ROWS] + first), n)
+    if job[SUM_ROWS] > 0:
+        kept = view_i64(job[matrix + wired.WORDS] + 8 * (token * job[SUM_ROWS] + first), n)
         for r in range(n):
             kept[r] = total[r]
         return
-    out = view_i32(shared[matrix + wired.WORDS] + 4 * (token * rows + first), n)
-    scale = shared[X_SCALE] + 8 * token
+    out = view_i32(job[matrix + wired.WORDS] + 4 * (token * rows + first), n)
+    scale = job[X_SCALE] + 8 * token
     mantissa, exponent = get_i32(scale), get_i32(scale + 4)
     requantise_rows(total, mantissas, exponents, mantissa, exponent - FRACTION, out)
 
 
 @inner
-def few_rows(shared, matrix, index, count, scratch):
+def few_rows(job, matrix, index, count, scratch):
     """`count` row tiles from `index` on, as many as a vector holds at most, for FEW tokens."""
-    kind, chunks = kind_of(shared[matrix + wired.KIND]), shared[matrix + wired.CHUNKS]
-    group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
+    kind, chunks = kind_of(job[matrix + wired.KIND]), job[matrix + wired.CHUNKS]
+    group_chunks, table = job[matrix + wired.GROUP_CHUNKS], job[matrix + wired.TABLE]
     codes_step, scales_step = chunks * tile_bytes(kind), chunks // group_chunks * TILE_ROWS
-    tile = shared[matrix + wired.CODES] + index * codes_step
-    scales = shared[matrix + wired.GROUP_SCALE] + index * scales_step
+    tile = job[matrix + wired.CODES] + index * codes_step
+    scales = job[matrix + wired.GROUP_SCALE] + index * scales_step
     second = tile + (count - 1) * codes_step  # of a last tile itself; nobody takes those sums
     second_scales = scales + (count - 1) * scales_step
-    x, tokens = shared[X_SUMS], shared[TOKEN_COUNT]
+    x, tokens = job[X_SUMS], job[TOKEN_COUNT]
     for first in range(0, tokens, TOGETHER):
         n = together(tokens - first)
         few_tokens(
@@ -129,23 +135,23 @@ def few_rows(shared, matrix, index, count, scratch):
         x += n * chunks * CHUNK_INPUTS
         for t in range(min(n, tokens - first)):
             sums = scratch + t * VECTOR_SUMS
-            finish_rows(shared, matrix, index * TILE_ROWS, count * TILE_ROWS, sums, first + t)
+            finish_rows(job, matrix, index * TILE_ROWS, count * TILE_ROWS, sums, first + t)
 
 
 @inner
-def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
+def prefill_tiles(job, matrix, index, count, first, tokens, scratch):
     """Row tiles from `index` on, `count` <= TILES of them, for `tokens` tokens from `first` on.
 
     Panel after panel; while the tokens pass over one, the inputs of four meet all its rows. Rows
     of the panel beyond `count` hold what was there before: what becomes of them is not used.
     """
-    kind, chunks = kind_of(shared[matrix + wired.KIND]), shared[matrix + wired.CHUNKS]
-    group_chunks, table = shared[matrix + wired.GROUP_CHUNKS], shared[matrix + wired.TABLE]
+    kind, chunks = kind_of(job[matrix + wired.KIND]), job[matrix + wired.CHUNKS]
+    group_chunks, table = job[matrix + wired.GROUP_CHUNKS], job[matrix + wired.TABLE]
     groups, columns = chunks // group_chunks, chunks * TILE_COLUMNS
-    codes, scales = shared[matrix + wired.CODES], shared[matrix + wired.GROUP_SCALE]
+    codes, scales = job[matrix + wired.CODES], job[matrix + wired.GROUP_SCALE]
     vectors = (count + VECTOR_TILES - 1) // VECTOR_TILES
     panel, sums = scratch, scratch + PANEL_BYTES
-    a_chunk = shared[VECTOR_COUNT]
+    a_chunk = job[VECTOR_COUNT]
     for i in range(tokens * TILES):
         store(sums + TILE_SUMS * i, fill_i64(0))
     for begin in range(0, chunks, FLUSH_CHUNKS):
@@ -165,8 +171,8 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
             )
         t = 0
         while t < tokens:
-            x = shared[X] + (first + t) * columns + begin * TILE_COLUMNS
-            starts = shared[X_SUMS] + 4 * ((first + t) * chunks + begin)
+            x = job[X] + (first + t) * columns + begin * TILE_COLUMNS
+            starts = job[X_SUMS] + 4 * ((first + t) * chunks + begin)
             to = sums + TOKEN_SUMS * t
             if t + 4 <= tokens:
                 for v in range(0, vectors, BLOCK_VECTORS):
@@ -180,32 +186,88 @@ def prefill_tiles(shared, matrix, index, count, first, tokens, scratch):
                 t += 1
     for t in range(tokens):
         at = sums + TOKEN_SUMS * t
-        finish_rows(shared, matrix, index * TILE_ROWS, count * TILE_ROWS, at, first + t)
+        finish_rows(job, matrix, index * TILE_ROWS, count * TILE_ROWS, at, first + t)
 
 
 SCRATCH_BYTES = max(PANEL_BYTES + TOKENS * TOKEN_SUMS, SUMS_BYTES)  # what one thread needs
 
 
+@entry(
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64,"
+    " int8[:, ::1], int32[:, ::1], int32[::1])"
+)
+def fabric(job, first, second, third, matrices, x, scale, out):
+    """Set up: x int8[T, columns] through one to three matrices, given by their wiring.
+
+    out holds int32[T, rows] of the first matrix, then that of the second, then the third's.
+    """
+    job[X_SCALE], job[SUM_ROWS] = scale.ctypes.data, 0
+    describe(job, first, second, third, matrices, x, out.ctypes.data, 4 * x.shape[0])
+
+
+@entry("void(int64[::1], int64[::1], int64[::1], int64[::1], int64, int8[:, ::1], int64[:, ::1])")
+def fabric_sums(job, first, second, third, matrices, x, out):
+    """Set up: the same as sums, int64[T, rows of all matrices] in `out`."""
+    job[SUM_ROWS] = out.shape[1]
+    describe(job, first, second, third, matrices, x, out.ctypes.data, 8)
+
+
 @inner
-def fabric_chunk(shared, chunk, scratch):
+def describe(job, first, second, third, matrices, x, out, row_bytes):
+    """`row_bytes` of outputs lie between a matrix's and the next one's, for each of its rows."""
+    job[TOKEN_COUNT], job[COLUMNS] = x.shape
+    job[X], job[VECTOR_COUNT], job[MATRICES] = x.ctypes.data, VECTORS, matrices
+    for m in range(matrices):
+        wiring = first if m == 0 else second if m == 1 else third
+        place = MATRIX + m * MATRIX_WORDS
+        for word in range(wired.WORDS):
+            job[place + word] = wiring[word]
+        job[place + wired.WORDS] = out
+        out += row_bytes * wiring[wired.ROWS]
+
+
+@routine
+def fabric_prepare(address, _, memory):
+    """Lay the inputs out for all threads, and cut the tiles of all matrices into chunks."""
+    job = words(address)
+    tokens, columns = job[TOKEN_COUNT], job[COLUMNS]
+    job[X_SUMS] = memory
+    prepare_inputs(view_i8(job[X], tokens * columns).reshape((tokens, columns)), memory)
+    tiles, most = np.int64(0), np.int64(0)  # and bytes of codes in a tile
+    for m in range(job[MATRICES]):
+        matrix = MATRIX + m * MATRIX_WORDS
+        tiles += (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        most = max(most, columns * (job[matrix + wired.KIND] % wired.EVEN))
+    few = tokens <= FEW
+    least = CHUNK_BYTES // (most * (1 if few else tokens))
+    unit = VECTOR_TILES if few else TILES  # tiles that are worked on at once
+    size = max(min(least, tiles // (CHUNKS_A_THREAD * job[THREADS])), 1)
+    size = (size + unit - 1) // unit * unit
+    job[TILES_A_CHUNK], job[TILE_COUNT] = size, tiles
+    job[CHUNKS] = (tiles + size - 1) // size
+
+
+@routine
+def fabric_tiles(address, chunk, scratch):
     """A run of row tiles; the tiles of all matrices are counted through."""
-    tokens = shared[TOKEN_COUNT]
-    index = chunk * shared[TILES_A_CHUNK]
-    ahead = min(shared[TILES_A_CHUNK], shared[TILE_COUNT] - index)
+    job = words(address)
+    tokens = job[TOKEN_COUNT]
+    index = chunk * job[TILES_A_CHUNK]
+    ahead = min(job[TILES_A_CHUNK], job[TILE_COUNT] - index)
     matrix = MATRIX
-    tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+    tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
     while ahead > 0:
         while index >= tiles:
             index -= tiles
             matrix += MATRIX_WORDS
-            tiles = (shared[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+            tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
         if tokens <= FEW:
             count = min(VECTOR_TILES, ahead, tiles - index)
-            few_rows(shared, matrix, index, count, scratch)
+            few_rows(job, matrix, index, count, scratch)
         else:
             count = min(TILES, ahead, tiles - index)
             for first in range(0, tokens, TOKENS):
                 size = min(TOKENS, tokens - first)
-                prefill_tiles(shared, matrix, index, count, first, size, scratch)
+                prefill_tiles(job, matrix, index, count, first, size, scratch)
         index += count
         ahead -= count

@@ -6,15 +6,13 @@ after some milliseconds without work they go to sleep in Python, until they are 
 
 A job is a range of chunks, each done wholly by one thread, so no result depends on how many there
 are or on who was first. Chunks are claimed one by one: a thread that was interrupted, or still
-sleeps, holds nobody up.
+sleeps, holds nobody up. Several jobs in a row are done without a return to Python.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -23,15 +21,16 @@ from numba.core.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.host.entry import entry, inner
+from kernels.host.job import CHUNK, CHUNKS, JOB_WORDS, PREPARE, call, words
+from kernels.host.job import THREADS as JOB_THREADS
 from kernels.host.simd import I64, X86, _call, _pointer
 
 # Words of the shared array; those that threads write often have a cache line of their own.
 TURN = 0  # number of the job << 32 | next chunk
 FINISHED = 8  # chunks done
 ASLEEP = 16  # bit w is set while worker w has to be woken
-CHUNKS, CHUNKS_NEXT, THREADS, SCRATCH, SCRATCH_BYTES = 24, 25, 26, 27, 28
-JOB = 32  # what the job is; the owner of the team decides
-WORDS = 96
+JOB, CLAIMABLE, THREADS, SCRATCH, SCRATCH_BYTES = range(24, 29)  # the job's address, its chunks
+WORDS = 32
 
 SPINS = 2000  # about 0.1 ms on Intel, less elsewhere
 YIELDS = 4000  # some milliseconds
@@ -105,7 +104,7 @@ def claim(shared, job):
     while True:
         turn = atomic_load(address)
         chunk = turn & 0xFFFFFFFF
-        if turn >> 32 != job or chunk >= shared[CHUNKS]:
+        if turn >> 32 != job or chunk >= shared[CLAIMABLE]:
             return np.int64(-1)
         # It succeeds only while the job is the present one and this chunk is unclaimed, so the
         # words of the job stay as they are until the chunk is done.
@@ -119,23 +118,53 @@ def finish(shared):
 
 
 @inner
-def open_job(shared):
-    """Offer the CHUNKS_NEXT chunks of the job that the words from JOB on describe; its number."""
-    address = shared.ctypes.data
-    job = (atomic_load(address + 8 * TURN) >> 32) + 1
-    # First close the old job for good: a worker may still be looking at it.
-    atomic_store(address + 8 * TURN, (job - 1) << 32 | 0xFFFFFFFF)
-    atomic_store(address + 8 * FINISHED, 0)
-    shared[CHUNKS] = shared[CHUNKS_NEXT]
-    atomic_store(address + 8 * TURN, job << 32)
-    return job
+def work(shared, number, worker):
+    """Do chunks of job `number` until none is left."""
+    scratch = shared[SCRATCH] + worker * shared[SCRATCH_BYTES]
+    while True:
+        chunk = claim(shared, number)
+        if chunk < 0:
+            return
+        job = words(shared[JOB])
+        call(job[CHUNK], shared[JOB], chunk, scratch)
+        finish(shared)
 
 
 @inner
-def close_job(shared):
+def lead(shared, place):
+    """Do the job at an address, with whoever comes to help; a single chunk needs nobody."""
+    job = words(place)
+    job[JOB_THREADS] = shared[THREADS]
+    if job[PREPARE] != 0:
+        behind = shared[SCRATCH] + shared[THREADS] * shared[SCRATCH_BYTES]  # each thread's own
+        call(job[PREPARE], place, 0, behind)
+    if job[CHUNKS] == 1 or shared[THREADS] == 1:
+        for chunk in range(job[CHUNKS]):
+            call(job[CHUNK], place, chunk, shared[SCRATCH])
+        return
+    number = open_job(shared, place, job[CHUNKS])
+    work(shared, number, 0)
+    close_job(shared, job[CHUNKS])
+
+
+@inner
+def open_job(shared, place, chunks):
+    """Offer the chunks of the job at an address; its number."""
+    address = shared.ctypes.data
+    number = (atomic_load(address + 8 * TURN) >> 32) + 1
+    # First close the old job for good: a worker may still be looking at it.
+    atomic_store(address + 8 * TURN, (number - 1) << 32 | 0xFFFFFFFF)
+    atomic_store(address + 8 * FINISHED, 0)
+    shared[JOB], shared[CLAIMABLE] = place, chunks
+    atomic_store(address + 8 * TURN, number << 32)
+    return number
+
+
+@inner
+def close_job(shared, chunks):
     """Wait for the chunks that other threads have claimed."""
     waited = 0
-    while atomic_load(shared.ctypes.data + 8 * FINISHED) < shared[CHUNKS]:
+    while atomic_load(shared.ctypes.data + 8 * FINISHED) < chunks:
         wait_a_moment(waited)
         waited += 1
 
@@ -155,14 +184,27 @@ def next_job(shared, last, worker):
 
 
 @inner
-def common_memory(shared):
-    """Address of the memory that all threads share, behind each one's own."""
-    return shared[SCRATCH] + shared[THREADS] * shared[SCRATCH_BYTES]
-
-
-@inner
 def fall_asleep(shared, worker):
     atomic_add(shared.ctypes.data + 8 * ASLEEP, 1 << worker)
+
+
+@entry("void(int64[::1], int64)")
+def serve(shared, worker):
+    """What the other threads do between two sleeps."""
+    number = np.int64(-1)
+    while True:
+        number = next_job(shared, number, worker)
+        if number < 0:
+            break
+        work(shared, number, worker)
+    fall_asleep(shared, worker)
+
+
+@entry("void(int64[::1], int64[::1], int64)")
+def serve_jobs(shared, jobs, count):
+    """Thread 0 does jobs in a row, int64[count * JOB_WORDS]."""
+    for i in range(count):
+        lead(shared, jobs.ctypes.data + 8 * JOB_WORDS * i)
 
 
 @entry("void(int64[::1], int64)")
@@ -171,17 +213,11 @@ def wake_up(shared, workers):
 
 
 class Team:
-    """The calling thread and its workers.
-
-    `serve(shared, worker)` is compiled and releases the GIL. Worker 0, the caller, opens a job and
-    returns when it is done; the others ask `next_job` for work, and call `fall_asleep` and return
-    when there is none.
-    """
+    """The calling thread, worker 0, and the others."""
 
     MOST = 32  # threads
 
-    def __init__(self, serve: Callable[[NDArray[np.int64], int], None]) -> None:
-        self._serve = serve
+    def __init__(self) -> None:
         self.threads = int(config.NUMBA_NUM_THREADS)
         self._start()
         if hasattr(os, "register_at_fork"):  # a child has no workers
@@ -203,17 +239,16 @@ class Team:
             self.shared[THREADS] = self.threads
             self._workers = (1 << self.threads) - 2
 
-    def run(self, set_up: Callable[..., None], own: int, common: int, *args: Any) -> None:
-        """Do the job that set_up(shared, *args) describes in the shared words.
+    def run(self, jobs: NDArray[np.int64], count: int, own: int, common: int) -> None:
+        """Do `count` jobs in a row, int64[count * JOB_WORDS]; see `kernels.host.job`.
 
-        `own` bytes of memory for each thread, `common` for all. A second caller, while a job is
-        under way, does its own job alone.
+        `own` bytes of memory for each thread, `common` for all. A second caller, while jobs are
+        under way, does its own alone.
         """
         if not self._lock.acquire(blocking=False):
             shared, scratch = _shared_words(), np.empty(own + common, np.uint8)
             shared[SCRATCH], shared[SCRATCH_BYTES] = scratch.ctypes.data, own
-            set_up(shared, *args)
-            self._serve(shared, 0)
+            serve_jobs(shared, jobs, count)
             return
         try:
             shared = self.shared
@@ -222,11 +257,10 @@ class Team:
                 self._scratch = np.empty(need, np.uint8)
                 shared[SCRATCH] = self._scratch.ctypes.data
             shared[SCRATCH_BYTES] = own
-            set_up(shared, *args)
             asleep = int(shared[ASLEEP]) & self._workers
             if asleep:
                 self._wake_up(asleep)
-            self._serve(shared, 0)
+            serve_jobs(shared, jobs, count)
         finally:
             self._lock.release()
 
@@ -244,7 +278,7 @@ class Team:
         wake, shared = self._wake[worker], self.shared
         while True:
             wake.acquire()
-            self._serve(shared, worker)
+            serve(shared, worker)
 
 
 def _shared_words() -> NDArray[np.int64]:

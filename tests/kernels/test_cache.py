@@ -11,7 +11,7 @@ import pytest
 
 from kernels import entries
 from kernels.host import cache, compilers
-from kernels.host.entry import ENTRIES
+from kernels.host.entry import ENTRIES, Entry, Routine
 from tests.support.paths import ROOT
 
 
@@ -21,7 +21,7 @@ def test_every_entry_is_listed():
     for path in (ROOT / "kernels").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and any(
-                isinstance(d, ast.Call) and getattr(d.func, "id", "") == "entry"
+                getattr(getattr(d, "func", d), "id", "") in ("entry", "routine")
                 for d in node.decorator_list
             ):
                 module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
@@ -32,10 +32,12 @@ def test_every_entry_is_listed():
 
 def test_this_process_compiled_nothing():
     """The kernels that the tests run on came from the folder, each for its one signature."""
-    import kernels.compiled  # noqa: F401
+    import kernels.compiled
 
     assert cache.is_filled()
-    assert {len(entry.kernel.signatures) for entry in ENTRIES} == {1}
+    kernels = [entry.kernel for entry in ENTRIES if isinstance(entry, Entry)]
+    assert {len(kernel.signatures) for kernel in kernels} == {1}
+    assert all(entry.address for entry in ENTRIES if isinstance(entry, Routine))
 
 
 def test_the_mark_goes_by_path_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

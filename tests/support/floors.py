@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.config", "emulator.silicon", "emulator.text"),
     ("weights",),
     ("emulator.blocks",),
+    ("emulator.recorded_pass",),
     ("emulator.chip",),
     ("emulator.board",),
     ("emulator.timing",),
