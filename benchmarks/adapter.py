@@ -33,7 +33,7 @@ def main() -> None:
     with common.image_of("smollm2", 0) as image, TemporaryDirectory() as folder:
         wanted = {f"rank-{rank}": rank for rank in args.ranks}
         folders = [write_adapter(Path(folder) / n, image.config, r) for n, r in wanted.items()]
-        chip = Chip(image, 1024, adapters=load_adapters(image, [str(f) for f in folders]))
+        chip = Chip(image, adapters=load_adapters(image, [str(f) for f in folders]))
     common.use_threads(args.threads)
     names = [NO_ADAPTER, *chip.adapters]
     times: dict[str, list[float]] = {name: [] for name in names}

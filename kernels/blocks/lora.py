@@ -11,7 +11,25 @@ import numpy as np
 from kernels.arith import requantise_rows, round_shift, to_int16
 from kernels.host.entry import entry, inner, routine
 from kernels.host.job import CHUNKS, OWN, THREADS, words
-from kernels.host.simd import get_i32, view_i8, view_i16, view_i32, view_i64, view_u16
+from kernels.host.simd import (
+    add,
+    broadcast_pair,
+    dot_i16,
+    dot_u8,
+    fill_i8,
+    fill_i32,
+    get_i32,
+    interleave,
+    lane_sum,
+    load_i8x32,
+    prefetch,
+    store,
+    view_i8,
+    view_i16,
+    view_i32,
+    view_i64,
+    view_u16,
+)
 from kernels.reference import FRACTION
 from kernels.sram_matrix import (
     CELL_COLUMNS,
@@ -34,6 +52,8 @@ from kernels.sram_matrix import (
 
 CHUNKS_A_THREAD = 2
 LEAST_ROWS = 128  # of a chunk
+LANES = 32  # bytes of a vector; A has whole vectors of columns
+PAIRS = 4 * MOST_RANK  # bytes from A's sums to the same as pairs of int16
 
 # Words of a job; SUM_ROWS are those of all matrices, SIZE the rows or tokens of a chunk.
 TOKEN_COUNT, SIZE, X, X_SCALE, SUMS, SUM_ROWS, OUT, MATRICES, WIRING, INNER = range(OWN, OWN + 10)
@@ -47,40 +67,71 @@ def scratch_bytes(rows: int) -> int:
 
 @inner
 def products_of_a(a, x, rank, columns, sums):
-    """int8[rank, columns] times int8[columns] -> int32[rank]."""
-    inputs = view_i8(x, columns)
+    """int8[rank, columns] times int8[columns], whole vectors -> int32[rank].
+
+    A dot product takes unsigned bytes, so 128 is added to A, and 128 times x's sum taken off.
+    """
+    sign, ones, total = fill_i8(-128), fill_i8(1), fill_i32(0)
+    for c in range(0, columns, LANES):
+        total = dot_u8(total, ones, load_i8x32(x + c))
+    excess = np.int32(128 * lane_sum(total))
     for r in range(rank):
-        row = view_i8(a + r * columns, columns)
-        total = np.int32(0)
-        for c in range(columns):
-            total = np.int32(total + np.int32(row[c]) * np.int32(inputs[c]))
-        sums[r] = total
+        even, odd, row = fill_i32(0), fill_i32(0), a + r * columns
+        for c in range(0, columns - LANES, 2 * LANES):
+            even = dot_u8(even, add(load_i8x32(row + c), sign), load_i8x32(x + c))
+            at = c + LANES
+            odd = dot_u8(odd, add(load_i8x32(row + at), sign), load_i8x32(x + at))
+        if columns % (2 * LANES):
+            at = columns - LANES
+            even = dot_u8(even, add(load_i8x32(row + at), sign), load_i8x32(x + at))
+        sums[r] = np.int32(lane_sum(add(even, odd))) - excess
 
 
 @inner
 def products_of_b(b, h, rank, step, out):
-    """int32[rank] times int8[rank, rows], two ranks `step` bytes apart -> int32[rows].
+    """int32[rank] at h times int8[rank, rows], two ranks `step` bytes apart -> int32[rows].
 
-    Four ranks at a time stay in registers.
+    Two ranks are a product of int16 pairs; `to_pairs` has laid h out for it.
     """
-    rows = out.size
-    for j in range(rows):
+    rows, pairs = out.size, h + PAIRS
+    whole = rows - rows % LANES
+    for j in range(0, whole, LANES):
+        s0, s1, s2, s3 = fill_i32(0), fill_i32(0), fill_i32(0), fill_i32(0)
+        for r in range(0, rank, 2):
+            at = b + r * step + j
+            pair, next_ = broadcast_pair(pairs + 2 * r), at + (step if r + 1 < rank else 0)
+            p, q = interleave(at, next_)
+            s0, s1 = add(s0, dot_i16(p, pair)), add(s1, dot_i16(q, pair))
+            p, q = interleave(at + 16, next_ + 16)
+            s2, s3 = add(s2, dot_i16(p, pair)), add(s3, dot_i16(q, pair))
+        to = out.ctypes.data + 4 * j
+        store(to, s0)
+        store(to + 32, s1)
+        store(to + 64, s2)
+        store(to + 96, s3)
+    values = view_i32(h, rank)
+    for j in range(whole, rows):
         out[j] = 0
-    r = 0
-    while r + 4 <= rank:
-        b0, b1 = view_i8(b + r * step, rows), view_i8(b + (r + 1) * step, rows)
-        b2, b3 = view_i8(b + (r + 2) * step, rows), view_i8(b + (r + 3) * step, rows)
-        h0, h1, h2, h3 = h[r], h[r + 1], h[r + 2], h[r + 3]
-        for j in range(rows):
-            low = np.int32(b0[j]) * h0 + np.int32(b1[j]) * h1
-            high = np.int32(b2[j]) * h2 + np.int32(b3[j]) * h3
-            out[j] = np.int32(out[j] + low + high)
-        r += 4
-    while r < rank:
-        b0, h0 = view_i8(b + r * step, rows), h[r]
-        for j in range(rows):
-            out[j] = np.int32(out[j] + np.int32(b0[j]) * h0)
-        r += 1
+    for r in range(rank):
+        row = view_i8(b + r * step, rows)
+        if values[r] > 32767:
+            for j in range(whole):
+                out[j] += row[j]
+        for j in range(whole, rows):
+            out[j] = np.int32(out[j] + np.int32(row[j]) * values[r])
+
+
+@inner
+def to_pairs(values, pairs):
+    """int32[rank] -> int16 at address `pairs`, a last pair filled up with 0.
+
+    Rounded mantissas may be 2**15, which is one too many: `products_of_b` adds the rest.
+    """
+    rank = values.size
+    words = view_i16(pairs, rank + rank % 2)
+    words[words.size - 1] = 0
+    for r in range(rank):
+        words[r] = min(values[r], 32767)
 
 
 @inner
@@ -117,23 +168,31 @@ def first_cell(cell_rows, row):
 
 @inner
 def inner_sums(m, x, memory):
-    """A's sums of one token as mantissas int32[rank] at `memory`; returns their shift."""
+    """A's sums of one token as mantissas at `memory`, int32[rank], and as pairs behind it.
+
+    Returns their shift.
+    """
     if m[RANK] == 0:
         return np.int64(0)
-    sums = view_i32(memory + 4 * MOST_RANK, m[RANK])
+    sums, values = view_i32(memory + PAIRS, m[RANK]), view_i32(memory, m[RANK])
     products_of_a(m[A], x, m[RANK], m[COLUMNS], sums)
-    return to_int16(sums, view_i32(memory, m[RANK]))
+    shift = to_int16(sums, values)
+    to_pairs(values, memory + PAIRS)
+    return shift
 
 
 @inner
 def outer(m, h, shift, x, scale, sums, out, first, n, scratch):
     """Rows first .. first + n - 1 of one token: sums int64[rows] -> int32[rows] at `out`."""
     acc, product = view_i64(scratch, n), view_i32(scratch + 8 * n, n)
+    for r in range(m[RANK]):  # a CPU does not foresee short runs that lie far apart
+        for byte in range(0, n, 64):
+            prefetch(m[B] + r * m[ROWS] + first + byte)
     given = view_i64(sums + 8 * first, n)
     for j in range(n):
         acc[j] = given[j]
     if m[RANK] > 0:
-        products_of_b(m[B] + first, view_i32(h, m[RANK]), m[RANK], m[ROWS], product)
+        products_of_b(m[B] + first, h, m[RANK], m[ROWS], product)
         mantissas, exponents = view_u16(m[MANTISSA] + 2 * first, n), view_i8(m[EXPONENT] + first, n)
         add_product(acc, product, mantissas, exponents, shift)
     cells = m[CELLS]
@@ -197,5 +256,7 @@ def lora_prepare(address, _, memory):
             job[SHIFT + number] = inner_sums(m, job[X], memory + 8 * MOST_RANK * number)
     parts = total if tokens == 1 else tokens
     size = max(parts // (CHUNKS_A_THREAD * job[THREADS]), LEAST_ROWS if tokens == 1 else 1)
+    if tokens == 1:
+        size = (size + LANES - 1) // LANES * LANES
     job[SIZE] = size
     job[CHUNKS] = (parts + size - 1) // size

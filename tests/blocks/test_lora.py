@@ -48,6 +48,20 @@ def test_twins(tokens, rank, exponents, threads):
     twins("lora", SramPass(sides), x, scales(rng, (tokens,), 0, 40), sums)
 
 
+def test_a_mantissa_of_2_to_the_15(threads):
+    """A's sum of 65,535 rounds to it: a step more than an int16 holds."""
+    for rank, place in ((1, 0), (4, 2), (5, 4)):
+        one = side(70, 64, rank, 0, (17, 17))
+        x = np.zeros((1, 64), np.int8)
+        x[0, :6] = 127, 127, 127, 127, 127, 1
+        one.a[place, :6] = 127, 127, 127, 127, 8, 3
+        assert (x @ one.a[place].astype(np.int64)).item() == 65535
+        for count in (1, 2):
+            scale = np.array([[40000, 30]] * count, np.int32)
+            sums = np.arange(count * 70).reshape(count, 70)
+            twins("lora", SramPass((one,)), np.repeat(x, count, 0), scale, sums)
+
+
 @pytest.mark.parametrize("value", [-128, 127])
 def test_the_widest_sums(value):
     """All products at one end: A's sum, B's product and what is added stay in their widths."""
