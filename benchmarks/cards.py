@@ -64,6 +64,8 @@ async def rate(clients: list[Client], tokens: int) -> float:
 async def held_up(clients: list[Client], prompt: int) -> tuple[list[float], list[float], float]:
     """Seconds between tokens of all clients but the last, before and during its prompt; its own."""
     *others, last = clients
+    for client in others:
+        client.times = []  # those of an answer before
     streams = [asyncio.ensure_future(client.ask(16, 3000)) for client in others]
     while min(len(client.times) for client in others) < 60:
         await asyncio.sleep(0.05)

@@ -16,7 +16,7 @@ from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
 
 MOST_TOKENS = 16  # of a recorded pass; more of them keep the kernels busy anyway
-KEPT = 2  # recorded passes: single tokens, and those with drafts or of several sequences
+KEPT = 4  # recorded passes: of single tokens, with drafts of some lengths, of some sequences
 GIVEN = ("tokens", "positions", "rows")  # all that differs between two passes of a size
 LEAVING = ("residual", "logits", "top")  # the signals that a caller gets, as copies
 

@@ -15,10 +15,10 @@ from emulator.blocks.wires import Wires
 from emulator.chat.answer import CONTEXT, END, MAX_TOKENS, STOP, Answer
 from emulator.chat.drafts import Drafts
 from emulator.chat.sampler import Picker, Sampler
-from emulator.chip import Chip, Stage
+from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import alike, prompt_cycles, token_cycles
+from emulator.timing.token_times import TokenTimes
 
 PASS = 512  # prompt tokens at once; an answer can be cancelled between passes
 READ_PASS = 64  # the same where the logits of each are wanted, int32[64, vocabulary]
@@ -179,10 +179,10 @@ class _Picking:
     answer: Answer
     digest: Any = field(default_factory=hashlib.sha256)
     step: Counter[str] = field(default_factory=Counter)  # cycles of the last token's own pass
-    stages: list[Stage] = field(init=False)  # of the chip, so that their schedule comes soon
+    times: TokenTimes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stages = alike(self.chip.stages, self.spec)
+        self.times = TokenTimes.of(self.chip, self.spec)
 
     def pick(self, wires: Wires) -> str:
         """Pick what follows these wires; return why the answer ends with it, or ""."""
@@ -200,7 +200,7 @@ class _Picking:
             return MAX_TOKENS
         if position == self.chip.context:
             return CONTEXT
-        self.step = token_cycles(self.stages, self.spec, position + 1, True)
+        self.step = self.times.token(position + 1)
         return ""
 
 
@@ -219,7 +219,7 @@ def _passes(
     known = chip.position  # tokens in the KV SRAM that are no draft's
     unfed, draft = prompt[known - start :], list[int]()
     try:
-        answer.cycles = prompt_cycles(picking.stages, spec, start, len(prompt))
+        answer.cycles = picking.times.prompt(start, len(prompt))
         answer.prefill_cycles = sum(answer.cycles.values())
         while should_continue():
             wires = yield Asked(unfed + draft, reader is not None or bool(draft))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from emulator.chip import Stage
 from emulator.silicon.spec import ChipSpec
-from emulator.timing.schedule import prompt_cycles, runs_alike, stage_cycles
+from emulator.timing.schedule import prompt_cycles, runs_alike, stage_cycles, token_cycles
 
 HYPOTHESES = ("serial", "pipelined")
 
@@ -27,7 +28,7 @@ def prefill_cycles(stages: list[Stage], spec: ChipSpec, tokens: int) -> dict[str
             for name, own in cycles.items():
                 if name != "head" or left == 0:
                     end = free[name] = max(end, free[name]) + own
-    serial = sum(prompt_cycles(stages, spec, 0, tokens).values())
+    serial = sum(prompt_cycles(partial(token_cycles, stages, spec), 0, tokens).values())
     return {"serial": serial, "pipelined": end if spec.fabric.owned.value else serial}
 
 

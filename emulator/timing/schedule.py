@@ -130,14 +130,18 @@ def runs_alike(cycles: Callable[[int], T], first: int, last: int) -> Iterator[tu
         yield from runs_alike(cycles, middle + 1, last)
 
 
-def prompt_cycles(stages: list[Stage], spec: ChipSpec, start: int, count: int) -> Counter[str]:
-    """Cycles by block of `count` prompt tokens from position `start` on; the head runs once."""
+def prompt_cycles(
+    cycles_of: Callable[[int, bool], Counter[str]], start: int, count: int
+) -> Counter[str]:
+    """Cycles by block of `count` prompt tokens from position `start` on; the head runs once.
+
+    `cycles_of` a token: of its context, and whether it has a head.
+    """
     last = start + count
-    cycles = token_cycles(stages, spec, last, True)
+    cycles = cycles_of(last, True).copy()
     if count > 1:
-        for alike, token in runs_alike(
-            lambda context: token_cycles(stages, spec, context, False), start + 1, last - 1
-        ):
+        runs = runs_alike(lambda context: cycles_of(context, False), start + 1, last - 1)
+        for alike, token in runs:
             for name, own in token.items():
                 cycles[name] += alike * own
     return cycles

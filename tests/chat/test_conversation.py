@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from emulator.chat.answer import CONTEXT, END, INTERRUPTED, MAX_TOKENS, STOP
@@ -13,6 +15,7 @@ from emulator.chip import Chip
 from emulator.errors import ContextError
 from emulator.silicon.spec import load_spec
 from emulator.timing.schedule import prompt_cycles, token_cycles
+from emulator.timing.token_times import TokenTimes
 from tests.support.refusals import refused
 from weights.rom import RomImage
 
@@ -129,7 +132,19 @@ def test_prompt_cycles_is_the_sum_over_tokens(either_image: RomImage, start, cou
     stages = Chip(either_image).stages
     tokens = [token_cycles(stages, SPEC, start + i + 1, i == count - 1) for i in range(count)]
     total = sum(tokens, start=type(tokens[0])())
-    assert prompt_cycles(stages, SPEC, start, count) == total
+    assert prompt_cycles(partial(token_cycles, stages, SPEC), start, count) == total
+    assert TokenTimes(stages, SPEC).prompt(start, count) == total
+
+
+def test_known_times_are_those_worked_out(any_image: RomImage):
+    """In any order of contexts; once for a run of them, by chip and by adapter in use."""
+    chip = Chip(any_image)
+    times = TokenTimes.of(chip, SPEC)
+    assert TokenTimes.of(chip, SPEC) is times
+    assert TokenTimes.of(Chip(any_image), SPEC) is not times
+    for context in [*range(1, 65), *range(64, 0, -7), 3000]:
+        for head in (True, False):
+            assert times.token(context, head) == token_cycles(chip.stages, SPEC, context, head)
 
 
 def test_an_answers_cycles_are_its_tokens(tiny_image: RomImage):
@@ -137,7 +152,7 @@ def test_an_answers_cycles_are_its_tokens(tiny_image: RomImage):
     chip = Chip(tiny_image)
     answer = generate(chip, SPEC, [1, 2, 3], 5, Script(65, 66, 67, 68, 69))
     steps = [token_cycles(chip.stages, SPEC, n, True) for n in range(4, 8)]
-    expected = sum(steps, start=prompt_cycles(chip.stages, SPEC, 0, 3))
+    expected = sum(steps, start=TokenTimes.of(chip, SPEC).prompt(0, 3))
     assert answer.cycles == expected
     assert len(answer.token_ids) == 5
     assert answer.reason == MAX_TOKENS

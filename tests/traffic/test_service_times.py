@@ -9,7 +9,7 @@ from emulator.errors import UsageError
 from emulator.silicon.spec import ChipSpec
 from emulator.timing.models import HC1_MIX, blank_stages, known_model
 from emulator.timing.prefill import decode_seconds, prefill_cycles
-from emulator.timing.schedule import prompt_cycles
+from emulator.timing.token_times import TokenTimes
 from emulator.traffic.service_times import service_times
 from weights.mix import Mix
 
@@ -30,7 +30,7 @@ def test_prefill_is_the_schedules(spec, model):
 
 
 def test_kept_prompt_tokens_cost_nothing(stages, spec, times):
-    expected = sum(prompt_cycles(stages, spec, 1000, 500).values())
+    expected = sum(TokenTimes(stages, spec).prompt(1000, 500).values())
     assert times["serial"].prefill_ns(np.int64(1500), 1000) == ns(expected, spec)
     pipelined = times["pipelined"]
     saved = pipelined.prefill_ns(np.int64(1500)) - pipelined.prefill_ns(np.int64(1500), 1000)
