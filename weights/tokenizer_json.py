@@ -52,6 +52,8 @@ def check_tokenizer(tokenizer_json: str) -> None:
     for key, value in model.items():
         if key not in MODEL_KEYS or value not in MODEL_NEUTRAL.get(key, (value,)):
             raise _unknown(f"model.{key}", value)
+    _vocabulary(values)
+    _added_tokens(values)
     for key, known in KNOWN.items():
         for part in _components(values.get(key), key):
             kind = part.get("type")
@@ -70,16 +72,37 @@ def longest_token(tokenizer_json: str) -> int | None:
     composed = kinds["normalizer"] <= {"NFC"}
     if not composed or not (model.get("byte_fallback") or "ByteLevel" in kinds["pre_tokenizer"]):
         return None  # something may be taken away, or stand for an unknown word
-    texts = [*model.get("vocab", {}), *(t["content"] for t in values.get("added_tokens") or ())]
+    texts = [*_vocabulary(values), *(token["content"] for token in _added_tokens(values))]
     return max(map(len, texts), default=1) * (SHRINKS if kinds["normalizer"] else 1)
 
 
 def last_token(tokenizer_json: str) -> int:
     """The largest id that a text can become, -1 without any: control tokens are none of it."""
     values = _object(tokenizer_json)
-    ids = [*values["model"].get("vocab", {}).values()]
-    ids += [t["id"] for t in values.get("added_tokens") or () if not t.get("special")]
-    return max((i for i in ids if isinstance(i, int)), default=-1)
+    ids = [*_vocabulary(values).values()]
+    ids += [token["id"] for token in _added_tokens(values) if not token.get("special")]
+    return max(ids, default=-1)
+
+
+def _vocabulary(values: Mapping[str, Any]) -> Mapping[str, int]:
+    """The ids of the model's tokens."""
+    model = values.get("model")
+    held = model.get("vocab", {}) if isinstance(model, Mapping) else {}
+    if not isinstance(held, Mapping) or not all(type(i) is int for i in held.values()):
+        raise UnsupportedError(f"{WHERE}: model.vocab is no object of whole numbers")
+    return held
+
+
+def _added_tokens(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Tokens beside the model's, each with its `id` and `content`."""
+    held = values.get("added_tokens") or []
+    if not isinstance(held, list):
+        raise _unknown("added_tokens", held)
+    for token in held:
+        named = isinstance(token, Mapping) and isinstance(token.get("content"), str)
+        if not named or type(token.get("id")) is not int:
+            raise _unknown("added_tokens", token)
+    return held
 
 
 def _object(tokenizer_json: str) -> Mapping[str, Any]:

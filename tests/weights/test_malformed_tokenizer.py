@@ -6,6 +6,7 @@ Each is one change of a `tokenizer.json` that the library itself would take.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ COMPONENTS: dict[str, tuple[str, Any]] = {
     "decoder takes from the end": ("decoder", {**STRIP, "stop": 10**18}),
     "decoder takes less than none": ("decoder", {**STRIP, "stop": -1}),
     "decoder takes by half": ("decoder", {**STRIP, "start": 0.5}),
+    "added tokens are an object": ("added_tokens", {"id": 1, "content": "x"}),
+    "added token is text": ("added_tokens", ["x"]),
+    "added token without an id": ("added_tokens", [{"content": "x", "special": False}]),
+    "added token's id is text": ("added_tokens", [{"id": "1", "content": "x"}]),
+    "added token's id is true": ("added_tokens", [{"id": True, "content": "x"}]),
+    "added token without content": ("added_tokens", [{"id": 1}]),
     "unknown key": ("alchemy", {"type": "Gold"}),
     "random seed": ("seed", 7),
 }
@@ -63,6 +70,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "prefix": {"continuing_subword_prefix": "##"},
     "suffix": {"end_of_word_suffix": "</w>"},
     "cache": {"cache_capacity": 10**9},
+    "vocabulary is a list": {"vocab": ["a"]},
+    "vocabulary's id is text": {"vocab": {"a": "0"}},
+    "vocabulary's id is a half": {"vocab": {"a": 0.5}},
     "other model": {"type": "Unigram"},
     "words": {"type": "WordLevel"},
     "pieces": {"type": "WordPiece"},
@@ -78,6 +88,13 @@ def changed(key: str, value: Any) -> str:
 @pytest.mark.parametrize(("key", "value"), COMPONENTS.values(), ids=COMPONENTS)
 def test_components(key, value):
     refused(UnsupportedError, key, lambda: read_tokenizer(changed(key, value)))
+
+
+@pytest.mark.parametrize("value", [{"id": 1}, ["x"], [{"content": "x"}]])
+def test_an_image_whose_tokens_are_none(value, tiny_image):
+    """Damaged behind the compiler's back; the fuzzer found one without an id."""
+    image = replace(tiny_image, tokenizer_json=changed("added_tokens", value))
+    refused(UnsupportedError, "added_tokens", lambda: chat_of(image))
 
 
 @pytest.mark.parametrize("change", MODELS.values(), ids=MODELS)
