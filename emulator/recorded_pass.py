@@ -16,7 +16,7 @@ from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
 
 MOST_TOKENS = 16  # of a recorded pass; more of them keep the kernels busy anyway
-KEPT = 4  # recorded passes: of single tokens, with drafts of some lengths, of some sequences
+KEPT_TOKENS = 40  # of all recorded passes; a token's signals take 6 MB at 8B
 GIVEN = ("tokens", "positions", "rows")  # all that differs between two passes of a size
 LEAVING = ("residual", "logits", "top")  # the signals that a caller gets, as copies
 
@@ -51,7 +51,7 @@ class Recorder:
         else:
             _run(ops, stages, wires)
         self._passes[size] = recorded
-        while len(self._passes) > KEPT:
+        while sum(self._passes) > KEPT_TOKENS:
             self._passes.pop(next(iter(self._passes)))
 
 

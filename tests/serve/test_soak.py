@@ -1,4 +1,4 @@
-"""Ten minutes of mixed clients: right answers, nothing stuck, no memory lost."""
+"""Mixed clients, one of them hostile: right answers, nothing stuck, no memory lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from collections import Counter
 
 import pytest
 
-from tests.support.serve_process import MESSAGES, serving
+from tests.support.attacks import KINDS, attack
+from tests.support.serve_process import MESSAGES, httpx, serving
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))  # docs/serving.md tells of 600
 PATH = "/v1/chat/completions"
+REFUSED = {400, 413, 422, 429, 503}  # what an attack may be answered
 QUESTIONS = [("one", 1), ("two", 2), ("three", 3), ("onward", 4)]
 
 
@@ -77,6 +79,14 @@ def demo(server, expected, chance) -> None:
     assert server.get("/metrics").status_code == 200
 
 
+def hostile(server, expected, chance) -> None:
+    """An attack on what comes before the queue, from another address."""
+    path, body = attack(chance.choice(list(KINDS)), chance.randrange(1 << 20))
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=server.url, transport=transport, timeout=120) as client:
+        assert client.post(path, json=body).status_code in REFUSED | {200}
+
+
 def report(log: list[dict], early: int, late: int) -> None:
     """For the document that tells how it was checked; pytest -s shows it."""
     print(f"\n{len(log)} requests, {early:,} bytes resident early, {late:,} at the end")
@@ -100,7 +110,7 @@ def test_a_long_day(served_image):
                     failures.append(problem)
                 time.sleep(chance.random() / 10)
 
-        acts = [right, right, right, wrong, rude, rude, demo]
+        acts = [right, right, right, wrong, rude, rude, demo, hostile]
         clients = [threading.Thread(target=client, args=pair) for pair in enumerate(acts)]
         for thread in clients:
             thread.start()
@@ -116,5 +126,5 @@ def test_a_long_day(served_image):
             time.sleep(0.1)
         assert server.memory() - early < 30 << 20
         assert "Traceback" not in "".join(server.lines)
-        assert not [line for line in server.log() if line["status"] >= 500]
+        assert {line["status"] for line in server.log() if line["status"] >= 500} <= REFUSED
         report(server.log(), early, server.memory())
