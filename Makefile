@@ -13,7 +13,7 @@ PYTEST = NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 FUZZ_SECONDS ?= 600
 FUZZ_READERS := safetensors gguf config tokenizer manifest chip records trace economics
 
-.PHONY: chat serve test test-slow test-8b test-lowest check fuzz lock sbom clean
+.PHONY: chat serve test test-slow test-8b test-lowest check fuzz lock locked sbom clean
 
 chat: $(VENV)/ready
 	$(BIN)/python -m emulator chat
@@ -74,6 +74,11 @@ lock: $(VENV)/ready-test
 	$(BIN)/pip-compile -q --upgrade --generate-hashes --extra test --strip-extras --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links --unsafe-package hardwired-llama \
 		-o requirements.lock pyproject.toml
+
+# Those packages and no others to begin with: Python 3.11, Linux x86-64.
+locked:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 
 sbom: $(VENV)/ready-test
 	mkdir -p build && $(BIN)/python -m pip install -q cyclonedx-bom
