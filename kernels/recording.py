@@ -56,6 +56,8 @@ class Recording:
 
     def again(self) -> None:
         """Do all of them once more."""
-        if self._in_a_row.size < len(self._jobs) * JOB_WORDS:
-            self._in_a_row = np.concatenate(self._jobs)
-        self._team.run(self._in_a_row, len(self._jobs), self._own, self._common)
+        if self._jobs:
+            self._in_a_row = np.concatenate([self._in_a_row, *self._jobs])
+            self._jobs.clear()
+        count = self._in_a_row.size // JOB_WORDS
+        self._team.run(self._in_a_row, count, self._own, self._common)
