@@ -1,10 +1,11 @@
 """The hot core by itself: GMAC/s, GB/s of packed weights, share of the machine's read bandwidth.
 
-python -m benchmarks.kernels [--json] [--threads 1,2]
+python -m benchmarks.kernels [--json] [--threads 1,2] [--only attention]
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ SHAPES = [  # bits, rows, columns, tokens: after a matrix by one token, the same
     (3, 14336, 4096, (64,)),
     (4, 14336, 4096, (64,)),
     (6, 14336, 4096, (64,)),
+]
+
+# Query heads, KV heads, their values; tokens, positions; layers in turn, so that a token of a long
+# context finds its keys and values where a whole model's would be: not in the caches of a core.
+ATTENTION = [
+    (9, 3, 64, 1, 64, 30),
+    (9, 3, 64, 1, 2000, 30),
+    (32, 8, 128, 1, 64, 8),
+    (32, 8, 128, 1, 4096, 8),
+    (9, 3, 64, 512, 512, 1),
 ]
 
 
@@ -61,10 +72,60 @@ def pass_seconds(rng: np.random.Generator, matrix: PackedMatrix, tokens: int) ->
     return common.best_seconds(lambda: ops.fabric((matrix,), x, scale))
 
 
+def attention_rows(threads: int) -> list[dict[str, Any]]:
+    rows = []
+    for heads, kv_heads, head_dim, tokens, context, layers in ATTENTION:
+        seconds = attention_seconds(heads, kv_heads, head_dim, tokens, context, layers) / layers
+        met = heads * (tokens * context - tokens * (tokens - 1) // 2)  # positions by all heads
+        rows.append(
+            {
+                "heads": heads,
+                "kv_heads": kv_heads,
+                "head_dim": head_dim,
+                "tokens": tokens,
+                "context": context,
+                "threads": threads,
+                "us_a_layer": 1e6 * seconds,
+                "thread_ns_a_head_and_position": 1e9 * seconds * threads / met,
+            }
+        )
+    return rows
+
+
+def attention_seconds(
+    heads: int, kv_heads: int, head_dim: int, tokens: int, context: int, layers: int
+) -> float:
+    """Of all layers, recorded as a pass over few tokens is."""
+    ops, rng = kernels.load(), np.random.default_rng(0)
+
+    def signal(vectors: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+        values = rng.integers(-127, 128, (vectors, n, head_dim), np.int8)
+        return values, np.tile(np.array([40000, 22], np.int32), (vectors, n, 1))
+
+    rows = np.arange(context - tokens, context)
+    with ops.record() as recording:
+        for _ in range(layers):
+            q, k, v = signal(tokens, heads), signal(context, kv_heads), signal(context, kv_heads)
+            ops.attention(*q, *k, *v, rows, rows)
+    return common.best_seconds(recording.again)
+
+
 def main() -> None:
     parser = common.parser(__doc__.splitlines()[0], models=False)
     parser.add_argument("--threads", type=common.numbers, default=[1, 2])
+    parser.add_argument("--only", choices=("fabric", "attention"))
     args = parser.parse_args()
+    if args.only != "attention":
+        show_fabric(args)
+    if args.only != "fabric":
+        rows = []
+        for threads in args.threads:
+            common.use_threads(threads)
+            rows += attention_rows(threads)
+        common.show("attention", rows, args.json)
+
+
+def show_fabric(args: argparse.Namespace) -> None:
     rows, bandwidths = [], {}
     for threads in args.threads:
         common.use_threads(threads)

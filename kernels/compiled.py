@@ -253,13 +253,17 @@ def attention(
         whole = whole.reshape(tokens, heads, -1)
         return np.ascontiguousarray(whole[..., :head_dim]).reshape(tokens, -1)
     out = np.empty(q.shape, np.int32)
-    shared = heads // k.shape[1]  # query heads per KV head
-    span = shared if tokens * k.shape[1] >= 4 * team().threads else 1
     # A recorded token's memory has to do for later ones.
     most = int(seen.max()) if _recording.now_recording() is None else min(len(k), window)
-    args = q, q_scale, k, k_scale, v, v_scale, positions, rows, window, span, out
-    own = _attention.scratch_bytes(span, most, head_dim)
-    _do(_attention.attention, _attention.attention_heads, *args, own=own)
+    args = q, q_scale, k, k_scale, v, v_scale, positions, rows, window, out
+    _do(
+        _attention.attention,
+        _attention.attention_chunk,
+        *args,
+        own=_attention.own_bytes(tokens, most, heads, k.shape[1], head_dim),
+        common=_attention.common_bytes(tokens, most, heads, head_dim),
+        prepare=_attention.attention_prepare,
+    )
     return out.reshape(tokens, -1)
 
 

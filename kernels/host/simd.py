@@ -148,8 +148,12 @@ load_i32x16 = _loader(i32x16, i32x16.ir, lambda builder, v: v)
 load_i64x16 = _loader(i64x16, i64x16.ir, lambda builder, v: v)
 load_i64x8 = _loader(i64x8, i64x8.ir, lambda builder, v: v)
 load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
+load_i16x32 = _loader(i16x32, i16x32.ir, lambda builder, v: v)
 widen_i8x16 = _loader(  # sixteen int8, as int16
     i16x16, ir.VectorType(I8, 16), lambda builder, v: _extend(builder, v, 16)
+)
+load_low_i8x64 = _loader(  # 32 bytes, then as many of 0
+    i8x64, i8x32.ir, lambda builder, v: _joined(builder, v, ir.Constant(i8x32.ir, [0] * 32))
 )
 load_two_i8x32 = _two_loader(i8x64, i8x32.ir, lambda builder, v: v)
 broadcast4 = _loader(  # four bytes, eight times
@@ -162,6 +166,9 @@ broadcast_i32x8 = _loader(i32x8, I32, lambda builder, v: _splat(builder, v, i32x
 broadcast_i32x16 = _loader(i32x16, I32, lambda builder, v: _splat(builder, v, i32x16.ir))
 broadcast_pair = _loader(  # two int16, eight times
     i16x16, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x8.ir), i16x16.ir)
+)
+broadcast_pair_twice = _loader(  # the same sixteen times
+    i16x32, I32, lambda builder, v: builder.bitcast(_splat(builder, v, i32x16.ir), i16x32.ir)
 )
 scale_bytes = _loader(i8x32, ir.VectorType(I8, 8), _scale_bytes)  # eight int8
 two_scale_bytes = _two_loader(i8x64, ir.VectorType(I8, 8), _scale_bytes)
@@ -217,6 +224,45 @@ def _lanewise(method: str):
 
 add, subtract, multiply = _lanewise("add"), _lanewise("sub"), _lanewise("mul")
 both, either = _lanewise("and_"), _lanewise("or_")
+shift_right = _lanewise("lshr")  # each by its own number of bits
+
+
+@intrinsic
+def least_unsigned(typing, a, b):
+    """The smaller lane of two."""
+
+    def code(context, builder, signature, args):
+        return builder.select(builder.icmp_unsigned("<", *args), *args)
+
+    return a(a, b), code
+
+
+@intrinsic
+def only_lanes(typing, v, first, end):
+    """Lanes from `first` to before `end`, both int64; 0 elsewhere."""
+
+    def code(context, builder, signature, args):
+        v, first, end = args
+        number = ir.Constant(v.type, list(range(v.type.count)))
+        first, end = (_splat(builder, builder.trunc(n, I32), v.type) for n in (first, end))
+        inside = builder.and_(
+            builder.icmp_signed(">=", number, first), builder.icmp_signed("<", number, end)
+        )
+        return builder.select(inside, v, ir.Constant(v.type, [0] * v.type.count))
+
+    return v(v, types.int64, types.int64), code
+
+
+@intrinsic
+def store_low_words(typing, address, v):
+    """Write the low int16 of each int32 lane."""
+
+    def code(context, builder, signature, args):
+        words = builder.trunc(args[1], ir.VectorType(I16, v.lanes))
+        builder.store(words, _pointer(builder, args[0], words.type), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, v), code
 
 
 def _filler(vector: Vector):
@@ -260,56 +306,76 @@ def widen(typing, v):
 
 @intrinsic
 def lane_sum(typing, v):
-    """Sum of the lanes of an i32x8, as int64."""
+    """Sum of the int32 lanes, as int64."""
 
     def code(context, builder, signature, args):
-        total = _call(builder, "llvm.vector.reduce.add.v8i32", I32, args[0])
+        total = _call(builder, f"llvm.vector.reduce.add.v{v.lanes}i32", I32, args[0])
         return builder.sext(total, I64)
 
     return types.int64(v), code
 
 
 @intrinsic
-def lane_sums(typing, a, b, c, d, e, f, g, h):
-    """The sums of eight i32x8, as one."""
+def pairs_by_four(typing, a, b):
+    """Bytes, unsigned -> four of int16, of which the s-th holds (a, b) of bytes s, 4 + s, 8 + s, ..
+
+    Few of these instructions are bound to one of a CPU's ports, where shuffles would all be.
+    """
+    words = {i8x32: i16x16, i8x64: i16x32}[a]
+    doubles = ir.VectorType(I32, words.lanes // 2)
 
     def code(context, builder, signature, args):
-        def neighbours(left, right):  # within halves, as CPUs shuffle
-            even, odd = (
-                ir.Constant(i32x8.ir, [lane + odd for lane in (0, 2, 8, 10, 4, 6, 12, 14)])
-                for odd in (0, 1)
-            )
-            return builder.add(
-                builder.shuffle_vector(left, right, even), builder.shuffle_vector(left, right, odd)
-            )
+        def each(value):
+            return ir.Constant(doubles, [value] * doubles.count)
 
-        pairs = [neighbours(*args[i : i + 2]) for i in range(0, 8, 2)]
-        left, right = neighbours(*pairs[:2]), neighbours(*pairs[2:])
-        low, high = (
-            ir.Constant(i32x8.ir, [lane + half for lane in (0, 1, 2, 3, 8, 9, 10, 11)])
-            for half in (0, 4)
-        )
-        return builder.add(
-            builder.shuffle_vector(left, right, low), builder.shuffle_vector(left, right, high)
-        )
+        a, b = (builder.bitcast(v, doubles) for v in args)
+        half, low_half, high_half = each(16), each(0xFFFF), each(0xFFFF0000)
+        eight, low_bytes = ir.Constant(words.ir, [8] * words.lanes), each(0xFF00FF)
+        found = []
+        for pair in (
+            builder.or_(builder.and_(a, low_half), builder.shl(b, half)),
+            builder.or_(builder.lshr(a, half), builder.and_(b, high_half)),
+        ):
+            found.append(builder.bitcast(builder.and_(pair, low_bytes), words.ir))
+            found.append(builder.lshr(builder.bitcast(pair, words.ir), eight))
+        return context.make_tuple(builder, signature.return_type, found)
 
-    return i32x8(a, b, c, d, e, f, g, h), code
+    return types.UniTuple(words, 4)(a, b), code
 
 
 @intrinsic
-def interleave(typing, a, b):
-    """Sixteen int8 at address a and sixteen at b -> (a0 b0 a1 b1 ..) as two i16x16."""
+def store_columns(typing, at, stride, to):
+    """Eight times four bytes of each of 8 rows: first those of all rows, then the next four, ..
+
+    Of 16 rows where TARGET is wide; they lie `stride` apart. 128 is added to each byte.
+    """
+    kind = i32x16 if WIDE else i32x8
 
     def code(context, builder, signature, args):
-        low, high = (_load(builder, address, ir.VectorType(I8, 16)) for address in args)
-        halves = []
-        for first in (0, 8):
-            lanes = [lane for i in range(first, first + 8) for lane in (i, 16 + i)]
-            mask = ir.Constant(ir.VectorType(I32, 16), lanes)
-            halves.append(_extend(builder, builder.shuffle_vector(low, high, mask), 16))
-        return context.make_tuple(builder, signature.return_type, halves)
+        at, stride, to = args
+        sign = ir.Constant(kind.ir, [0x80808080] * kind.lanes)
+        rows = []
+        for row in range(kind.lanes):
+            address = builder.add(at, builder.mul(stride, I64(row)))
+            rows.append(_load(builder, address, i32x8.ir))
+        if WIDE:
+            rows = [_joined(builder, *rows[row::8]) for row in range(8)]
+        for step in (1, 2, 4):  # transpose 8 x 8: change places in blocks of `step`
+            for row in [row for row in range(8) if not row & step]:
+                a, b = rows[row], rows[row + step]
+                for place, other in ((row, 0), (row + step, step)):
+                    lanes = [
+                        kind.lanes + lane - step + other if lane & step else lane + other
+                        for lane in range(kind.lanes)
+                    ]
+                    mask = ir.Constant(ir.VectorType(I32, kind.lanes), lanes)
+                    rows[place] = builder.shuffle_vector(a, b, mask)
+        for column, v in enumerate(rows):
+            address = builder.add(to, I64(4 * kind.lanes * column))
+            builder.store(builder.xor(v, sign), _pointer(builder, address, kind.ir), align=1)
+        return context.get_dummy_value()
 
-    return types.UniTuple(i16x16, 2)(types.int64, types.int64), code
+    return types.void(types.int64, types.int64, types.int64), code
 
 
 @intrinsic
@@ -388,6 +454,33 @@ def lookup(typing, table, index):
 
 
 @intrinsic
+def gather(typing, address, index):
+    """int32 number index[lane] of those at an address, for each lane."""
+    lanes = index.lanes
+
+    def code(context, builder, signature, args):
+        address, index = args
+        kind = index.type
+        zero, table = ir.Constant(kind, [0] * lanes), _pointer(builder, address, I8)
+        if WIDE and lanes == 16:
+            name, ones = "llvm.x86.avx512.mask.gather.dpi.512", ir.VectorType(ir.IntType(1), lanes)
+            mask = ir.Constant(ones, [1] * lanes)
+            return _call(builder, name, kind, zero, table, index, mask, I32(4))
+        if AVX2 and lanes == 8:
+            mask = ir.Constant(kind, [-1] * lanes)
+            name = "llvm.x86.avx2.gather.d.d.256"
+            return _call(builder, name, kind, zero, table, index, mask, I8(4))
+        result = zero
+        for lane in range(lanes):
+            offset = builder.zext(builder.extract_element(index, I32(lane)), I64)
+            at = builder.add(address, builder.mul(offset, I64(4)))
+            result = builder.insert_element(result, _load(builder, at, I32), I32(lane))
+        return result
+
+    return index(types.int64, index), code
+
+
+@intrinsic
 def lookup_wide(typing, table, index):
     """i8x64: table[index & 63] (VBMI)."""
 
@@ -414,18 +507,20 @@ def dot_i8(typing, u, s):
     return i16x16(u, s), avx2 if AVX2 else portable
 
 
+def _dot_i16(builder, a, b):
+    if AVX2:
+        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, a, b)
+    return _pair_sums(builder, builder.mul(_extend(builder, a, 32), _extend(builder, b, 32)))
+
+
 @intrinsic
 def dot_i16(typing, a, b):
     """Sums of two neighbouring products of int16: i32x8."""
 
-    def avx2(context, builder, signature, args):
-        return _call(builder, "llvm.x86.avx2.pmadd.wd", i32x8.ir, *args)
+    def code(context, builder, signature, args):
+        return _dot_i16(builder, *args)
 
-    def portable(context, builder, signature, args):
-        products = builder.mul(_extend(builder, args[0], 32), _extend(builder, args[1], 32))
-        return _pair_sums(builder, products)
-
-    return i32x8(a, b), avx2 if AVX2 else portable
+    return i32x8(a, b), code
 
 
 def _dot_product(builder, instruction, total, a, b):
@@ -445,6 +540,19 @@ def _dot4(typing, total, u, s):
         return _dot_product(builder, "vpdpbusd", *args)
 
     return total(total, u, s), code
+
+
+@intrinsic
+def dot_pairs(typing, total, a, b):
+    """total + sums of two neighbouring products of int16."""
+
+    def vnni(context, builder, signature, args):
+        return _dot_product(builder, "vpdpwssd", *args)
+
+    def others(context, builder, signature, args):
+        return builder.add(args[0], _dot_i16(builder, *args[1:]))
+
+    return total(total, a, b), vnni if VNNI else others
 
 
 @intrinsic

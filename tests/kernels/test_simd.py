@@ -100,30 +100,36 @@ def test_a_group_meets_its_scale(scale, start):
 
 
 def test_sums_and_transform():
-    """lane_sum, lane_sums and hadamard8."""
+    """lane_sum and hadamard8."""
 
     @njit
-    def wrapper(rows, sums, transformed):
+    def wrapper(rows, transformed):
         a = rows.ctypes.data
-        simd.store(
-            sums.ctypes.data,
-            simd.lane_sums(
-                simd.load_i32x8(a),
-                simd.load_i32x8(a + 32),
-                simd.load_i32x8(a + 64),
-                simd.load_i32x8(a + 96),
-                simd.load_i32x8(a + 128),
-                simd.load_i32x8(a + 160),
-                simd.load_i32x8(a + 192),
-                simd.load_i32x8(a + 224),
-            ),
-        )
         simd.store(transformed.ctypes.data, simd.hadamard8(simd.load_i32x8(a)))
         return simd.lane_sum(simd.load_i32x8(a))
 
     rows = RNG.integers(-(1 << 20), 1 << 20, (8, 8)).astype(np.int32)
-    sums, transformed = np.empty(8, np.int32), np.empty(8, np.int32)
-    assert wrapper(rows, sums, transformed) == rows[0].sum()
-    np.testing.assert_array_equal(sums, rows.sum(axis=1))
+    transformed = np.empty(8, np.int32)
+    assert wrapper(rows, transformed) == rows[0].sum()
     signs = np.array([[(-1) ** bin(i & j).count("1") for j in range(8)] for i in range(8)])
     np.testing.assert_array_equal(transformed, signs @ rows[0])
+
+
+def test_columns_and_pairs():
+    """Four values of many rows side by side; two positions' values as pairs of int16."""
+    rows_, lanes = (16, 16) if simd.WIDE else (8, 8)
+    load = simd.load_i8x64 if simd.WIDE else simd.load_i8x32
+
+    @njit
+    def wrapper(at, stride, to, pairs):
+        simd.store_columns(at, stride, to)
+        for s, found in enumerate(simd.pairs_by_four(load(at), load(at + stride))):
+            simd.store(pairs + 4 * lanes * s, found)
+
+    values = RNG.integers(-128, 128, (rows_, 80)).astype(np.int8)
+    out, pairs = np.empty((8, rows_, 4), np.uint8), np.empty((4, lanes, 2), np.int16)
+    wrapper(values.ctypes.data, 80, out.ctypes.data, pairs.ctypes.data)
+    columns = values[:, :32].astype(int).reshape(rows_, 8, 4).transpose(1, 0, 2) + 128
+    np.testing.assert_array_equal(out, columns)
+    unsigned = values[:2, : 4 * lanes].view(np.uint8).reshape(2, lanes, 4)
+    np.testing.assert_array_equal(pairs, unsigned.transpose(2, 1, 0))
