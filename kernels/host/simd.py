@@ -344,6 +344,22 @@ def pairs_by_four(typing, a, b):
 
 
 @intrinsic
+def interleave(typing, a, b):
+    """Sixteen int8 at address a and sixteen at b -> (a0 b0 a1 b1 ..) as two i16x16."""
+
+    def code(context, builder, signature, args):
+        low, high = (_load(builder, address, ir.VectorType(I8, 16)) for address in args)
+        halves = []
+        for first in (0, 8):
+            lanes = [lane for i in range(first, first + 8) for lane in (i, 16 + i)]
+            mask = ir.Constant(ir.VectorType(I32, 16), lanes)
+            halves.append(_extend(builder, builder.shuffle_vector(low, high, mask), 16))
+        return context.make_tuple(builder, signature.return_type, halves)
+
+    return types.UniTuple(i16x16, 2)(types.int64, types.int64), code
+
+
+@intrinsic
 def store_columns(typing, at, stride, to):
     """Eight times four bytes of each of 8 rows: first those of all rows, then the next four, ..
 
