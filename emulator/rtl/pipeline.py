@@ -21,12 +21,15 @@ Op = Callable[[Value, Value], Value]
 class Port:
     """A bus of `values` numbers, `lanes` a beat: signals NAME and NAME_valid.
 
-    The lanes of a last beat that is not full carry zeros.
+    `at` is the cycle in which a bench brings an input's first beat; what takes time counts from the
+    latest. The lanes of a last beat that is not full carry zeros.
     """
 
     def __init__(
-        self, name: str, values: int, width: int, lanes: int | None = None, sign: bool = True
-    ) -> None:
+        self, name: str, values: int, width: int, lanes: int | None = None, sign: bool = True,
+        at: int = 0,
+    ) -> None:  # fmt: skip
+        self.at = at
         self.name, self.values, self.width, self.sign = name, values, width, sign
         self.lanes = min(lanes or values, values)
         self.beats = -(-values // self.lanes)

@@ -6,10 +6,13 @@ adds it up; then V rows a cycle are multiplied by their scales, rounded and clam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from emulator.blocks.plain_matrix import plain_arrays
-from emulator.blocks.weight_fabric import WeightFabric
+from emulator.blocks.weight_fabric import FabricSums, WeightFabric
 from emulator.errors import ChipError
 from emulator.rtl.arithmetic import requantised, scale_product
 from emulator.rtl.block_rtl import BlockRtl, scale_port, scales_of
@@ -59,22 +62,22 @@ class WeightFabricRtl(BlockRtl):
         self.outputs = [Port(name, self.rows, 32, self.lanes)]
 
     def build(self, m: Module) -> None:
-        spec, (x, x_scale) = self.spec, self.inputs
+        done, sums = self._sums(m)
+        plain = [plain_arrays(matrix) for matrix in self.matrices.values()]
+        scales = [(one["row_mantissa"], one["row_exponent"]) for one in plain]
+        drain(m, done, sums, scales, self.port("x_scale"), self.outputs[0], self.pairs, self.spec)
+
+    def _sums(self, m: Module) -> tuple[Value, list[list[Value]]]:
+        """Pulse, and the sums of the rows of each matrix."""
+        spec, x = self.spec, self.inputs[0]
         valid, lanes = delay(m, x.valid, list(x), int(spec.fabric.wire))
         setup = int(spec.fabric.alphabet_setup)
-        sums: list[tuple[PackedMatrix, list[Value]]] = []
+        sums: list[list[Value]] = []
         done: Value = Const(0, 1)
         for name, matrix in self.matrices.items():
             done, rows = self._rows(m, name, matrix, valid, lanes, setup)
-            sums.append((matrix, rows))
-        order = [(i, r) for i, (matrix, _) in enumerate(sums) for r in range(matrix.rows)]
-        if self.pairs:
-            order.sort(key=lambda place: place[1])
-        plain = [plain_arrays(matrix) for matrix, _ in sums]
-        scales = [
-            (int(plain[i]["row_mantissa"][r]), int(plain[i]["row_exponent"][r])) for i, r in order
-        ]
-        self._drain(m, done, [sums[i][1][r] for i, r in order], scales, scales_of(x_scale)[0])
+            sums.append(rows)
+        return done, sums
 
     def _rows(
         self, m: Module, name: str, matrix: PackedMatrix, valid: Value, lanes: list[Value],
@@ -144,37 +147,59 @@ class WeightFabricRtl(BlockRtl):
         _, first, last = beat_counter(m, valid, groups)
         return _summed(m, valid, first, last, scaled, ACC_BITS)
 
-    def _drain(
-        self, m: Module, done: Value, accs: list[Value], scales: list[tuple[int, int]],
-        x_scale: tuple[Value, Value],
-    ) -> None:  # fmt: skip
-        """V rows a cycle: scales multiplied, sum multiplied, rounded and clamped."""
-        valid, lanes, beat = emit(m, done, accs, self.lanes)
-        n = len(lanes)
-        padded = [*scales, *[(0, 0)] * (-len(scales) % n)]
-        words = [
-            word_of([a | (b & 255) << 16 for a, b in padded[at : at + n]], 24)
-            for at in range(0, len(padded), n)
-        ]
-        own = fields(read_rom(m, beat, words, 24 * n), [24] * n)
-        steady = [bind(m, value) for value in x_scale]
-        staged: list[Value] = []
-        for lane, scale in zip(lanes, own, strict=True):
-            pair = (scale[:16], scale[16:].as_signed())
-            staged += [lane, *scale_product(pair, (steady[0], steady[1]), FRACTION)]
-        valid, staged = step(m, valid, staged)
-        products: list[Value] = []
-        for i in range(n):
-            products += [staged[3 * i] * staged[3 * i + 1], staged[3 * i + 2]]
-        valid, products = step(m, valid, products)
-        out = [requantised(m, products[2 * i], products[2 * i + 1]) for i in range(n)]
-        valid, out = step(m, valid, out)
-        valid, out = delay(m, valid, out, int(self.spec.fabric.scale_drain) - 5)
-        self.outputs[0].drive(m, valid, out)
-
     def spec_cells(self, matrix: PackedMatrix) -> int:
         """Cells of a weight of this matrix."""
         return -(-matrix.bits // int(self.spec.fabric.cell_bits))
+
+
+class FabricSumsRtl(WeightFabricRtl):
+    """x int8[columns], G a cycle -> the sums of all rows at once, for an adapter to add to."""
+
+    def __init__(self, block: FabricSums, spec: ChipSpec) -> None:
+        super().__init__(block, spec)
+        self.inputs = [self.inputs[0]]
+        self.outputs = [Port("sums", self.rows, ACC_BITS)]
+
+    def build(self, m: Module) -> None:
+        done, sums = self._sums(m)
+        self.outputs[0].drive(m, done, [row for rows in sums for row in rows])
+
+
+def drain(
+    m: Module, done: Value, sums: Sequence[Sequence[Value]],
+    scales: Sequence[tuple[np.ndarray, np.ndarray]], x_scale: Port, out: Port, pairs: bool,
+    spec: ChipSpec,
+) -> None:  # fmt: skip
+    """V rows a cycle: scales multiplied, sum multiplied, rounded and clamped.
+
+    `scales`: mantissas and exponents of the rows of each matrix. `pairs`: row by row of them all.
+    """
+    order = [(i, r) for i, rows in enumerate(sums) for r in range(len(rows))]
+    if pairs:
+        order.sort(key=lambda place: place[1])
+    valid, lanes, beat = emit(m, done, [sums[i][r] for i, r in order], int(spec.vector.lanes))
+    n = len(lanes)
+    own = [(int(scales[i][0][r]), int(scales[i][1][r])) for i, r in order]
+    own += [(0, 0)] * (-len(own) % n)
+    words = [
+        word_of([a | (b & 255) << 16 for a, b in own[at : at + n]], 24)
+        for at in range(0, len(own), n)
+    ]
+    each = fields(read_rom(m, beat, words, 24 * n), [24] * n)
+    steady = [bind(m, value) for value in scales_of(x_scale)[0]]
+    staged: list[Value] = []
+    for lane, scale in zip(lanes, each, strict=True):
+        pair = (scale[:16], scale[16:].as_signed())
+        staged += [lane, *scale_product(pair, (steady[0], steady[1]), FRACTION)]
+    valid, staged = step(m, valid, staged)
+    products: list[Value] = []
+    for i in range(n):
+        products += [staged[3 * i] * staged[3 * i + 1], staged[3 * i + 2]]
+    valid, products = step(m, valid, products)
+    found = [requantised(m, products[2 * i], products[2 * i + 1]) for i in range(n)]
+    valid, found = step(m, valid, found)
+    valid, found = delay(m, valid, found, int(spec.fabric.scale_drain) - 5)
+    out.drive(m, valid, found)
 
 
 def cell_levels(alphabet: list[int], cells: int) -> list[list[int]]:
