@@ -29,7 +29,8 @@ from emulator.rtl.pipeline import (
     tree,
 )
 from emulator.rtl.rom import read_rom, word_of
-from emulator.rtl.weight_fabric import ACC_BITS, drain
+from emulator.rtl.rows import ACC_BITS
+from emulator.rtl.weight_fabric import drain
 from emulator.silicon.cost import GROUP_SCALE, fabric_pass, lora_latency, lora_turns
 from emulator.silicon.cost import tree as tree_cycles
 from emulator.silicon.spec import ChipSpec

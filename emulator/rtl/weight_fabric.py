@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Weight fabric: products of the alphabet are formed once, and the cells of every row select.
 
 A row adds what its cells select into its group's sum, multiplies that by the group's scale, and
@@ -7,15 +8,17 @@ adds it up; then V rows a cycle are multiplied by their scales, rounded and clam
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Value
 
 from emulator.blocks.plain_matrix import plain_arrays
 from emulator.blocks.weight_fabric import FabricSums, WeightFabric
 from emulator.errors import ChipError
 from emulator.rtl.arithmetic import requantised, scale_product
 from emulator.rtl.block_rtl import BlockRtl, scale_port, scales_of
+from emulator.rtl.library import Library, place, read_large_rom
 from emulator.rtl.pipeline import (
     Port,
     beat_counter,
@@ -24,18 +27,17 @@ from emulator.rtl.pipeline import (
     emit,
     fields,
     join,
-    pairwise,
-    spread,
     step,
 )
 from emulator.rtl.rom import read_rom, word_of
+from emulator.rtl.rows import ACC_BITS, FabricRows, wide_product
 from emulator.silicon.cost import tree as tree_cycles
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import FRACTION
 from kernels.rom.pack import PackedMatrix
 
-PRODUCT_BITS = 15  # int8 times a level of at most 64, signed
-ACC_BITS = 46
+TILE_ROWS = 64  # rows of one instance, where a fabric is written as instances
+MOST_ROWS = 128  # of a fabric that is written as one circuit
 
 
 class WeightFabricRtl(BlockRtl):
@@ -57,9 +59,15 @@ class WeightFabricRtl(BlockRtl):
         _refuse(spec, self.matrices, self.feed, self.cells)
         self.rows = sum(matrix.rows for matrix in self.matrices.values())
         self.pairs = tuple(self.matrices) == ("gate", "up")
+        self.library: Library | None = None
+        self.instances = self.rows > MOST_ROWS
         name = "_".join(self.matrices)
         self.inputs = [Port("x", self.columns, 8, self.feed), scale_port("x_scale")]
         self.outputs = [Port(name, self.rows, 32, self.lanes)]
+
+    def elaborate(self, platform: Any) -> Module:
+        self.library = platform
+        return super().elaborate(platform)
 
     def build(self, m: Module) -> None:
         done, sums = self._sums(m)
@@ -84,68 +92,47 @@ class WeightFabricRtl(BlockRtl):
         setup: int,
     ) -> tuple[Value, list[Value]]:  # fmt: skip
         """A matrix: pulse when its rows are summed up, and the sums."""
-        spec, plain = self.spec, plain_arrays(matrix)
+        plain = plain_arrays(matrix)
         parts = cell_levels([int(a) for a in plain["alphabet"]], self.spec_cells(matrix))
         products = [lane * level for lane in lanes for part in parts for level in part]
         valid, products = step(m, valid, products)
         valid, products = delay(m, valid, products, setup - 1)  # broadcast
-        beats = self.columns // self.feed
+        wide = [wide_product(value) for value in products]
+        beats, groups = self.columns // self.feed, self.columns // matrix.group
         beat, _, _ = beat_counter(m, valid, beats)
-        words = [
-            word_of(
-                plain["codes"][:, b * self.feed : (b + 1) * self.feed].ravel().tolist(), matrix.bits
-            )
-            for b in range(beats)
-        ]
-        width = matrix.rows * self.feed * matrix.bits
-        word = bind(m, read_rom(m, beat, words, width))
-        codes = fields(word, [matrix.bits] * (matrix.rows * self.feed))
-        each = sum(len(part) for part in parts)
-        buses: list[list[Value]] = []  # of each lane, of each of its cells, what it selects from
-        for lane in range(self.feed):
-            own, at = products[lane * each : (lane + 1) * each], 0
-            buses.append([])
-            for part in parts:
-                some = [_wide(value) for value in own[at : at + len(part)]]
-                buses[-1].append(bind(m, join(some)))
-                at += len(part)
-        selected = []
-        for r in range(matrix.rows):
-            for lane, bus in enumerate(buses):
-                code = codes[r * self.feed + lane]
-                index = [code] if len(bus) == 1 else [code[4:], code[:4]]
-                selected += [
-                    part.word_select(number, PRODUCT_BITS).as_signed()
-                    for part, number in zip(bus, index, strict=True)
-                ]
-        size = self.feed * len(parts)
-        level = pairwise(lambda a, b: a + b)
-        depth = (size - 1).bit_length()
-
-        def layer(values: list[Value]) -> list[Value]:
-            own = len(values) // matrix.rows
-            return [v for r in range(matrix.rows) for v in level(values[r * own : (r + 1) * own])]
-
-        stages = tree_cycles(spec, self.feed * self.cells)
-        valid, trees = spread(m, valid, selected, stages, [layer] * depth, sums=True)
-        return self._accumulate(m, matrix, valid, trees)
-
-    def _accumulate(
-        self, m: Module, matrix: PackedMatrix, valid: Value, trees: list[Value]
-    ) -> tuple[Value, list[Value]]:
-        """The sum of a group, its scale, the sum of all groups: three cycles."""
-        rows, groups = matrix.rows, self.columns // matrix.group
-        _, first, last = beat_counter(m, valid, matrix.group // self.feed)
-        width = len(trees[0]) + (matrix.group // self.feed).bit_length()
-        group_done, sums = _summed(m, valid, first, last, trees, width)
-        number, _, _ = beat_counter(m, group_done, groups)
-        scales = plain_arrays(matrix)["group_scale"]
-        words = [word_of(scales[:, g].tolist(), 8) for g in range(groups)]
-        word = bind(m, read_rom(m, number, words, 8 * rows))
-        scaled = [s * scale for s, scale in zip(sums, fields(word, [8] * rows, True), strict=True)]
-        valid, scaled = step(m, group_done, scaled)
-        _, first, last = beat_counter(m, valid, groups)
-        return _summed(m, valid, first, last, scaled, ACC_BITS)
+        # the same count of groups as in every set of rows, for the mask of their scales
+        stages = tree_cycles(self.spec, self.feed * self.cells)
+        summed, _ = delay(m, valid, [], stages)
+        _, _, last = beat_counter(m, summed, matrix.group // self.feed)
+        group_done, _ = step(m, bind(m, summed & last), [])
+        number, first, last = beat_counter(m, group_done, groups)
+        done, _ = delay(m, bind(m, group_done & last), [], 2)
+        sums: list[Value] = []
+        at_once = matrix.rows if self.library is None else TILE_ROWS
+        word = bind(m, join(wide))
+        for begin in range(0, matrix.rows, at_once):
+            rows = min(at_once, matrix.rows - begin)
+            own = slice(begin, begin + rows)
+            codes = [
+                (plain["codes"][own, b * self.feed : (b + 1) * self.feed], matrix.bits)
+                for b in range(beats)
+            ]
+            scales = [(plain["group_scale"][own, g], 8) for g in range(groups)]
+            where = f"{name}_{begin}"
+            unit = FabricRows(
+                rows, self.feed, matrix.bits, [len(part) for part in parts],
+                matrix.group // self.feed, stages,
+            )  # fmt: skip
+            place(m, self.library, where, unit)
+            m.d.comb += [
+                unit.valid.eq(valid),
+                unit.products.eq(word),
+                unit.codes.eq(read_large_rom(m, self.library, f"{where}_codes", beat, codes)),
+                unit.scales.eq(read_large_rom(m, self.library, f"{where}_scales", number, scales)),
+                unit.first.eq(first),
+            ]
+            sums += fields(unit.sums, [ACC_BITS] * rows, True)
+        return done, sums
 
     def spec_cells(self, matrix: PackedMatrix) -> int:
         """Cells of a weight of this matrix."""
@@ -223,34 +210,3 @@ def _refuse(spec: ChipSpec, matrices: dict[str, PackedMatrix], feed: int, cells:
         raise ChipError(f"{feed} fabric lanes hold several groups of weights: no RTL for that")
     if int(spec.fabric.scale_drain) < 5:
         raise ChipError("fabric.scale_drain below 5 cycles: no RTL for that")
-
-
-def _wide(value: Value) -> Value:
-    """A product at PRODUCT_BITS."""
-    more = PRODUCT_BITS - len(value)
-    sign = Cat(*[value[-1]] * more) if more > 0 and value.shape().signed else Const(0, max(more, 0))
-    return Cat(value[:PRODUCT_BITS], sign) if more > 0 else value[:PRODUCT_BITS]
-
-
-def _summed(
-    m: Module, valid: Value, first: Value, last: Value, terms: list[Value], width: int
-) -> tuple[Value, list[Value]]:
-    """Each row's terms from first beat to last, added up; a pulse when the sums are there."""
-    kept = Signal(len(terms) * width)
-    sums = fields(kept, [width] * len(terms), True)
-    done = Signal()
-    m.d.sync += done.eq(valid & last)
-    with m.If(valid):
-        new = [
-            _fit(t + Mux(first, 0, s).as_signed(), width) for t, s in zip(terms, sums, strict=True)
-        ]
-        m.d.sync += kept.eq(join(new))
-    return done, sums
-
-
-def _fit(value: Value, width: int) -> Value:
-    """A sum that is known to fit, at exactly so many bits."""
-    value = value.as_signed()
-    if len(value) >= width:
-        return value[:width]
-    return Cat(value, *[value[-1]] * (width - len(value)))
