@@ -98,9 +98,10 @@ def reduce(spec: ChipSpec, values: int, over: int | None = None) -> Phase:
 
 def narrow(spec: ChipSpec, values: int, over: int | None = None) -> tuple[Phase, ...]:
     """To int8: absolute maximum, its reciprocal, and the values multiplied by it."""
+    peaks = values // (over or values)
     return (
         reduce(spec, values, over),
-        stream(spec, values // (over or values), int(spec.vector.reciprocal)),
+        Phase(passes(spec, peaks), int(spec.vector.reciprocal), values),  # no peak waits for one
         stream(spec, values),
     )
 
