@@ -57,6 +57,7 @@ class LayerRtl(BlockRtl):
         )
         self.o = WeightFabricRtl(found["fabric_o"], spec)
         self.gate_up = WeightFabricRtl(found["fabric_gate_up"], spec)
+        self.gate_up.halves = True
         self.down = WeightFabricRtl(found["fabric_down"], spec)
         self.norm, self.rope = RmsNormRtl(found["rms_norm"], spec), RopeRtl(found["rope"], spec)
         self.kv = KvSramRtl(found["kv_sram"], spec)
@@ -171,7 +172,8 @@ class LayerRtl(BlockRtl):
         self._feed(m, norm.port("x"), norm.port("x_scale"), half, self.gate_up)
         bus = self.gate_up.outputs[0]
         lanes = list(bus)
-        for name, own in (("gate", lanes[::2]), ("up", lanes[1::2])):
+        n = len(lanes) // 2
+        for name, own in (("gate", lanes[:n]), ("up", lanes[n:])):
             drive(m, gate.port(name), bus.valid, Cat(*own))
         self._feed(m, gate.port("x"), gate.port("x_scale"), Const(1, 1), self.down)
         one, other = self.o.outputs[0], self.down.outputs[0]

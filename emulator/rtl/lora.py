@@ -92,7 +92,10 @@ class LoraRtl(BlockRtl):
             matrices.append([acc.as_signed() for acc in accs[at : at + side.rows]])
             at += side.rows
         scales = [(side.row_mantissa, side.row_exponent) for side in self.sides]
-        drain(m, done, matrices, scales, x_scale, self.outputs[0], self.pairs, self.spec)
+        order = [(i, r) for i, side in enumerate(self.sides) for r in range(side.rows)]
+        if self.pairs:
+            order.sort(key=lambda place: place[1])
+        drain(m, done, matrices, scales, x_scale, self.outputs[0], order, self.spec)
 
     def _a(
         self, m: Module, valid: Value, lanes: list[Value]

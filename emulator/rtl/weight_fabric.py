@@ -60,6 +60,7 @@ class WeightFabricRtl(BlockRtl):
         self.rows = sum(matrix.rows for matrix in self.matrices.values())
         self.pairs = tuple(self.matrices) == ("gate", "up")
         self.library: Library | None = None
+        self.halves = False  # gate and up fill a half of each beat, instead of lying in pairs
         self.instances = self.rows > MOST_ROWS
         name = "_".join(self.matrices)
         self.inputs = [Port("x", self.columns, 8, self.feed), scale_port("x_scale")]
@@ -73,7 +74,16 @@ class WeightFabricRtl(BlockRtl):
         done, sums = self._sums(m)
         plain = [plain_arrays(matrix) for matrix in self.matrices.values()]
         scales = [(one["row_mantissa"], one["row_exponent"]) for one in plain]
-        drain(m, done, sums, scales, self.port("x_scale"), self.outputs[0], self.pairs, self.spec)
+        out, whole = self.outputs[0], self.library is not None
+        drain(m, done, sums, scales, self.port("x_scale"), out, self.order(), self.spec, whole)
+
+    def order(self) -> list[tuple[int, int]]:
+        """Matrix and row of every value of the bus."""
+        places = [(i, r) for i, one in enumerate(self.matrices.values()) for r in range(one.rows)]
+        if not self.pairs:
+            return places
+        size = self.lanes // 2 if self.halves else 1  # rows of one matrix side by side
+        return sorted(places, key=lambda place: (place[1] // size, *place))
 
     def _sums(self, m: Module) -> tuple[Value, list[list[Value]]]:
         """Pulse, and the sums of the rows of each matrix."""
@@ -154,17 +164,15 @@ class FabricSumsRtl(WeightFabricRtl):
 
 def drain(
     m: Module, done: Value, sums: Sequence[Sequence[Value]],
-    scales: Sequence[tuple[np.ndarray, np.ndarray]], x_scale: Port, out: Port, pairs: bool,
-    spec: ChipSpec,
+    scales: Sequence[tuple[np.ndarray, np.ndarray]], x_scale: Port, out: Port,
+    order: Sequence[tuple[int, int]], spec: ChipSpec, whole: bool = False,
 ) -> None:  # fmt: skip
     """V rows a cycle: scales multiplied, sum multiplied, rounded and clamped.
 
-    `scales`: mantissas and exponents of the rows of each matrix. `pairs`: row by row of them all.
+    `scales`: mantissas and exponents of the rows of each matrix. `order`: matrix and row of each.
     """
-    order = [(i, r) for i, rows in enumerate(sums) for r in range(len(rows))]
-    if pairs:
-        order.sort(key=lambda place: place[1])
-    valid, lanes, beat = emit(m, done, [sums[i][r] for i, r in order], int(spec.vector.lanes))
+    rows = [sums[i][r] for i, r in order]
+    valid, lanes, beat = emit(m, done, rows, int(spec.vector.lanes), whole)
     n = len(lanes)
     own = [(int(scales[i][0][r]), int(scales[i][1][r])) for i, r in order]
     own += [(0, 0)] * (-len(own) % n)
