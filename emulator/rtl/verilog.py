@@ -66,7 +66,7 @@ def _emit(folder: Path, bench: Bench, name: str, what: str, spec: ChipSpec) -> P
     for file, words in (library.files if library else {}).items():
         (scratch / file).write_text(words, "ascii")
     (scratch / "bench.sv").write_text(bench_text(bench, name), "ascii")
-    (scratch / f"{name}.core").write_text(_core(name), "ascii")
+    (scratch / f"{name}.core").write_text(_core(name, bench.dut.instances), "ascii")
     (scratch / "README.md").write_text(_readme(bench, name, what, spec), "utf-8")
     return scratch
 
@@ -97,8 +97,9 @@ def find_yosys() -> None:
     os.environ.setdefault("YOSYS", found)
 
 
-def _core(name: str) -> str:
+def _core(name: str, instances: bool) -> str:
     """A FuseSoC core: the block, and its bench under Verilator."""
+    more = ", --hierarchical" if instances else ""
     return f"""CAPI=2:
 name: hardwired:llama:{name}:0
 description: {name} of a Llama hardwired in silicon
@@ -120,7 +121,7 @@ targets:
     tools:
       verilator:
         mode: binary
-        verilator_options: [--timing, -Wno-fatal]
+        verilator_options: [--timing, -Wno-fatal{more}]
 """
 
 
