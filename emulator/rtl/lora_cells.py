@@ -6,9 +6,10 @@ of an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib.memory import Memory
 
 from emulator.rtl.pipeline import beat_counter, bind, delay, fields, join, step, tree
 from emulator.rtl.rom import read_rom, word_of
@@ -45,11 +46,11 @@ def cell_sums(
     with m.If(active):
         m.d.sync += [count.eq(now + 1), busy.eq(~last)]
     word = bind(m, read_rom(m, now if turns > 1 else Const(0, 1), words, sum(widths) * n))
-    held = _whole(m, x_valid, x, columns)
+    fetch = _kept(m, x_valid, x, columns)
     fetched: list[Value] = []
     for cell in fields(word, [sum(widths)] * n):
         row, column, value = fields(cell, widths)
-        fetched += [held.word_select(column, 8), row, value]
+        fetched += [fetch(column), row, value]
     valid, fetched = step(m, active, fetched)
     triples = list(zip(fetched[::3], fetched[1::3], fetched[2::3], strict=True))
     products = [v for a, row, b in triples for v in (a.as_signed() * b.as_signed(), row)]
@@ -67,10 +68,20 @@ def cell_sums(
     return (valid, [value.as_signed() for value in sums]), last
 
 
-def _whole(m: Module, valid: Value, x: Sequence[Value], columns: int) -> Value:
-    """All inputs, kept as they come."""
-    kept = Signal(8 * columns)
-    beat, _, _ = beat_counter(m, valid, columns // len(x))
-    with m.If(valid):
-        m.d.sync += kept.word_select(beat, 8 * len(x)).eq(join([v.as_unsigned() for v in x]))
-    return kept
+def _kept(m: Module, valid: Value, x: Sequence[Value], columns: int) -> Callable[[Value], Value]:
+    """All inputs, kept as they come, a beat a row; reads one of them, with a port of its own."""
+    lanes, beats = len(x), columns // len(x)
+    memory = Memory(shape=8 * lanes, depth=beats, init=[])
+    m.submodules += memory
+    write = memory.write_port()
+    beat, _, _ = beat_counter(m, valid, beats)
+    m.d.comb += [
+        write.addr.eq(beat), write.en.eq(valid), write.data.eq(join([v.as_unsigned() for v in x])),
+    ]  # fmt: skip
+
+    def fetch(column: Value) -> Value:
+        port = memory.read_port(domain="comb")
+        m.d.comb += port.addr.eq(column // lanes)
+        return port.data.word_select(column % lanes, 8)
+
+    return fetch

@@ -128,8 +128,8 @@ def test_norm_of_heads(config: LlamaConfig):
 
 @pytest.mark.parametrize("name", ["hidden", "ffn"])
 def test_adapter(config: LlamaConfig, name):
-    """Rank 8 on 64 rows of all columns."""
-    adapted("down", [(64, 8, 0)], 3, getattr(config, name), SPEC)
+    """Rank 8 and single cells on 64 rows of all columns."""
+    adapted("down", [(64, 8, 5)], 3, getattr(config, name), SPEC)
 
 
 def test_biases(config: LlamaConfig):
