@@ -86,12 +86,12 @@ def _matrices(
     }
     return [
         FabricSums(f"sums_{name}", masks, head_dim),
-        Lora.of(f"lora_{name}", sides, head_dim),
+        Lora.of(f"lora_{name}", sides, head_dim, max(mask.bits for mask in masks.values())),
     ]
 
 
 def _head_norm(config: LlamaConfig, vectors: Arrays) -> HeadNorm:
     q_exponent, k_exponent = (int(exponent) for exponent in vectors[EXPONENTS])
     gains = vectors["q_gain"], vectors["k_gain"]
-    heads = config.heads + config.kv_heads
+    heads = config.heads, config.kv_heads
     return HeadNorm.of(heads, config.rms_epsilon, *gains, (q_exponent, k_exponent))

@@ -14,7 +14,7 @@ import numpy as np
 
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Arrays, Wires
-from emulator.silicon.cost import Cost, drain, lora_pass
+from emulator.silicon.cost import Cost, late_drain, lora_pass
 from emulator.silicon.spec import ChipSpec
 from kernels.sram_matrix import SramMatrix, SramPass
 
@@ -34,11 +34,14 @@ class Lora(Block):
     side: SramPass
     outputs: tuple[str, ...]  # wires, one a matrix
     head_dim: int = 0  # > 0: outputs are split into heads, [T, heads, head_dim]
+    bits: int = 4  # of the fabric's widest code: how long its sums take
 
     @classmethod
-    def of(cls, name: str, sides: Mapping[str, SramMatrix], head_dim: int = 0) -> Lora:
+    def of(
+        cls, name: str, sides: Mapping[str, SramMatrix], head_dim: int = 0, bits: int = 4
+    ) -> Lora:
         """By output wire, in the fabric's order."""
-        return cls(name, SramPass(tuple(sides.values())), tuple(sides), head_dim)
+        return cls(name, SramPass(tuple(sides.values())), tuple(sides), head_dim, bits)
 
     def run(self, ops: ModuleType, wires: Wires) -> None:
         outputs = ops.lora(self.side, wires.x, wires.x_scale, wires.sums)
@@ -58,8 +61,9 @@ class Lora(Block):
         work = sum(m.rank * m.rows for m in sides)
         cells = sum(m.cell_rows.size for m in sides)
         columns, rows = sides[0].columns, sum(m.rows for m in sides)
+        added = lora_pass(spec, columns, self.bits, [(m.rows, m.rank) for m in sides], cells)
         return Cost(
-            (*lora_pass(spec, columns, ranks, work, cells), drain(spec, rows)),
+            (*added, late_drain(spec, rows)),
             macs=ranks * columns + work + cells,
             sram_bits=sum(m.stored_bits for m in sides),
             wire_bits=8 * columns,
@@ -90,4 +94,7 @@ class Lora(Block):
             )
             for wire in self.outputs
         }
-        return replace(Lora.of(self.name, sides, parameters["head_dim"]), outputs=tuple(sides))
+        return replace(
+            Lora.of(self.name, sides, parameters["head_dim"], parameters["bits"]),
+            outputs=tuple(sides),
+        )

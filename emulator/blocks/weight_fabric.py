@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emulator.blocks.block import Block
 from emulator.blocks.wires import Wires
-from emulator.silicon.cost import Cost, fabric_pass
+from emulator.silicon.cost import GROUP_SCALE, Cost, Phase, fabric_pass
 from emulator.silicon.spec import ChipSpec
 from kernels.rom.pack import TILE_ROWS, PackedMatrix
 
@@ -89,9 +89,9 @@ class FabricSums(WeightFabric):
         wires.sums = ops.fabric_sums(tuple(self.matrices.values()), wires.x)
 
     def cost(self, spec: ChipSpec, context: int) -> Cost:
-        """The rows keep their sums: they drain when the adapter has added its own."""
+        """The rows keep their sums, groups scaled, and drain when the adapter has added its own."""
         whole = WeightFabric.cost(self, spec, context)
-        return replace(whole, phases=whole.phases[:1])
+        return replace(whole, phases=(whole.phases[0], Phase(1, GROUP_SCALE, unit="")))
 
     @property
     def writes(self) -> tuple[str, ...]:

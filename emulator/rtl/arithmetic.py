@@ -12,7 +12,7 @@ from itertools import pairwise
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
 from emulator.errors import ChipError
-from emulator.rtl.pipeline import bind, clip_width, delay, spread, step
+from emulator.rtl.pipeline import Layer, bind, clip_width, delay, spread, step
 from emulator.rtl.rom import read_rom
 from kernels.reference import ZERO_EXPONENT
 
@@ -183,24 +183,39 @@ def reciprocal(
     return delay(m, valid, found, cycles - RECIPROCAL_CYCLES)
 
 
+def sqrt_level(m: Module, bit: int) -> Layer:
+    """One bit of a root: of `value` the rest, value - root**2, and the root so far."""
+
+    def apply(values: list[Value]) -> list[Value]:
+        rest, root = bind(m, values[0]), bind(m, values[1])
+        trial = bind(m, (root << (bit + 1)) + (1 << (2 * bit)))
+        fits = bind(m, rest >= trial)
+        return [Mux(fits, rest - trial, rest)[:62], Mux(fits, root | (1 << bit), root)[:31]]
+
+    return apply
+
+
 def integer_sqrt(m: Module, valid: Value, value: Value, stages: int) -> tuple[Value, Value]:
     """floor(sqrt(value)) of 62 bits, bit by bit: 31 compares, dealt out over the stages."""
-
-    def layer(bit: int):  # type: ignore[no-untyped-def]
-        def apply(values: list[Value]) -> list[Value]:
-            rest, root = bind(m, values[0]), bind(m, values[1])  # rest = value - root**2
-            trial = bind(m, (root << (bit + 1)) + (1 << (2 * bit)))
-            fits = bind(m, rest >= trial)
-            return [
-                Mux(fits, rest - trial, rest)[:62],
-                Mux(fits, root | (1 << bit), root)[:31],
-            ]
-
-        return apply
-
-    layers = [layer(bit) for bit in range(30, -1, -1)]
-    valid, (_, root) = spread(m, valid, [value, Const(0, 31)], stages, layers)
+    levels = [sqrt_level(m, bit) for bit in range(30, -1, -1)]
+    valid, (_, root) = spread(m, valid, [value, Const(0, 31)], stages, levels)
     return valid, root
+
+
+def divide_level(m: Module, bit: int, wide: int, bits: int) -> Layer:
+    """One bit of a quotient: the rest of the numerator, the divisor, the quotient so far."""
+
+    def apply(values: list[Value]) -> list[Value]:
+        rest, d, quotient = (bind(m, v) for v in values)
+        fits = bind(m, (rest >> bit) >= d)
+        less = (rest - (d << bit))[:wide]
+        return [
+            Mux(fits, less, rest)[:wide],
+            d,
+            Mux(fits, quotient | (1 << bit), quotient)[:bits],
+        ]
+
+    return apply
 
 
 def divide(
@@ -208,20 +223,6 @@ def divide(
 ) -> tuple[Value, Value]:
     """floor(numerator / divisor), a quotient of so many bits: a bit a subtraction."""
     wide = len(numerator)
-
-    def layer(bit: int):  # type: ignore[no-untyped-def]
-        def apply(values: list[Value]) -> list[Value]:
-            rest, d, quotient = (bind(m, v) for v in values)
-            fits = bind(m, (rest >> bit) >= d)
-            less = (rest - (d << bit))[:wide]
-            return [
-                Mux(fits, less, rest)[:wide],
-                d,
-                Mux(fits, quotient | (1 << bit), quotient)[:bits],
-            ]
-
-        return apply
-
-    layers = [layer(bit) for bit in range(bits - 1, -1, -1)]
-    valid, (_, _, quotient) = spread(m, valid, [numerator, divisor, Const(0, bits)], stages, layers)
+    levels = [divide_level(m, bit, wide, bits) for bit in range(bits - 1, -1, -1)]
+    valid, (_, _, quotient) = spread(m, valid, [numerator, divisor, Const(0, bits)], stages, levels)
     return valid, quotient

@@ -23,7 +23,8 @@ from kernels.reference import SCORE_FRACTION
 class AttentionRtl(AttentionValues):
     """q8 int8[heads, head_dim] and the memory -> x int8[heads * head_dim] and its scale.
 
-    `memory` is what it reads; `context` positions of each layer have a place there.
+    `memory` is what it reads; `context` positions of each layer have a place there, or those of a
+    window: then a position lies in the place of the one that it pushes out of the window.
     """
 
     def __init__(self, block: Attention, spec: ChipSpec, context: int, layers: int = 1) -> None:
@@ -33,8 +34,9 @@ class AttentionRtl(AttentionValues):
         self.shared = sram.heads // self.kv
         self.width = sram.heads * self.dim
         self.p = head_positions(sram, spec)
-        self.side = min(self.p, context)  # positions a cycle that exist
-        self.rows = math.ceil(context / self.p)
+        self.window = min(block.window, context)
+        self.side = min(self.p, self.window)  # positions a cycle that exist
+        self.rows = math.ceil(self.window / self.p)
         if int(spec.kv_sram.latency) < 1:
             raise ChipError("kv_sram.latency of 0 cycles: no RTL for that")
         self.layer = Signal(range(max(layers, 2)))  # whose keys and values are read
@@ -55,9 +57,11 @@ class AttentionRtl(AttentionValues):
 
     def build(self, m: Module) -> None:
         q8, _, start = self.inputs
-        active, head, row, last_row = self._sweep(m, q8.valid, start.data)
-        self._ask_values(m, active, head, last_row, start.data)
-        self._values(m, self._scores(m, active, head, row, last_row))
+        full = start.data >= self.window  # then every place holds a position that counts
+        last = bind(m, Mux(full, self.window - 1, start.data))
+        active, head, row, last_row = self._sweep(m, q8.valid, last)
+        self._ask_values(m, active, head, last_row, last)
+        self._values(m, self._scores(m, active, head, row, last_row, last))
 
     def _sweep(self, m: Module, begin: Value, start: Value) -> tuple[Value, Value, Value, Value]:
         """Which head's row is read: from the cycle in which q8 is there, without a gap."""
@@ -80,11 +84,11 @@ class AttentionRtl(AttentionValues):
         return active, now_head, now_row, ends
 
     def _scores(
-        self, m: Module, active: Value, head: Value, row: Value, ends: Value
+        self, m: Module, active: Value, head: Value, row: Value, ends: Value, end: Value
     ) -> tuple[Value, list[Value], list[Value], Value, Value]:
         """Scores in log2 units, which positions count, the least exponent of V, row's end."""
         spec, n, dim, g = self.spec, self.side, self.dim, self.shared
-        q8, q8_scale, start = self.inputs
+        q8, q8_scale, _ = self.inputs
         self._ask(m, ("k", "k_scale", "v_least"), head, row)
         latency = int(spec.kv_sram.latency)
         valid, (head, row, ends) = delay(m, active, [head, row, ends], latency)
@@ -110,7 +114,7 @@ class AttentionRtl(AttentionValues):
                 SCORE_FRACTION,
             )
         ]
-        counts = [row * self.p + p <= start.data for p in range(n)]
+        counts = [row * self.p + p <= end for p in range(n)]
         least = [
             Mux(count, scale[1], 2 ** (EXPONENT_BITS - 1) - 1).as_signed()
             for count, scale in zip(

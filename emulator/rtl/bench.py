@@ -12,39 +12,49 @@ from emulator.blocks.attention import Attention
 from emulator.blocks.bias_add import BiasAdd
 from emulator.blocks.block import Block
 from emulator.blocks.embedding import Embedding
+from emulator.blocks.head_norm import HeadNorm
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.lora import Lora
 from emulator.blocks.other_gates import GeGlu, ReLu2Glu
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.rope import Rope
 from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.top_k import TopK
-from emulator.blocks.weight_fabric import WeightFabric
+from emulator.blocks.weight_fabric import FabricSums, WeightFabric
+from emulator.blocks.wires import Arrays
 from emulator.errors import UsageError
 from emulator.rtl.attention import AttentionRtl
 from emulator.rtl.bias_add import BiasAddRtl
 from emulator.rtl.block_rtl import BlockRtl
 from emulator.rtl.embedding import EmbeddingRtl
 from emulator.rtl.gate import GateRtl
+from emulator.rtl.head_norm import HeadNormRtl
 from emulator.rtl.kv_sram import KvSramRtl
+from emulator.rtl.lora import LoraRtl
 from emulator.rtl.residual_add import ResidualAddRtl
 from emulator.rtl.rms_norm import FinalGainRtl, RmsNormRtl
 from emulator.rtl.rope import RopeRtl
 from emulator.rtl.simulate import simulate
 from emulator.rtl.top_k import TopKRtl
-from emulator.rtl.weight_fabric import WeightFabricRtl
+from emulator.rtl.weight_fabric import FabricSumsRtl, WeightFabricRtl
 from emulator.silicon.spec import ChipSpec
 from emulator.verification.vector_files import Vector
 from emulator.verification.vectors import known_blocks
 
 KINDS: dict[type, Any] = {
-    BiasAdd: BiasAddRtl, Embedding: EmbeddingRtl, FinalGain: FinalGainRtl, GeGlu: GateRtl,
-    KvSram: KvSramRtl, ReLu2Glu: GateRtl,
+    BiasAdd: BiasAddRtl, Embedding: EmbeddingRtl, FabricSums: FabricSumsRtl,
+    FinalGain: FinalGainRtl, GeGlu: GateRtl,
+    HeadNorm: HeadNormRtl, KvSram: KvSramRtl, Lora: LoraRtl, ReLu2Glu: GateRtl,
     ResidualAdd: ResidualAddRtl, RmsNorm: RmsNormRtl,
     Rope: RopeRtl, SwiGlu: GateRtl, TopK: TopKRtl,
     WeightFabric: WeightFabricRtl,
 }  # fmt: skip
-WIRES = {"sum": "residual", "q_k_turned": "q_k"}  # ports that are no signal's namesake
+WIRES = {
+    "sum": "residual",
+    "q_k_turned": "q_k",
+    "q_k_normed": "q_k",
+}  # ports that are no signal's namesake
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,8 @@ class Verdict:
 def rtl_of(block: Block, spec: ChipSpec, context: int) -> BlockRtl:
     """The RTL of a block; `context` positions for attention. Raises UsageError for none."""
     if isinstance(block, Attention):
-        if block.window < context:
-            raise UsageError(f"a window of {block.window} positions: no RTL, a sweep begins at 0")
         dut = AttentionRtl(block, spec, context)
-        dut.memory.filled(block.memory)
+        dut.memory.filled(in_ring(block.memory, context, dut.window))
         return dut
     if type(block) not in KINDS:
         raise UsageError(f"block {block.name} is a wire: it has no RTL")
@@ -85,9 +93,16 @@ def rtl_of(block: Block, spec: ChipSpec, context: int) -> BlockRtl:
     return found
 
 
+def in_ring(memory: Arrays, context: int, window: int) -> Arrays:
+    """The last `window` of the first `context` positions, each in its place of a ring."""
+    places = np.arange(context - window, context)
+    return {name: array[places[np.argsort(places % window)]] for name, array in memory.items()}
+
+
 def bench_of(vector: Vector, spec: ChipSpec) -> Bench:
     """What a vector asks of the block that it describes."""
-    block = known_blocks()[vector.block].rebuilt(vector.parameters, vector.arrays["rom"])
+    adapted = vector.block.startswith(("sums_", "lora_"))
+    block = known_blocks(adapted)[vector.block].rebuilt(vector.parameters, vector.arrays["rom"])
     context = vector.parameters["start"] + 1
     if vector.arrays["memory"]:
         block = block.with_memory(vector.arrays["memory"])

@@ -23,6 +23,7 @@ class BlockRtl(Elaboratable):
 
     inputs: list[Port]
     outputs: list[Port]
+    instances: bool = False  # so large that its rows are written as instances (`rtl.library`)
     pairs: bool = False  # two signals of one size lie value by value on one bus
 
     def __init__(self, spec: ChipSpec) -> None:

@@ -26,15 +26,21 @@ LIMIT = SILU_RANGE << FRACTION
 
 
 class GateRtl(BlockRtl):
-    """gate, up int32[ffn] -> x int8[ffn] and its scale."""
+    """gate, up int32[ffn] -> x int8[ffn] and its scale.
 
-    def __init__(self, block: SwiGlu | GeGlu | ReLu2Glu, spec: ChipSpec) -> None:
+    `shared`: gate and up come on one bus of the vector unit's width, half of its lanes each.
+    """
+
+    def __init__(
+        self, block: SwiGlu | GeGlu | ReLu2Glu, spec: ChipSpec, shared: bool = False
+    ) -> None:
         super().__init__(spec)
         self.block = block
         if int(spec.vector.table) < 2:
             raise ChipError("vector.table below 2 cycles: no RTL for that")
         self.parts = Parts(block.ffn, block.ffn, min(self.lanes, block.ffn))
-        self.inputs = [Port(name, block.ffn, 32, self.lanes) for name in block.reads]
+        own = min(self.lanes // 2, block.ffn) if shared else self.lanes
+        self.inputs = [Port(name, block.ffn, 32, own) for name in block.reads]
         self.outputs = [Port("x", block.ffn, 8, self.lanes), scale_port("x_scale")]
 
     def build(self, m: Module) -> None:

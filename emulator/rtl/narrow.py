@@ -20,7 +20,9 @@ from emulator.rtl.pipeline import (
     beat_counter,
     bind,
     clip_width,
+    collect,
     delay,
+    emit,
     hold,
     larger,
     spread,
@@ -175,11 +177,18 @@ def _shifted(value: Value, places: Value) -> Value:
 def to_int16(
     m: Module, valid: Value, lanes: Sequence[Value], parts: Parts, spec: ChipSpec
 ) -> tuple[Value, list[Value], Value, list[Value]]:
-    """Mantissas of 16 bits: valid and lanes a cycle behind the maximum; its pulse and shifts."""
+    """Mantissas of 16 bits: valid and lanes a cycle behind the maximum; its pulse and shifts.
+
+    A whole vector may come in on fewer lanes than it leaves on.
+    """
     keys = [magnitude(m, lane, len(lane)) for lane in lanes]
-    done, best = maximum(m, valid, keys, parts, spec)
+    done, best = maximum(m, valid, keys, replace(parts, lanes=len(lanes)), spec)
     shifts = [bind(m, excess(m, bind(m, key[1:]))) for key in best]
-    line_valid, line = delay(m, valid, lanes, maximum_delay(parts, spec))
+    if len(lanes) < parts.lanes:
+        whole_there, whole = collect(m, valid, lanes, parts.values)
+        line_valid, line, _ = emit(m, done, hold(m, whole_there, whole), parts.lanes)
+    else:
+        line_valid, line = delay(m, valid, lanes, maximum_delay(parts, spec))
     per_lane = parts.of_lanes(hold(m, done, shifts), len(line))
     valid, h = step(m, line_valid, [_shifted(v, s) for v, s in zip(line, per_lane, strict=True)])
     return valid, h, done, shifts
@@ -192,7 +201,7 @@ def rotate_narrow(
     valid, h, done, shifts = to_int16(m, valid, lanes, parts, spec)
     valid, turned = hadamard(m, valid, h, block, spec)
     found = narrow(m, valid, turned, parts, spec)
-    between = hadamard_delay(block, len(lanes), spec) + maximum_delay(parts, spec)
+    between = hadamard_delay(block, len(h), spec) + maximum_delay(parts, spec)
     _, early = delay(m, done, shifts, between)
     both = [bind(m, a + b) for a, b in zip(early, found.shifts, strict=True)]
     return replace(found, shifts=both)

@@ -21,12 +21,15 @@ Op = Callable[[Value, Value], Value]
 class Port:
     """A bus of `values` numbers, `lanes` a beat: signals NAME and NAME_valid.
 
-    The lanes of a last beat that is not full carry zeros.
+    `at` is the cycle in which a bench brings an input's first beat; what takes time counts from the
+    latest. The lanes of a last beat that is not full carry zeros.
     """
 
     def __init__(
-        self, name: str, values: int, width: int, lanes: int | None = None, sign: bool = True
-    ) -> None:
+        self, name: str, values: int, width: int, lanes: int | None = None, sign: bool = True,
+        at: int = 0,
+    ) -> None:  # fmt: skip
+        self.at = at
         self.name, self.values, self.width, self.sign = name, values, width, sign
         self.lanes = min(lanes or values, values)
         self.beats = -(-values // self.lanes)
@@ -231,11 +234,12 @@ def clip_width(value: Value, width: int) -> Value:
 
 
 def emit(
-    m: Module, pulse: Value, values: Sequence[Value], lanes: int
+    m: Module, pulse: Value, values: Sequence[Value], lanes: int, whole: bool = False
 ) -> tuple[Value, list[Value], Value]:
     """A whole vector that is there from the pulse on leaves in beats: valid, lanes, beat number.
 
-    The values must stay until the last beat.
+    The values must stay until the last beat. `whole`: a beat is chosen as one, which Verilator
+    compiles to less where its values lie side by side, and Amaranth's simulator runs slower.
     """
     beats = -(-len(values) // lanes)
     if beats == 1:
@@ -251,6 +255,13 @@ def emit(
         raise ValueError("values of several widths on one bus")
     width, sign = widths.pop(), Value.cast(values[0]).shape().signed
     full = [*values, *[Const(0, width)] * (beats * lanes - len(values))]
+    if whole:
+        bus = Signal(lanes * width)
+        with m.Switch(now):
+            for beat in range(beats):
+                with m.Case(beat):
+                    m.d.comb += bus.eq(join(full[beat * lanes : (beat + 1) * lanes]))
+        return active, fields(bus, [width] * lanes, sign), now
     found: list[Value] = []
     for at in range(0, lanes, EMIT_LANES):
         own = range(at, min(at + EMIT_LANES, lanes))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Value
 
 from emulator.blocks.rms_norm import FinalGain, RmsNorm, root_exposed
-from emulator.rtl.arithmetic import bit_length, divide, integer_sqrt, round_shift_by, scaled
+from emulator.rtl.arithmetic import divide, round_shift_by, scaled
 from emulator.rtl.block_rtl import BlockRtl, constant_scale, scale_port
-from emulator.rtl.narrow import Narrowed, Parts, hadamard, narrow, running, to_int16
+from emulator.rtl.narrow import Narrowed, Parts, hadamard, narrow, to_int16
 from emulator.rtl.pipeline import (
     Port,
     beat_counter,
@@ -25,11 +25,11 @@ from emulator.rtl.pipeline import (
     tree,
 )
 from emulator.rtl.rom import read_rom, word_of
+from emulator.rtl.root import root_of_squares
 from emulator.silicon.cost import tree as tree_cycles
 from emulator.silicon.spec import ChipSpec
 from kernels.reference import Q1_14
 
-TOTAL_BITS = 62
 QUOTIENT_BITS = 33
 
 
@@ -46,22 +46,11 @@ class _Norm(BlockRtl):
     def root(
         self, m: Module, valid: Value, h: list[Value], shift: Value
     ) -> tuple[Value, Value, Value]:
-        """Pulse, isqrt(sum of h**2 and epsilon, shifted up to 61 or 62 bits), half that shift."""
-        valid, squares = step(m, valid, [(v * v)[:33] for v in h])
-        inputs = min(self.hidden, self.lanes)
-        stages = tree_cycles(self.spec, inputs)
-        valid, sums = tree(m, valid, [squares], lambda a, b: a + b, stages, sums=True)
-        wide = Cat(sums[0], Const(0, max(TOTAL_BITS - len(sums[0]), 1)))[:TOTAL_BITS]
-        valid, sums = running(m, valid, [wide], self.parts.beats, lambda a, b: (a + b)[:TOTAL_BITS])
-        places = Mux(shift > 31, 62, shift << 1)[:6]
-        epsilon = Const(self.epsilon, max(self.epsilon.bit_length(), 1)) >> places
-        valid, (total,) = step(m, valid, [(sums[0] + epsilon)[:TOTAL_BITS]])
-        zeros = bind(m, ((TOTAL_BITS - bit_length(m, total)) >> 1)[:5])
-        raised = (total << Cat(Const(0, 1), zeros))[:TOTAL_BITS]
-        valid, (raised, zeros) = step(m, valid, [raised, zeros])
-        cycles = -(-31 // int(self.spec.vector.levels))
-        ready, root = integer_sqrt(m, valid, raised, cycles)
-        return ready, bind(m, Mux(root == 0, 1, root)[:31]), zeros
+        """Pulse, root and half its shift, of the whole vector, whose shift stands."""
+        ready, roots, zeros = root_of_squares(
+            m, valid, h, [shift], self.parts, self.epsilon, self.spec
+        )
+        return ready, roots[0], zeros[0]
 
     def scale(
         self, m: Module, pulse: Value, peak: Value, root: Value, exponent: Value, zeros: Value

@@ -47,7 +47,7 @@ def values_of(port: Port, words: list[int]) -> np.ndarray:
 
 
 def simulate(dut: BlockRtl, signals: dict[str, np.ndarray]) -> Answer:
-    """Streams go in from cycle 0, a beat a cycle; scales and positions stand from then on.
+    """Streams go in from their port's cycle, a beat a cycle; scales and positions stand from 0 on.
 
     Raises EmulatorError when an output does not come, or comes twice.
     """
@@ -58,9 +58,10 @@ def simulate(dut: BlockRtl, signals: dict[str, np.ndarray]) -> Answer:
     async def bench(ctx: Any) -> None:
         for cycle in range(LIMIT):
             for port, beats in stimulus.items():
-                if cycle < len(beats):
-                    ctx.set(port.data, beats[cycle])
-                ctx.set(port.valid, cycle < len(beats))
+                here = 0 <= cycle - port.at < len(beats)
+                if here:
+                    ctx.set(port.data, beats[cycle - port.at])
+                ctx.set(port.valid, here)
             for port, seen in words.items():
                 if ctx.get(port.valid):
                     seen.append(ctx.get(port.data))
@@ -74,7 +75,8 @@ def simulate(dut: BlockRtl, signals: dict[str, np.ndarray]) -> Answer:
         if len(seen) != port.beats:
             raise EmulatorError(f"port {port.name} gave {len(seen)} of {port.beats} beats")
     arrays = {port.name: values_of(port, seen) for port, seen in words.items()}
-    return Answer(arrays, max(at for port, at in last.items() if not port.name.endswith("_scale")))
+    end = max(at for port, at in last.items() if not port.name.endswith("_scale"))
+    return Answer(arrays, end - max(port.at for port in dut.inputs))
 
 
 def run_bench(dut: Any, bench: Any) -> None:

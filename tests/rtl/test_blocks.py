@@ -117,6 +117,13 @@ def test_adversarial_vectors_of_the_wide_blocks(fill):
     agrees(vector_of(FinalGain.of(gain, 14, mixer, 1e-5), residual), spec)
 
 
+def test_heads_of_several_beats():
+    """A head's peak waits for no other head's: a time model that said so counted a cycle more."""
+    config = from_hub_config({**TINY_CONFIG, "tie_word_embeddings": True})
+    wires = {n: signal((1, k, 32), "random", k) for n, k in (("q", 4), ("k", 2), ("v", 2))}
+    agrees(vector_of(KvSram.of(config, 2), wires, 1), described(vector__lanes=16))
+
+
 def fabric(bits: int, far: int, lanes: int, rows: int = 4) -> tuple[Vector, ChipSpec]:
     """Equal inputs that drive the longest sums, with a scale far out."""
     m: PackedMatrix = matrix(rows, 96, bits, 32, (-20, 40))

@@ -13,8 +13,10 @@ pytest.importorskip("amaranth")
 import numpy as np
 
 from emulator.blocks.attention import Attention
+from emulator.blocks.bias_add import BiasAdd
 from emulator.blocks.embedding import Embedding
 from emulator.blocks.kv_sram import KvSram
+from emulator.blocks.other_gates import gate_block
 from emulator.blocks.residual_add import ResidualAdd
 from emulator.blocks.rms_norm import FinalGain, RmsNorm
 from emulator.blocks.rope import Rope
@@ -22,8 +24,10 @@ from emulator.blocks.swiglu import SwiGlu
 from emulator.blocks.top_k import TopK
 from emulator.blocks.weight_fabric import WeightFabric
 from emulator.config import LlamaConfig
+from emulator.config.model import GELU, RELU2
 from emulator.timing.models import MODELS
 from tests.rtl.test_blocks import agrees, cosine, vector_of
+from tests.rtl.test_side_blocks import adapted, norm_of_heads, window_attention
 from tests.support.described import described
 from tests.support.signals import matrix, scales, signal
 
@@ -109,3 +113,36 @@ def test_top_k(config: LlamaConfig):
     """All logits of the vocabulary, with ties."""
     logits = (signal((1, config.vocabulary), "random") >> 12).astype(np.int32)
     agrees(vector_of(TopK(config.vocabulary), {"logits": logits}), SPEC)
+
+
+def test_attention_with_a_window(config: LlamaConfig):
+    """Five positions of a ring of four places."""
+    bits = KvSram.of(config, 5).position_bits(SPEC)
+    spec = described(vector__lanes=256, kv_sram__bandwidth=-(-2 * bits // (8 * config.kv_heads)))
+    agrees(*window_attention(config, 5, 4, spec))
+
+
+def test_norm_of_heads(config: LlamaConfig):
+    agrees(norm_of_heads((config.heads, config.kv_heads), config.head_dim, "random"), SPEC)
+
+
+@pytest.mark.parametrize("name", ["hidden", "ffn"])
+def test_adapter(config: LlamaConfig, name):
+    """Rank 8 and single cells on 64 rows of all columns."""
+    adapted("down", [(64, 8, 5)], 3, getattr(config, name), SPEC)
+
+
+def test_biases(config: LlamaConfig):
+    """Of q, k and v, and of gate and up."""
+    heads = heads_of(config, q=config.heads, k=config.kv_heads, v=config.kv_heads)
+    pair = {n: signal((1, config.ffn), "random", i) for i, n in enumerate(("gate", "up"))}
+    for name, wires in (("qkv", heads), ("gate_up", pair)):
+        bias = signal((sum(a.size for a in wires.values()),), "random", 9)
+        agrees(vector_of(BiasAdd.of(name, bias), wires), SPEC)
+
+
+@pytest.mark.parametrize("activation", [GELU, RELU2])
+def test_other_gates(config: LlamaConfig, activation):
+    gate = signal((1, config.ffn), "random", 1) >> 11
+    up = signal((1, config.ffn), "random", 2)
+    agrees(vector_of(gate_block(activation, config.ffn), {"gate": gate, "up": up}), SPEC)
