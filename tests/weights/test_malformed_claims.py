@@ -226,7 +226,7 @@ TOKENIZERS = {
     "future version": (changed_tokenizer(version="9.0"), "Unknown tokenizer version"),
     "vocabulary is a list": (
         lambda data: {**data, "model": {**data["model"], "vocab": [1]}},
-        "invalid|match",
+        "model.vocab is no object",
     ),
     "negative id": (
         lambda data: {**data, "model": {**data["model"], "vocab": {"a": -1}}},
