@@ -50,14 +50,19 @@ def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> 
         return learn(Learner(student, teacher, texts, plan), image, state, show).save(path)
 
 
-def check(source: Checkpoint, image: RomImage) -> None:
-    """Raise unless this model can be learned here."""
-    c = source.config
+def need_torch() -> None:
+    """Raise UsageError unless torch is installed."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once; our loops need those cores
     try:
         import torch  # noqa: F401
     except ImportError:
         raise UsageError("learning needs torch: pip install 'hardwired-llama[learn]'") from None
+
+
+def check(source: Checkpoint, image: RomImage) -> None:
+    """Raise unless this model can be learned here."""
+    c = source.config
+    need_torch()
     plain = not (c.biases or c.head_norm or c.unrotated or c.windowed)
     if not plain or c.activation != "silu" or c.turning != c.head_dim:
         raise UnsupportedError(

@@ -26,6 +26,7 @@ from weights.safetensors_file import SafetensorsFile
 
 Windows = NDArray[np.int64]  # [windows, tokens]
 HELD = 4  # windows of each kind, the last, that nothing is learned from
+PASS = 192  # windows of each kind in a pass
 PROGRAM = Path(__file__).parents[2]
 SOURCES = ("emulator", "kernels", "weights")
 DOCUMENTS = ("README.md", "docs/*.md")  # which a checkout has, and an installation has not
@@ -60,17 +61,24 @@ class Texts:
         return sums.hexdigest()
 
     def order(self, seed: int) -> Windows:
-        """All windows to learn from, [windows, tokens], in an order that mixes the kinds.
+        """A pass, [windows, tokens]: PASS windows of every kind, the kinds one after another.
 
-        Each kind is shuffled by itself and its windows lie evenly over the whole.
+        Each kind counts alike, however long its text: windows of a short one come several times,
+        and of a long one others in the next pass.
         """
         random = np.random.default_rng(seed)
-        places, windows = [], []
+        kinds = []
         for name in sorted(self.learned):
-            own = random.permutation(self.learned[name])
-            places.append((np.arange(len(own)) + random.random()) / len(own))
-            windows.append(own)
-        return np.concatenate(windows)[np.argsort(np.concatenate(places), kind="stable")]
+            own = self.learned[name]
+            rounds = [random.permutation(own) for _ in range(-(-PASS // len(own)))]
+            kinds.append(np.concatenate(rounds)[:PASS])
+        found: Windows = np.stack(kinds, 1).reshape(-1, kinds[0].shape[1])
+        return found
+
+    @property
+    def windows(self) -> int:
+        """How many a pass has."""
+        return PASS * len(self.learned)
 
 
 def texts_of(source: Checkpoint, own: Callable[[list[list[int]]], Windows], length: int) -> Texts:

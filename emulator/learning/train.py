@@ -71,7 +71,7 @@ class Learner:
 
     def _windows(self) -> np.ndarray:
         """Those of the next step: pass after pass over all, each in an order of its own."""
-        batch, count = self.plan.batch, sum(map(len, self.texts.learned.values()))
+        batch, count = self.plan.batch, self.texts.windows
         rows = range(self.step * batch, (self.step + 1) * batch)
         orders = {row // count: self.texts.order(self.plan.seed + row // count) for row in rows}
         return np.stack([orders[row // count][row % count] for row in rows])
