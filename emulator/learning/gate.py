@@ -10,7 +10,6 @@ from numba import njit
 from torch.autograd import Function
 
 from emulator.learning.bits16 import exponentials, narrow, raw, widen
-from emulator.learning.team import by_rows
 
 LEAST = np.float32(-80)
 
@@ -24,11 +23,7 @@ class SwiGlu(Function):
         ctx.factor = factor
         out = both.new_empty(len(both), both.shape[1] // 2)
         given, found = raw(both), raw(out)
-
-        def some(piece: slice) -> None:
-            _forward(given[piece], np.float32(factor), found[piece])
-
-        by_rows(some, len(given))
+        _forward(given, np.float32(factor), found)
         return out
 
     @staticmethod
@@ -36,11 +31,7 @@ class SwiGlu(Function):
         (both,) = ctx.saved_tensors
         result = torch.empty_like(both)
         given, pull, found = raw(both), raw(gradients[0].contiguous()), raw(result)
-
-        def some(piece: slice) -> None:
-            _backward(given[piece], pull[piece], np.float32(ctx.factor), found[piece])
-
-        by_rows(some, len(given))
+        _backward(given, pull, np.float32(ctx.factor), found)
         return result, None
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd import Function
 
 from emulator.learning.bits16 import narrow, raw, widen
-from emulator.learning.team import by_rows
 
 
 class Heads(Function):
@@ -29,11 +28,7 @@ class Heads(Function):
         out = [qkv.new_empty(sequences, heads, length, d) for _ in range(3)]
         ctx.shape, ctx.turns, ctx.kv_heads = qkv.shape, turns, kv_heads
         given, table, found = raw(qkv), turns.numpy(), tuple(map(raw, out))
-
-        def some(piece: slice) -> None:
-            _forward(given, table, kv_heads, piece.start, piece.stop, found)
-
-        by_rows(some, len(given))
+        _forward(given, table, kv_heads, found)
         return tuple(out)
 
     @staticmethod
@@ -41,12 +36,7 @@ class Heads(Function):
         result = torch.empty(ctx.shape, dtype=torch.bfloat16)
         pulls = tuple(raw(pull.contiguous()) for pull in gradients)
         found, table = raw(result), ctx.turns.numpy()
-
-        def some(piece: slice) -> None:
-            start, end = piece.start, piece.stop
-            _backward(pulls, table, ctx.kv_heads, start, end, found)
-
-        by_rows(some, len(found))
+        _backward(pulls, table, ctx.kv_heads, found)
         return result, None, None, None
 
 
@@ -60,12 +50,12 @@ def _turn(x, cosine, sine):
 
 
 @njit(cache=True, nogil=True)
-def _forward(qkv, turns, kv_heads, start, end, out):
+def _forward(qkv, turns, kv_heads, out):
     q, k, v = out
     heads, length, d = q.shape[1:]
     shared = heads // kv_heads
     x = np.empty(d, np.float32)
-    for row in range(start, end):
+    for row in range(len(qkv)):
         b, t = row // length, row % length
         for h in range(heads):
             widen(qkv[row, h * d : (h + 1) * d], x)
@@ -82,13 +72,13 @@ def _forward(qkv, turns, kv_heads, start, end, out):
 
 
 @njit(cache=True, nogil=True)
-def _backward(pulls, turns, kv_heads, start, end, out):
+def _backward(pulls, turns, kv_heads, out):
     q, k, v = pulls
     heads, length, d = q.shape[1:]
     shared = heads // kv_heads
     x, some = np.empty(d, np.float32), np.empty(d, np.float32)
     back = np.empty(d // 2, np.float32)
-    for row in range(start, end):
+    for row in range(len(out)):
         b, t = row // length, row % length
         for i in range(back.size):
             back[i] = -turns[1, t, i]

@@ -16,7 +16,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from emulator.learning.bits16 import ANY_ORDER, narrow, widen
-from emulator.learning.team import by_rows
 from kernels.rom.pack import PackedMatrix, unpack_codes
 from weights.near import scales
 from weights.quantize import GROUP_SCALE_MAX, row_scale
@@ -71,37 +70,22 @@ class Latents:
         values = matrix.alphabet.astype(np.float32)
         scale = scales(matrix)
         place = codes.astype(np.float32)
-
-        def some(piece: slice) -> None:
-            _lean(original[piece], values, scale[piece], np.float32(lean), place[piece])
-
-        by_rows(some, matrix.rows)
+        _lean(original, values, scale, np.float32(lean), place)
         return cls(codes, values, place, scale)
 
     def weights(self, out: Bits16) -> None:
         """The weights that masks would hold now, bits of bfloat16[rows, columns]."""
-
-        def some(piece: slice) -> None:
-            _weights(self.place[piece], self.values, self.scale[piece], out[piece])
-
-        by_rows(some, len(out))
+        _weights(self.place, self.values, self.scale, out)
 
     def step(self, gradient: Bits16, rate: Rate) -> None:
         """Follow the gradient by the weights, bits of bfloat16[rows, columns]."""
         momentum, memory = rate.momentum, rate.memory
         early = (1 - momentum**rate.step, 1 - memory**rate.step)
         numbers = np.array([rate.place, rate.group, rate.row, momentum, memory, *early], np.float32)
-
-        def some(piece: slice) -> None:
-            groups = (
-                *(self.scale[piece], self.square[piece]),
-                *(self.scale_mean[piece], self.scale_square[piece]),
-            )
-            rows = self.row_mean[piece], self.row_square[piece]
-            codes = self.start[piece], self.place[piece], self.mean[piece]
-            _step(gradient[piece], self.values, codes, groups, rows, numbers)
-
-        by_rows(some, len(gradient))
+        groups = self.scale, self.square, self.scale_mean, self.scale_square
+        rows = self.row_mean, self.row_square
+        codes = self.start, self.place, self.mean
+        _step(gradient, self.values, codes, groups, rows, numbers)
 
     def moves(self) -> NDArray[np.int8]:
         """Levels that each code is away from where it began, [rows, columns]."""

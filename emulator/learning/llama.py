@@ -38,6 +38,10 @@ class Weight:
     def empty(cls, rows: int, columns: int) -> Weight:
         return cls(*(torch.zeros(rows, columns, dtype=BF16) for _ in range(2)))
 
+    def twin(self) -> Weight:
+        """The same value, with a gradient of its own."""
+        return Weight(self.value, torch.zeros_like(self.gradient))
+
 
 class Product(Function):
     """x W' of x [T, inputs]; the gradient by W goes to its buffer."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd import Function
 
 from emulator.learning.bits16 import ANY_ORDER, narrow, raw, widen
-from emulator.learning.team import by_rows
 
 
 class Norm(Function):
@@ -22,11 +21,7 @@ class Norm(Function):
         given = r.detach().contiguous().numpy()
         x, inverse = r.new_empty(r.shape, dtype=torch.bfloat16), np.empty(len(given), np.float32)
         found = raw(x)
-
-        def some(piece: slice) -> None:
-            _forward(given[piece], np.float32(epsilon), inverse[piece], found[piece])
-
-        by_rows(some, len(given))
+        _forward(given, np.float32(epsilon), inverse, found)
         ctx.save_for_backward(x)
         ctx.inverse = inverse
         return x
@@ -36,11 +31,7 @@ class Norm(Function):
         (x,) = ctx.saved_tensors
         out = torch.empty(x.shape)
         normed, pull, found = raw(x), raw(gradients[0].contiguous()), out.numpy()
-
-        def some(piece: slice) -> None:
-            _backward(normed[piece], pull[piece], ctx.inverse[piece], found[piece])
-
-        by_rows(some, len(found))
+        _backward(normed, pull, ctx.inverse, found)
         return out, None
 
 

@@ -13,13 +13,14 @@ from emulator.learning.latents import Rate
 class Plan:
     """What was found best on short runs with the small model; docs/quality.md has the figures."""
 
-    steps: int = 400
+    steps: int = 200
     batch: int = 4  # windows in a step
     window: int = 512  # tokens
-    place: float = 0.03  # the longest step of a code's place, in levels
+    pieces: int = 2  # of a window that do not attend to each other: attention's time is a third
+    place: float = 0.0025  # the longest step of a code's place, in levels
     group: float = 3e-4  # of a group's scale, relative
-    row: float = 2e-4  # of a row's
-    lean: float = 0.6  # how far from its code toward the original weight a place begins
+    row: float = 3e-4  # of a row's
+    lean: float = 0.95  # how far from its code toward the original weight a place begins
     warm: int = 20  # steps until a step is at its longest
     every: int = 25  # steps between two looks at the held-out windows
     seed: int = 1

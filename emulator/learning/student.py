@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from emulator.learning.bits16 import raw
 from emulator.learning.divergence import divergence
 from emulator.learning.latents import Latents, Rate
 from emulator.learning.llama import BF16, Layer, Llama, Weight, down_factor
+from emulator.learning.team import each, threads
 from emulator.quality.float_model import FloatModel
 from weights.checkpoint import LAYER_MATRICES
 from weights.learned_file import Change
@@ -29,7 +30,6 @@ class Places:
 
     model: Llama
     hadamard: Tensor  # bfloat16[block, block] of +-2**-n, turns the down matrix back
-    scratch: Weight  # a down matrix as the masks hold it
 
     @classmethod
     def empty(cls, config: LlamaConfig, gain: np.ndarray | None) -> Places:
@@ -56,24 +56,46 @@ class Places:
         square = torch.from_numpy(hadamard_rows(np.eye(block, dtype=np.float32), block))
         square = (square / down_factor(config)).to(BF16)
         model = Llama(config, layers, embedding, head, own, turn)
-        return cls(model, square, Weight.empty(hidden, ffn))
+        return cls(model, square)
+
+    def twin(self) -> Places:
+        """The same weights with gradients of their own."""
+        model = self.model
+        embedding = model.embedding.twin()
+        head = embedding if model.config.tied else model.head.twin()
+        layers = [
+            Layer(*(w.twin() for w in (layer.qkv, layer.o, layer.gate_up, layer.down)))
+            for layer in model.layers
+        ]
+        twin = Llama(model.config, layers, embedding, head, model.gain, model.turn)
+        return Places(twin, self.hadamard)
+
+    def clear(self) -> None:
+        """Set all gradients to zero."""
+        for layer in self.model.layers:
+            for weight in (layer.qkv, layer.o, layer.gate_up, layer.down):
+                weight.gradient.zero_()
+        self.model.embedding.gradient.zero_()
+        self.model.head.gradient.zero_()
 
     def put(self, name: str) -> Tensor:
-        """The buffer that takes the weights of a matrix; see `settle`."""
-        return self.scratch.value if name.endswith(".down") else self._of(name, "value")
+        """A buffer that takes the weights of a matrix as the masks hold them; see `settle`."""
+        buffer = self._of(name, "value")
+        return torch.empty_like(buffer) if name.endswith(".down") else buffer
 
-    def settle(self, name: str) -> None:
-        """After a down matrix was put: turn it back."""
+    def settle(self, name: str, weights: Tensor) -> None:
+        """After a matrix was put: a down matrix is turned back."""
         if name.endswith(".down"):
-            self._turn(self.scratch.value, self._of(name, "value"))
+            self._turn(weights, self._of(name, "value"))
 
     def gradient(self, name: str) -> Tensor:
         """The gradient by a matrix's weights as the masks hold them."""
         found = self._of(name, "gradient")
         if not name.endswith(".down"):
             return found
-        self._turn(found, self.scratch.gradient)
-        return self.scratch.gradient
+        turned = torch.empty_like(found)
+        self._turn(found, turned)
+        return turned
 
     def _turn(self, given: Tensor, out: Tensor) -> None:
         block = len(self.hadamard)
@@ -125,11 +147,15 @@ def matrices_of(model: FloatModel) -> dict[str, np.ndarray]:
 
 @dataclass(slots=True)
 class Student:
-    """An image's masks while they are learned."""
+    """An image's masks while they are learned.
 
-    places: Places
+    Each thread takes a part of the sequences, or of the matrices, from start to end: threads that
+    share every product wait for each other hundreds of times a step, which on a busy machine
+    doubles its time.
+    """
+
+    places: list[Places]  # of each thread: the same weights, gradients of its own
     latents: dict[str, Latents]
-    given: Tensor = field(init=False)  # [positions, vocabulary], logits and then their gradient
 
     @classmethod
     def of(cls, image: RomImage, original: FloatModel, lean: float) -> Student:
@@ -139,18 +165,34 @@ class Student:
             name: Latents.of(matrix, originals[name], lean)
             for name, matrix in image.matrices.items()
         }
-        student = cls(Places.empty(image.config, gain), latents)
+        first = Places.empty(image.config, gain)
+        student = cls([first, *(first.twin() for _ in range(1, threads()))], latents)
         student.build()
         return student
 
-    def __post_init__(self) -> None:
-        self.given = torch.empty(0, self.places.model.config.vocabulary, dtype=BF16)
+    @property
+    def model(self) -> Llama:
+        return self.places[0].model
 
     def build(self) -> None:
         """Make the weights that masks would hold."""
-        for name, latent in self.latents.items():
-            latent.weights(raw(self.places.put(name)))
-            self.places.settle(name)
+        each(self._build, self.latents)
+
+    def step(self, rate: Rate) -> None:
+        """Follow the gradients, then make the weights anew."""
+
+        def one(name: str) -> None:
+            first, *others = (place.gradient(name) for place in self.places)
+            for other in others:
+                first.add_(other)
+            self.latents[name].step(raw(first), rate)
+            self._build(name)
+
+        each(one, self.latents)
+
+    def _build(self, name: str) -> None:
+        self.latents[name].weights(raw(weights := self.places[0].put(name)))
+        self.places[0].settle(name, weights)
 
     def changes(self) -> dict[str, Change]:
         """What was learned so far."""
@@ -159,44 +201,56 @@ class Student:
             for name, latent in self.latents.items()
         }
 
-    def step(self, rate: Rate) -> None:
-        """Follow the gradients, then make the weights anew."""
-        for name, latent in self.latents.items():
-            latent.step(raw(self.places.gradient(name)), rate)
-        self.build()
+    def distance(self, teacher: Llama, ids: Tensor) -> np.ndarray:
+        """KL from the teacher by position, float32[B T], for tokens [B, T]."""
 
-    @torch.no_grad()
-    def distance(self, wanted: Tensor, teacher: Llama, ids: Tensor) -> np.ndarray:
-        """KL by position, float32[B T]; `wanted` is what the teacher's head reads."""
-        model = self.places.model
-        x = model.final(model.embed(ids))
-        return self._compare(wanted, teacher, x)
+        @torch.no_grad()
+        def one(part: int) -> np.ndarray:
+            some = ids[part :: len(self.places)]
+            if not len(some):
+                return np.empty(0, np.float32)
+            wanted = teacher.final(teacher.embed(some))
+            x = self.model.final(self.model.embed(some))
+            return self._compare(wanted, teacher, x, ids.numel())[0]
 
-    def learn(self, wanted: Tensor, teacher: Llama, ids: Tensor) -> np.ndarray:
+        return np.concatenate(each(one, range(len(self.places))))
+
+    def learn(self, teacher: Llama, ids: Tensor) -> np.ndarray:
         """The same, and the mean's gradient by every weight."""
-        model = self.places.model
-        r = model.embed(ids).requires_grad_()
-        x = model.final(r)
-        kl = self._compare(wanted, teacher, x.detach())
-        pull = self.given[: len(x)]
-        torch.mm(pull.T, x.detach(), out=model.head.gradient)
-        x.backward(pull @ model.head.value)
-        assert r.grad is not None
-        rows = r.grad.reshape(len(x), -1).to(BF16)
-        if model.head is not model.embedding:
-            model.embedding.gradient.zero_()
-        model.embedding.gradient.index_add_(0, ids.reshape(-1), rows)
-        return kl
 
-    def _compare(self, wanted: Tensor, teacher: Llama, x: Tensor) -> np.ndarray:
-        if len(self.given) < len(x):
-            self.given = self.given.new_empty(len(x), self.given.shape[1])
-        theirs = torch.empty(min(CHUNK, len(x)), self.given.shape[1], dtype=BF16)
+        def one(part: int) -> np.ndarray:
+            model, some = self.places[part].model, ids[part :: len(self.places)]
+            if not len(some):
+                self.places[part].clear()
+                return np.empty(0, np.float32)
+            with torch.no_grad():
+                wanted = teacher.final(teacher.embed(some))
+            r = model.embed(some).requires_grad_()
+            x = model.final(r)
+            kl, pull = self._compare(wanted, teacher, x.detach(), ids.numel())
+            torch.mm(pull.T, x.detach(), out=model.head.gradient)
+            x.backward(pull @ model.head.value)
+            assert r.grad is not None
+            rows = r.grad.reshape(len(x), -1).to(BF16)
+            if model.head is not model.embedding:
+                model.embedding.gradient.zero_()
+            model.embedding.gradient.index_add_(0, some.reshape(-1), rows)
+            return kl
+
+        return np.concatenate(each(one, range(len(self.places))))
+
+    def _compare(
+        self, wanted: Tensor, teacher: Llama, x: Tensor, positions: int
+    ) -> tuple[np.ndarray, Tensor]:
+        """KL of each position, and the gradient of their share of the mean by the logits."""
+        vocabulary = self.model.config.vocabulary
+        given = torch.empty(len(x), vocabulary, dtype=BF16)
+        theirs = torch.empty(min(CHUNK, len(x)), vocabulary, dtype=BF16)
         found = []
         for start in range(0, len(x), CHUNK):
             end = min(start + CHUNK, len(x))
-            ours, their = self.given[start:end], theirs[: end - start]
-            torch.mm(x[start:end], self.places.model.head.value.T, out=ours)
+            ours, their = given[start:end], theirs[: end - start]
+            torch.mm(x[start:end], self.model.head.value.T, out=ours)
             torch.mm(wanted[start:end], teacher.head.value.T, out=their)
-            found.append(divergence(raw(their), raw(ours), 1 / len(x)))
-        return np.concatenate(found)
+            found.append(divergence(raw(their), raw(ours), 1 / positions))
+        return np.concatenate(found), given

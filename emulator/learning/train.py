@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from emulator import __version__
 from emulator.errors import UsageError
@@ -43,16 +42,12 @@ class Learner:
     best: dict[str, Change] = field(default_factory=dict)
     kept: int = 0  # step of the best
     losses: list[float] = field(default_factory=list)  # since the last look
-    _wanted: dict[str, Tensor] = field(default_factory=dict)  # of the held-out windows
 
     def look(self) -> None:
         """Measure the held-out windows; keep what is learned if it is the best so far."""
         held: Distances = {}
         for kind, windows in self.texts.held.items():
-            ids = torch.from_numpy(windows)
-            if kind not in self._wanted:
-                self._wanted[kind] = self._asked(ids)
-            kl = self.student.distance(self._wanted[kind], self.teacher, ids)
+            kl = self.student.distance(self.teacher, torch.from_numpy(windows))
             held[kind] = float(kl.mean())
         least = min((mean(h) for _, _, h in self.history), default=np.inf)
         loss = float(np.mean(self.losses)) if self.losses else mean(held)
@@ -63,8 +58,7 @@ class Learner:
 
     def advance(self) -> None:
         """One step."""
-        ids = torch.from_numpy(self._windows())
-        kl = self.student.learn(self._asked(ids), self.teacher, ids)
+        kl = self.student.learn(self.teacher, torch.from_numpy(self._windows()))
         self.losses.append(float(kl.mean()))
         self.student.step(self.plan.rate(self.step))
         self.step += 1
@@ -74,11 +68,8 @@ class Learner:
         batch, count = self.plan.batch, self.texts.windows
         rows = range(self.step * batch, (self.step + 1) * batch)
         orders = {row // count: self.texts.order(self.plan.seed + row // count) for row in rows}
-        return np.stack([orders[row // count][row % count] for row in rows])
-
-    @torch.no_grad()
-    def _asked(self, ids: Tensor) -> Tensor:
-        return self.teacher.final(self.teacher.embed(ids))
+        windows = np.stack([orders[row // count][row % count] for row in rows])
+        return windows.reshape(len(rows) * self.plan.pieces, -1)
 
     def save(self, path: Path, key: str) -> None:
         """Write all of it under a temporary name, then rename it. Raises UsageError."""
@@ -126,9 +117,13 @@ PARTS = ("moves", "group_scale", "row_mantissa", "row_exponent")  # of a Change
 
 
 def learn(learner: Learner, image: RomImage, state: Path, progress: Progress) -> Learned:
-    """Take all steps of the plan; `state` is written every few minutes and removed at the end."""
+    """Take all steps of the plan; `state` is written every few minutes and removed at the end.
+
+    A plan with another number of steps goes on from the same state.
+    """
     plan, texts = learner.plan, learner.texts
-    key = f"{image.digest} {texts.digest} {json.dumps(plan.to_json(), sort_keys=True)}"
+    settings = {k: v for k, v in plan.to_json().items() if k != "steps"}  # which may change
+    key = f"{image.digest} {texts.digest} {json.dumps(settings, sort_keys=True)}"
     if not learner.resume(state, key):
         learner.look()
     progress(learner.step, plan.steps)
