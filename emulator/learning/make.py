@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from emulator.learning.texts import Texts, Windows
 
 # A parameter and token, on two cores with bfloat16 matrix units; without them several times that.
-SECONDS = 1.8e-11
-SAMPLING_SECONDS = 6e-12
+SECONDS = 1e-11
+SAMPLING_SECONDS = 1.2e-11
 
 
 def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> Learned:

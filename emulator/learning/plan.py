@@ -11,13 +11,13 @@ from emulator.learning.latents import Rate
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was found best on short runs with the small model; docs/quality.md has the figures."""
+    """From few and short runs with the small model; docs/quality.md says which, and what they gave."""
 
-    steps: int = 200
+    steps: int = 400
     batch: int = 4  # windows in a step
     window: int = 512  # tokens
     pieces: int = 2  # of a window that do not attend to each other: attention's time is a third
-    place: float = 0.0025  # the longest step of a code's place, in levels
+    place: float = 0.005  # the longest step of a code's place, in levels
     group: float = 3e-4  # of a group's scale, relative
     row: float = 3e-4  # of a row's
     lean: float = 0.95  # how far from its code toward the original weight a place begins

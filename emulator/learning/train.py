@@ -126,11 +126,12 @@ def learn(learner: Learner, image: RomImage, state: Path, progress: Progress) ->
     key = f"{image.digest} {texts.digest} {json.dumps(settings, sort_keys=True)}"
     if not learner.resume(state, key):
         learner.look()
-    progress(learner.step, plan.steps)
+    first = learner.step  # what an earlier try did says nothing about the time that is left
+    progress(0, plan.steps - first)
     saved = time.monotonic()
     while learner.step < plan.steps:
         learner.advance()
-        progress(learner.step, plan.steps)
+        progress(learner.step - first, plan.steps - first)
         if learner.step % plan.every == 0 or learner.step == plan.steps:
             learner.look()
         if time.monotonic() - saved > SAVE_S:
@@ -160,5 +161,5 @@ def _about(learner: Learner, image: RomImage) -> dict[str, Any]:
         "texts_sha256": texts.digest,
         "windows": {name: len(windows) for name, windows in texts.learned.items()},
         "held_out_kl": {"before": history[0], "after": history[learner.kept]},
-        "moved": moved / codes,
+        "moved": float(moved / codes),
     }

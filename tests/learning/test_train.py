@@ -102,10 +102,10 @@ def test_interrupted_it_ends_as_a_whole_run(
     with pytest.raises(KeyboardInterrupt):
         learn(learner(tiny_image, original), tiny_image, tmp_path / "b", stop)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     again = learner(tiny_image, original)
-    rest = learn(again, tiny_image, tmp_path / "b", lambda done, total: told.append(done))
-    assert told[0] == 6
+    rest = learn(again, tiny_image, tmp_path / "b", lambda *counts: told.append(counts))
+    assert told[0] == (0, PLAN.steps - 6)
     assert rest.save(tmp_path / "rest").digest == whole.save(tmp_path / "whole").digest
 
 
