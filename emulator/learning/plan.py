@@ -11,7 +11,7 @@ from emulator.learning.latents import Rate
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """From few and short runs with the small model; docs/quality.md says which, and what they gave."""
+    """From few and short runs with the small model; docs/quality.md has them."""
 
     steps: int = 400
     batch: int = 4  # windows in a step
