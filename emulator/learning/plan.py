@@ -16,8 +16,8 @@ class Plan:
     steps: int = 400
     batch: int = 4  # windows in a step
     window: int = 512  # tokens
-    pieces: int = 2  # of a window that do not attend to each other: attention's time is a third
-    place: float = 0.005  # the longest step of a code's place, in levels
+    pieces: int = 1  # of a window that do not attend to each other, which saves time
+    place: float = 0.0  # the longest step of a code's place, in levels; 0 holds the codes
     group: float = 3e-4  # of a group's scale, relative
     row: float = 3e-4  # of a row's
     lean: float = 0.95  # how far from its code toward the original weight a place begins
