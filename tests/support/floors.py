@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emulator.chat",),
     ("emulator.images",),
     ("emulator.quality",),
+    ("emulator.learning",),
     ("emulator.verification", "emulator.model", "emulator.serve"),
     ("emulator.rtl",),
     ("emulator.commands",),

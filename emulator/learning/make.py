@@ -1,0 +1,93 @@
+"""From an image to its learned file: texts, teacher and student, then all steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.errors import UnsupportedError, UsageError
+from emulator.home import home
+from emulator.terminal.progress import progress
+from weights.checkpoint import Checkpoint
+from weights.learned_file import Learned
+from weights.rom import RomImage
+
+if TYPE_CHECKING:
+    from emulator.learning.llama import Llama
+    from emulator.learning.plan import Plan
+    from emulator.learning.texts import Texts, Windows
+
+# A parameter and token, on two cores with bfloat16 matrix units; without them several times that.
+SECONDS = 1.6e-11
+SAMPLING_SECONDS = 1.2e-11
+
+
+def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> Learned:
+    """Write the learned file of an image, which is the checkpoint's; go on with an earlier try.
+
+    The state of a try lies beside the file. Raises UsageError without torch, UnsupportedError for
+    a model that is no plain Llama.
+    """
+    check(source, image)
+    import torch
+
+    from emulator.learning.student import Student, teacher_of
+    from emulator.learning.train import Learner, learn
+    from emulator.quality.float_model import FloatModel
+
+    with progress("reading the original weights", about_s=20):
+        original = FloatModel.folded(source, int(image.manifest["rotation"]["seed"]))
+        teacher = teacher_of(original).model
+        student = Student.of(image, original, plan.lean)
+        del original
+    texts = _texts(source, teacher, plan)
+    torch.manual_seed(plan.seed)
+    tokens = plan.steps * plan.batch * plan.window
+    about_s = SECONDS * source.config.parameters * tokens
+    state = path.with_name(f".{path.name}.state")
+    with progress("learning the masks, once", "steps", about_s) as show:
+        return learn(Learner(student, teacher, texts, plan), image, state, show).save(path)
+
+
+def need_torch() -> None:
+    """Raise UsageError unless torch is installed."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once; our loops need those cores
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise UsageError("learning needs torch: pip install 'hardwired-llama[learn]'") from None
+
+
+def check(source: Checkpoint, image: RomImage) -> None:
+    """Raise unless this model can be learned here."""
+    c = source.config
+    need_torch()
+    plain = not (c.biases or c.head_norm or c.unrotated or c.windowed)
+    if not plain or c.activation != "silu" or c.turning != c.head_dim:
+        raise UnsupportedError(
+            "only plain Llamas can be learned: no biases, norms of heads, windows"
+        )
+    if image.manifest["checkpoint"]["name"] != source.name:
+        raise UsageError(f"{image.folder}: not the masks of {source.name}")
+
+
+def _texts(source: Checkpoint, teacher: Llama, plan: Plan) -> Texts:
+    """The texts, which are made once for a checkpoint and kept in the cache folder."""
+    from emulator.learning.sampler import sampled
+    from emulator.learning.texts import OWN, load_texts, save_texts, texts_of
+
+    length = min(plan.window, source.config.context)
+    path = home() / f"texts-{source.name}-{source.digest[:8]}-{length}.safetensors"
+    if found := load_texts(path):
+        return found
+    about_s = SAMPLING_SECONDS * source.config.parameters * OWN * length
+    with progress("writing the model's own words, once", "tokens", about_s) as show:
+
+        def own(prompts: list[list[int]]) -> Windows:
+            found: Windows = sampled(teacher, prompts, length, plan.seed, show).numpy()
+            return found
+
+        texts = texts_of(source, own, length)
+    save_texts(path, texts)
+    return texts
