@@ -56,7 +56,7 @@ def need_torch() -> None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise UsageError("learning needs torch: pip install 'hardwired-llama[learn]'") from None
+        raise UsageError("learning needs torch: pip install 'torch>=2.4'") from None
 
 
 def check(source: Checkpoint, image: RomImage) -> None:
