@@ -56,7 +56,7 @@ def test_without_torch_a_line_says_so(
     """Before anything is compiled."""
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     said = here("compile", tiny_checkpoint, "--quantiser", "learned", *MADE)
-    said.refused("learning needs torch: pip install 'hardwired-llama[learn]'")
+    said.refused("learning needs torch: pip install 'torch>=2.4'")
 
 
 @pytest.mark.skipif(
