@@ -29,8 +29,8 @@ from emulator.rtl.attention import AttentionRtl
 from emulator.rtl.block_rtl import BlockRtl
 from emulator.rtl.embedding import EmbeddingRtl
 from emulator.rtl.gate import GateRtl
-from emulator.rtl.kv_sram import KvSramRtl, packed_scales
-from emulator.rtl.pipeline import Port, bind, delay, emit, hold
+from emulator.rtl.kv_sram import KvSramRtl
+from emulator.rtl.pipeline import Port, bind, delay, drive, emit, hold
 from emulator.rtl.residual_add import ResidualAddRtl
 from emulator.rtl.rms_norm import FinalGainRtl, RmsNormRtl
 from emulator.rtl.rope import RopeRtl
@@ -121,7 +121,7 @@ class ChipRtl(BlockRtl):
         layer, half = Signal(range(max(self.layers, 2))), Signal()
         position = Signal(range(self.context + 1))
         add = self.add.port("sum")
-        _drive(m, self.residual, add.valid, add.data)
+        drive(m, self.residual, add.valid, add.data)
         done, whole = self._barrier(m, add, half)  # of a layer
         last = layer == self.layers - 1
         with_head = position >= self.prompt.values - 1
@@ -136,11 +136,11 @@ class ChipRtl(BlockRtl):
             m.d.sync += half.eq(1)
         start = bind(m, inward[0] | first_half)
         stream = bind(m, Mux(inward[0], inward[1], add.data))
-        _drive(m, self.norm.port("residual"), start, stream)
-        _drive(m, self.add.port("residual"), Const(1, 1), hold(m, start, [stream])[0])
+        drive(m, self.norm.port("residual"), start, stream)
+        drive(m, self.add.port("residual"), Const(1, 1), hold(m, start, [stream])[0])
         self._attend(m, layer, half, position)
         self._feed_forward(m, layer, half)
-        _drive(m, self.final.port("residual"), bind(m, done & last & with_head), whole)
+        drive(m, self.final.port("residual"), bind(m, done & last & with_head), whole)
         self._finish(m)
         return m
 
@@ -169,7 +169,7 @@ class ChipRtl(BlockRtl):
             following[: max((self.prompt.values - 1).bit_length(), 1)], 32
         )
         token = bind(m, Mux(following < self.prompt.values, of_prompt, sampled))
-        _drive(m, self.embedding.port("tokens"), go, token)
+        drive(m, self.embedding.port("tokens"), go, token)
         m.d.comb += [self.token.data.eq(Mux(go, token, sampled)), self.token.valid.eq(go | ended)]
 
     def _feed(
@@ -184,8 +184,8 @@ class ChipRtl(BlockRtl):
         result: Value = Const(0, 1)
         data = Signal(len(fabrics[0].outputs[0].data))
         for i, fabric in enumerate(fabrics):
-            _drive(m, fabric.port("x"), bind(m, valid & (layer == i)), word)
-            _drive(m, fabric.port("x_scale"), scale.valid, scale.data)
+            drive(m, fabric.port("x"), bind(m, valid & (layer == i)), word)
+            drive(m, fabric.port("x_scale"), scale.valid, scale.data)
             out = fabric.outputs[0]
             result = result | out.valid
             with m.If(out.valid):
@@ -200,26 +200,21 @@ class ChipRtl(BlockRtl):
         )
         q_k = self.rope.port("q_k")
         size = len(q_k.data)
-        _drive(m, q_k, valid, word[:size])
-        _drive(m, kv.port("v"), valid, word[size:])
-        _drive(m, self.rope.port("start"), Const(1, 1), position)
+        drive(m, q_k, valid, word[:size])
+        drive(m, kv.port("v"), valid, word[size:])
+        drive(m, self.rope.port("start"), Const(1, 1), position)
         turned = self.rope.outputs[0]
-        _drive(m, kv.port("q_k"), turned.valid, turned.data)
+        drive(m, kv.port("q_k"), turned.valid, turned.data)
         for name in ("q8", "q8_scale"):
-            _drive(m, attention.port(name), kv.port(name).valid, kv.port(name).data)
-        _drive(m, attention.port("start"), Const(1, 1), position)
+            drive(m, attention.port(name), kv.port(name).valid, kv.port(name).data)
+        drive(m, attention.port("start"), Const(1, 1), position)
         memory = attention.memory
         m.d.comb += [
             attention.layer.eq(layer),
             memory.write.eq(kv.port("q8").valid),
             memory.position.eq(layer * (attention.rows * attention.side) + position),
         ]
-        for name in ("k", "v"):
-            scales = list(kv.port(f"sram_{name}_scale"))
-            m.d.comb += [
-                memory.written[name].eq(kv.port(f"sram_{name}").data),
-                memory.written[f"{name}_scale"].eq(packed_scales(scales)),
-            ]
+        kv.hand_over(m, memory.written)
         valid, word = self._feed(
             m, attention.port("x"), attention.port("x_scale"), self.fabrics["fabric_o"], layer,
             Const(1, 1),
@@ -232,25 +227,21 @@ class ChipRtl(BlockRtl):
         valid, word = self._feed(m, norm.port("x"), norm.port("x_scale"), fabrics, layer, half)
         rows = [word[32 * i : 32 * (i + 1)] for i in range(len(word) // 32)]
         for name, lanes in (("gate", rows[::2]), ("up", rows[1::2])):
-            _drive(m, gate.port(name), valid, Cat(*lanes))
+            drive(m, gate.port(name), valid, Cat(*lanes))
         valid, word = self._feed(
             m, gate.port("x"), gate.port("x_scale"), self.fabrics["fabric_down"], layer,
             Const(1, 1),
         )  # fmt: skip
         other_valid, other = self.delta
         delta = bind(m, Mux(valid, word, other))
-        _drive(m, self.add.port("delta"), bind(m, valid | other_valid), delta)
+        drive(m, self.add.port("delta"), bind(m, valid | other_valid), delta)
 
     def _finish(self, m: Module) -> None:
         final = self.final
         valid, word = self._feed(
             m, final.port("x"), final.port("x_scale"), [self.head], Const(0, 1), Const(1, 1)
         )
-        _drive(m, self.top_k.port("logits"), valid, word)
-
-
-def _drive(m: Module, port: Port, valid: Value, data: Value) -> None:
-    m.d.comb += [port.valid.eq(valid), port.data.eq(data)]
+        drive(m, self.top_k.port("logits"), valid, word)
 
 
 def _one(blocks: dict[str, Any], kind: type | tuple[type, ...]) -> Any:

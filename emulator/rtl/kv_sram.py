@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
@@ -39,6 +39,15 @@ class KvSramRtl(BlockRtl):
             Port("sram_v", kv * dim, 8),
             scale_port("sram_v_scale", kv),
         ]
+
+    def hand_over(self, m: Module, written: Mapping[str, Signal]) -> None:
+        """Put the outputs for the memory on the signals that it stores."""
+        for name in ("k", "v"):
+            scales = list(self.port(f"sram_{name}_scale"))
+            m.d.comb += [
+                written[name].eq(self.port(f"sram_{name}").data),
+                written[f"{name}_scale"].eq(packed_scales(scales)),
+            ]
 
     def build(self, m: Module) -> None:
         block, (q_k, v) = self.block, self.inputs

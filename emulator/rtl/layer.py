@@ -25,8 +25,8 @@ from emulator.errors import ChipError
 from emulator.rtl.attention import AttentionRtl
 from emulator.rtl.block_rtl import BlockRtl
 from emulator.rtl.gate import GateRtl
-from emulator.rtl.kv_sram import KvSramRtl, packed_scales
-from emulator.rtl.pipeline import Port, beat_counter, bind, delay
+from emulator.rtl.kv_sram import KvSramRtl
+from emulator.rtl.pipeline import Port, beat_counter, bind, delay, drive
 from emulator.rtl.residual_add import ResidualAddRtl
 from emulator.rtl.rms_norm import RmsNormRtl
 from emulator.rtl.rope import RopeRtl
@@ -159,12 +159,7 @@ class LayerRtl(BlockRtl):
         drive(m, attention.port("start"), Const(1, 1), start)
         memory = attention.memory
         m.d.comb += [memory.write.eq(kv.port("q8").valid), memory.position.eq(start)]
-        for name in ("k", "v"):
-            scales = list(kv.port(f"sram_{name}_scale"))
-            m.d.comb += [
-                memory.written[name].eq(kv.port(f"sram_{name}").data),
-                memory.written[f"{name}_scale"].eq(packed_scales(scales)),
-            ]
+        kv.hand_over(m, memory.written)
         self._feed(m, attention.port("x"), attention.port("x_scale"), Const(1, 1), self.o)
 
     def _feed_forward(self, m: Module, half: Value) -> None:
@@ -179,8 +174,3 @@ class LayerRtl(BlockRtl):
         one, other = self.o.outputs[0], self.down.outputs[0]
         data = bind(m, Mux(other.valid, other.data, one.data))
         drive(m, self.add.port("delta"), bind(m, one.valid | other.valid), data)
-
-
-def drive(m: Module, port: Port, valid: Value, data: Value) -> None:
-    """Put a beat on a unit's input."""
-    m.d.comb += [port.valid.eq(valid), port.data.eq(data)]

@@ -48,6 +48,11 @@ class Port:
         m.d.comb += self.data.eq(join(whole))
 
 
+def drive(m: Module, port: Port, valid: Value, data: Value) -> None:
+    """Put a beat on a unit's input."""
+    m.d.comb += [port.valid.eq(valid), port.data.eq(data)]
+
+
 def fields(word: Value, widths: Sequence[int], sign: bool = False) -> list[Value]:
     """Cut a word into numbers, the first in its lowest bits."""
     found, at = [], 0
