@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.arith import requantise_rows, round_shift, to_int16
 from kernels.host.entry import entry, inner, routine
-from kernels.host.job import CHUNKS, OWN, THREADS, words
+from kernels.host.job import CHUNKS, CHUNKS_A_THREAD, OWN, THREADS, words
 from kernels.host.simd import (
     add,
     broadcast_pair,
@@ -50,7 +50,6 @@ from kernels.sram_matrix import (
     B,
 )
 
-CHUNKS_A_THREAD = 2
 LEAST_ROWS = 128  # of a chunk
 LANES = 32  # bytes of a vector; A has whole vectors of columns
 PAIRS = 4 * MOST_RANK  # bytes from A's sums to the same as pairs of int16

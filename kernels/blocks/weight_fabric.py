@@ -60,7 +60,7 @@ COLUMNS = MATRIX + MOST_MATRICES * MATRIX_WORDS
 MATRICES = COLUMNS + 1
 assert MATRICES < JOB_WORDS
 
-CHUNK_BYTES = 1 << 16  # of codes, at least, in a chunk
+CHUNK_BYTES = 1 << 20  # of codes, at most, in a chunk of more than one vector
 
 
 def common_bytes(tokens: int, columns: int) -> int:
@@ -239,9 +239,9 @@ def fabric_prepare(address, _, memory):
         tiles += (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
         most = max(most, columns * (job[matrix + wired.KIND] % wired.EVEN))
     few = tokens <= FEW
-    least = CHUNK_BYTES // (most * (1 if few else tokens))
+    fitting = CHUNK_BYTES // (most * (1 if few else tokens))
     unit = VECTOR_TILES if few else TILES  # tiles that are worked on at once
-    size = max(min(least, tiles // (CHUNKS_A_THREAD * job[THREADS])), 1)
+    size = max(min(fitting, tiles // (CHUNKS_A_THREAD * job[THREADS])), 1)
     size = (size + unit - 1) // unit * unit
     job[TILES_A_CHUNK], job[TILE_COUNT] = size, tiles
     job[CHUNKS] = (tiles + size - 1) // size

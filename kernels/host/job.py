@@ -18,7 +18,7 @@ PREPARE, CHUNK, CHUNKS, THREADS, OWN = range(5)  # THREADS: that share the job
 TOKENS, A_CHUNK = OWN, OWN + 1  # of a job whose chunks are runs of tokens
 OF_TOKENS = OWN + 2  # where such a job's own words begin
 
-CHUNKS_A_THREAD = 4
+CHUNKS_A_THREAD = 2  # more share better, but each begins with cold memory
 
 
 @intrinsic

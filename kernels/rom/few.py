@@ -33,7 +33,8 @@ from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
 FEW = 16  # tokens of a pass at most
 TOGETHER = 8  # of them that meet a tile at once
 FLUSH_CHUNKS = 32
-AHEAD = 2048  # bytes between what is read and what is asked for
+AHEAD = 2048  # bytes between the codes that are read and those that are asked for
+SCALES_AHEAD = 512  # the same of group scales: at 4,096 columns, those of the next vector's rows
 CHUNK_INPUTS = TILE_COLUMNS + 4  # bytes a token
 SUMS_BYTES = TOGETHER * VECTOR_SUMS
 
@@ -183,6 +184,9 @@ def few_of(n):
                     scales += TILE_ROWS
                     second_scales += TILE_ROWS
                     left = group_chunks
+                    prefetch(scales + SCALES_AHEAD)
+                    if WIDE:
+                        prefetch(second_scales + SCALES_AHEAD)
             flush_all(sums, totals)
 
     return few
