@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 
 BACKENDS = ("compiled", "reference")
-BODIES = ("avx2", "portable")  # `compiled` with these instructions, not the best of the CPU
+BODIES = ("vnni", "avx2", "portable")  # `compiled` with these instructions, not the best of the CPU
 BACKEND_VARIABLE = "HARDWIRED_KERNELS"
 
 
@@ -19,10 +19,10 @@ Progress = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 def load(name: str | None = None, progress: Progress | None = None) -> ModuleType:
     """The module that holds the kernels: `compiled` (the default) or `reference`.
 
-    Without a name the environment variable HARDWIRED_KERNELS decides. There it may also be `avx2`
-    or `portable`: the compiled kernels, limited to AVX2 or to what every CPU has. All give the
-    same bits. `progress` as in `prepare`. Raises ValueError for any other name, and for
-    instructions that were not chosen when the process started.
+    Without a name the environment variable HARDWIRED_KERNELS decides. There it may also be `vnni`,
+    `avx2` or `portable`: the compiled kernels without AMX, limited to AVX2, or to what every CPU
+    has. All give the same bits. `progress` as in `prepare`. Raises ValueError for any other name,
+    and for instructions that were not chosen when the process started.
     """
     name = _backend(name)
     prepare(name, progress)

@@ -22,9 +22,11 @@ BODY_LIMIT_S = 900  # a first start compiles the kernels
 def bodies() -> list[str]:
     """The bodies that this CPU can run, the best first."""
     from kernels.host import simd
+    from kernels.host.target import choose
 
-    best = [simd.BODY] if simd.BODY not in kernels.BODIES else []
-    return best + [b for b in kernels.BODIES if b != "avx2" or "+avx2" in simd.FEATURES]
+    return list(
+        dict.fromkeys([simd.BODY, *(choose(simd.FEATURES, b).body for b in kernels.BODIES)])
+    )
 
 
 def run_body(body: str, folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from kernels.arith import requantise_rows
 from kernels.host.entry import entry, inner, routine
 from kernels.host.job import CHUNKS, CHUNKS_A_THREAD, JOB_WORDS, OWN, THREADS, words
 from kernels.host.simd import (
+    AMX,
     fill_i64,
     get_i32,
     store,
@@ -22,6 +23,7 @@ from kernels.host.simd import (
     view_u16,
 )
 from kernels.reference import FRACTION
+from kernels.rom import amx_matmul, matmul
 from kernels.rom import wiring as wired
 from kernels.rom.codes import kind_of, tile_bytes
 from kernels.rom.few import (
@@ -34,25 +36,16 @@ from kernels.rom.few import (
     together,
 )
 from kernels.rom.lanes import VECTOR_SUMS, VECTOR_TILES
-from kernels.rom.matmul import (
-    BLOCK_VECTORS,
-    FLUSH_CHUNKS,
-    PANEL_BYTES,
-    PANEL_VECTOR,
-    TILES,
-    matmul_four,
-    matmul_one,
-    unpack_tiles,
-)
+from kernels.rom.matmul import TILES, TOKEN_SUMS
 from kernels.rom.pack import TILE_COLUMNS, TILE_ROWS, VECTORS
 
+product = amx_matmul if AMX else matmul  # of prefill
+
 TOKENS = 128  # of a prefill that one pass over the codes serves
-TILE_SUMS = 8 * TILE_ROWS  # bytes of a row tile's sums for one token
-TOKEN_SUMS = TILES * TILE_SUMS
 
 # Words of a job; then wired.WORDS + 1 words a matrix, the last its output's address.
 # SUM_ROWS is 0, or the rows of all matrices where their sums are wanted as they are.
-TOKEN_COUNT, X, X_SCALE, X_SUMS = range(OWN, OWN + 4)
+TOKEN_COUNT, X, X_SCALE, PREPARED = range(OWN, OWN + 4)
 TILES_A_CHUNK, TILE_COUNT, VECTOR_COUNT, SUM_ROWS, MATRIX = range(OWN + 4, OWN + 9)
 MATRIX_WORDS = wired.WORDS + 1
 MOST_MATRICES = 3
@@ -61,37 +54,15 @@ MATRICES = COLUMNS + 1
 assert MATRICES < JOB_WORDS
 
 CHUNK_BYTES = 1 << 20  # of codes, at most, in a chunk of more than one vector
+MANY_TILES = 8 * TILES  # of a prefill's: TOKENS' inputs stay in a cache while they pass over these
+FINER = 4  # times as many chunks of a prefill, which takes long
 
 
 def common_bytes(tokens: int, columns: int) -> int:
-    """What all threads share: the inputs laid out, or their sums."""
+    """What all threads share: what the kernels prepare of the inputs."""
     if tokens > FEW:
-        return tokens * columns // 8
+        return int(product.prepared_bytes(tokens, columns))
     return (tokens + TOGETHER - 1) * columns // TILE_COLUMNS * CHUNK_INPUTS
-
-
-@inner
-def prepare_inputs(x, out):
-    """Fill what all threads share, at address `out`."""
-    tokens, columns = x.shape
-    if tokens <= FEW:
-        lay_out(x, out)
-    else:
-        sum_inputs(x, view_i32(out, tokens * (columns // TILE_COLUMNS)))
-
-
-@inner
-def sum_inputs(x, sums):
-    """x int8[T, columns] -> of each 32 what takes the 64 out of the bytes level + 64, int32.
-
-    -64 times the sum.
-    """
-    values = x.reshape(-1)
-    for chunk in range(sums.size):
-        total = np.int32(0)
-        for i in range(TILE_COLUMNS):
-            total += np.int32(values[chunk * TILE_COLUMNS + i])
-        sums[chunk] = -64 * total
 
 
 @inner
@@ -126,7 +97,7 @@ def few_rows(job, matrix, index, count, scratch):
     scales = job[matrix + wired.GROUP_SCALE] + index * scales_step
     second = tile + (count - 1) * codes_step  # of a last tile itself; nobody takes those sums
     second_scales = scales + (count - 1) * scales_step
-    x, tokens = job[X_SUMS], job[TOKEN_COUNT]
+    x, tokens = job[PREPARED], job[TOKEN_COUNT]
     for first in range(0, tokens, TOGETHER):
         n = together(tokens - first)
         few_tokens(
@@ -142,54 +113,52 @@ def few_rows(job, matrix, index, count, scratch):
 def prefill_tiles(job, matrix, index, count, first, tokens, scratch):
     """Row tiles from `index` on, `count` <= TILES of them, for `tokens` tokens from `first` on.
 
-    Panel after panel; while the tokens pass over one, the inputs of four meet all its rows. Rows
+    Panel after panel; while the tokens pass over one, the inputs of several meet all its rows. Rows
     of the panel beyond `count` hold what was there before: what becomes of them is not used.
     """
     kind, chunks = kind_of(job[matrix + wired.KIND]), job[matrix + wired.CHUNKS]
     group_chunks, table = job[matrix + wired.GROUP_CHUNKS], job[matrix + wired.TABLE]
     groups, columns = chunks // group_chunks, chunks * TILE_COLUMNS
     codes, scales = job[matrix + wired.CODES], job[matrix + wired.GROUP_SCALE]
-    vectors = (count + VECTOR_TILES - 1) // VECTOR_TILES
-    panel, sums = scratch, scratch + PANEL_BYTES
-    a_chunk = job[VECTOR_COUNT]
-    for i in range(tokens * TILES):
-        store(sums + TILE_SUMS * i, fill_i64(0))
-    for begin in range(0, chunks, FLUSH_CHUNKS):
-        size = min(FLUSH_CHUNKS, chunks - begin)
+    vectors, x, prepared = (count + VECTOR_TILES - 1) // VECTOR_TILES, job[X], job[PREPARED]
+    sums, own, eight = scratch, scratch + MANY_SUMS, job[VECTOR_COUNT]
+    for i in range(0, MANY_SUMS, 64):
+        store(sums + i, fill_i64(0))
+    for begin in range(0, chunks, product.FLUSH_CHUNKS):
+        size = min(product.FLUSH_CHUNKS, chunks - begin)
         group, left = begin // group_chunks, group_chunks - begin % group_chunks
         for i in range(0, count, VECTOR_TILES):
             tile = codes + ((index + i) * chunks + begin) * tile_bytes(kind)
             scale = scales + ((index + i) * groups + group) * TILE_ROWS
             next_ = min(i + VECTOR_TILES, count) - i - 1  # tile of the same vector
-            second, second_scale = (
-                tile + next_ * chunks * tile_bytes(kind),
-                scale + next_ * groups * TILE_ROWS,
+            second = tile + next_ * chunks * tile_bytes(kind)
+            second_scale = scale + next_ * groups * TILE_ROWS
+            v = i // VECTOR_TILES
+            product.unpack(
+                kind, tile, second, scale, second_scale, table, size, left, group_chunks, own, v
             )
-            out = panel + i // VECTOR_TILES * PANEL_VECTOR
-            unpack_tiles(
-                kind, tile, second, scale, second_scale, table, size, left, group_chunks, out
-            )
-        t = 0
-        while t < tokens:
-            x = job[X] + (first + t) * columns + begin * TILE_COLUMNS
-            starts = job[X_SUMS] + 4 * ((first + t) * chunks + begin)
-            to = sums + TOKEN_SUMS * t
-            if t + 4 <= tokens:
-                for v in range(0, vectors, BLOCK_VECTORS):
-                    u, rows = panel + v * PANEL_VECTOR, v * VECTOR_TILES * TILE_SUMS
-                    matmul_four(u, size, a_chunk, x, starts, columns, to + rows, TOKEN_SUMS)
-                t += 4
-            else:
-                for v in range(vectors):
-                    u, rows = panel + v * PANEL_VECTOR, v * VECTOR_TILES * TILE_SUMS
-                    matmul_one(u, size, x, starts, to + rows)
-                t += 1
+        product.matmul(
+            own,
+            size,
+            left,
+            group_chunks,
+            vectors,
+            x,
+            prepared,
+            first,
+            tokens,
+            begin,
+            columns,
+            sums,
+            eight,
+        )
     for t in range(tokens):
         at = sums + TOKEN_SUMS * t
         finish_rows(job, matrix, index * TILE_ROWS, count * TILE_ROWS, at, first + t)
 
 
-SCRATCH_BYTES = max(PANEL_BYTES + TOKENS * TOKEN_SUMS, SUMS_BYTES)  # what one thread needs
+MANY_SUMS = TOKENS * TOKEN_SUMS
+SCRATCH_BYTES = max(MANY_SUMS + product.OWN_BYTES, SUMS_BYTES)  # what one thread needs
 
 
 @entry(
@@ -231,18 +200,22 @@ def fabric_prepare(address, _, memory):
     """Lay the inputs out for all threads, and cut the tiles of all matrices into chunks."""
     job = words(address)
     tokens, columns = job[TOKEN_COUNT], job[COLUMNS]
-    job[X_SUMS] = memory
-    prepare_inputs(view_i8(job[X], tokens * columns).reshape((tokens, columns)), memory)
+    job[PREPARED] = memory
+    if tokens <= FEW:
+        lay_out(view_i8(job[X], tokens * columns).reshape((tokens, columns)), memory)
+    else:
+        product.prepare(job[X], tokens, columns, memory)
     tiles, most = np.int64(0), np.int64(0)  # and bytes of codes in a tile
     for m in range(job[MATRICES]):
         matrix = MATRIX + m * MATRIX_WORDS
         tiles += (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
         most = max(most, columns * (job[matrix + wired.KIND] % wired.EVEN))
-    few = tokens <= FEW
-    fitting = CHUNK_BYTES // (most * (1 if few else tokens))
-    unit = VECTOR_TILES if few else TILES  # tiles that are worked on at once
-    size = max(min(fitting, tiles // (CHUNKS_A_THREAD * job[THREADS])), 1)
-    size = (size + unit - 1) // unit * unit
+    shares = CHUNKS_A_THREAD * job[THREADS]
+    if tokens <= FEW:  # by tiles that are worked on at once
+        unit, size = VECTOR_TILES, min(CHUNK_BYTES // most, tiles // shares)
+    else:
+        unit, size = TILES, min(MANY_TILES, tiles // (FINER * shares))
+    size = (max(size, 1) + unit - 1) // unit * unit
     job[TILES_A_CHUNK], job[TILE_COUNT] = size, tiles
     job[CHUNKS] = (tiles + size - 1) // size
 
@@ -252,22 +225,22 @@ def fabric_tiles(address, chunk, scratch):
     """A run of row tiles; the tiles of all matrices are counted through."""
     job = words(address)
     tokens = job[TOKEN_COUNT]
-    index = chunk * job[TILES_A_CHUNK]
-    ahead = min(job[TILES_A_CHUNK], job[TILE_COUNT] - index)
-    matrix = MATRIX
-    tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-    while ahead > 0:
-        while index >= tiles:
-            index -= tiles
-            matrix += MATRIX_WORDS
-            tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
-        if tokens <= FEW:
-            count = min(VECTOR_TILES, ahead, tiles - index)
-            few_rows(job, matrix, index, count, scratch)
-        else:
-            count = min(TILES, ahead, tiles - index)
-            for first in range(0, tokens, TOKENS):
-                size = min(TOKENS, tokens - first)
+    for first in range(0, tokens, TOKENS):
+        size = min(TOKENS, tokens - first)
+        index = chunk * job[TILES_A_CHUNK]
+        ahead = min(job[TILES_A_CHUNK], job[TILE_COUNT] - index)
+        matrix = MATRIX
+        tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+        while ahead > 0:
+            while index >= tiles:
+                index -= tiles
+                matrix += MATRIX_WORDS
+                tiles = (job[matrix + wired.ROWS] + TILE_ROWS - 1) // TILE_ROWS
+            if tokens <= FEW:
+                count = min(VECTOR_TILES, ahead, tiles - index)
+                few_rows(job, matrix, index, count, scratch)
+            else:
+                count = min(TILES, ahead, tiles - index)
                 prefill_tiles(job, matrix, index, count, first, size, scratch)
-        index += count
-        ahead -= count
+            index += count
+            ahead -= count

@@ -20,11 +20,12 @@ from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
 from kernels.host.entry import INNER
-from kernels.host.target import choose
+from kernels.host.target import choose, usable
 
-FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+FEATURES = usable(set(cpu_target.target_context.codegen().magic_tuple()[2].split(",")))
 TARGET = choose(FEATURES, os.environ.get("HARDWIRED_KERNELS", ""))
-AVX2, VNNI, WIDE, BODY = TARGET.avx2, TARGET.vnni, TARGET.wide, TARGET.body
+AVX2, VNNI, WIDE, AMX = TARGET.avx2, TARGET.vnni, TARGET.wide, TARGET.amx
+BODY = TARGET.body
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i686"))

@@ -11,8 +11,20 @@ columns adds at most 32 * 64 * 128 * 128 = 2**25, and what wraps on the way wrap
 
 from __future__ import annotations
 
+import numpy as np
+
 from kernels.host.entry import inner
-from kernels.host.simd import WIDE, accumulate, add_scaled, begin, inline, prefetch, store
+from kernels.host.simd import (
+    WIDE,
+    accumulate,
+    add_scaled,
+    begin,
+    inline,
+    prefetch,
+    store,
+    view_i8,
+    view_i32,
+)
 from kernels.rom.codes import levels, tile_bytes
 from kernels.rom.lanes import (
     LINE,
@@ -33,17 +45,40 @@ TILES = 8  # of a panel
 BLOCK_VECTORS = 4 if WIDE else 1  # of rows, that four tokens' inputs meet in registers
 LEVELS = VECTORS * LINE  # bytes u of a chunk of its rows; their group scales follow
 VECTOR_BYTES = LEVELS + LINE
+TOKEN_SUMS = TILES * 8 * TILE_ROWS  # bytes of a token's sums
 PANEL_VECTOR = FLUSH_CHUNKS * VECTOR_BYTES  # bytes of a vector's rows in the panel
-PANEL_BYTES = TILES // VECTOR_TILES * PANEL_VECTOR
+OWN_BYTES = TILES // VECTOR_TILES * PANEL_VECTOR  # a thread's: the panel
+TOGETHER = 4  # tokens
+
+
+def prepared_bytes(tokens: int, columns: int) -> int:
+    """What all threads share: the inputs' sums."""
+    return tokens * columns // 8
 
 
 @inner
-def unpack_tiles(kind, tile, second, scales, second_scales, table, chunks, left, group_chunks, out):
-    """Chunks of a vector's row tiles as bytes u, and their scales, to address `out`.
+def prepare(x, tokens, columns, out):
+    """x int8[tokens, columns] -> of each 32 what takes the 64 out of the bytes level + 64, int32.
+
+    -64 times the sum.
+    """
+    values, sums = view_i8(x, tokens * columns), view_i32(out, tokens * (columns // TILE_COLUMNS))
+    for chunk in range(sums.size):
+        total = np.int32(0)
+        for i in range(TILE_COLUMNS):
+            total += np.int32(values[chunk * TILE_COLUMNS + i])
+        sums[chunk] = -64 * total
+
+
+@inner
+def unpack(
+    kind, tile, second, scales, second_scales, table, chunks, left, group_chunks, own, vector
+):
+    """Chunks of a vector's row tiles as bytes u, and their scales, to its place in the panel.
 
     `left` chunks belong to the first scale.
     """
-    size = tile_bytes(kind)
+    size, out = tile_bytes(kind), own + vector * PANEL_VECTOR
     for _ in range(chunks):
         for line in range(0, size, 64):  # of the next panel
             prefetch(tile + FLUSH_CHUNKS * size + line)
@@ -185,3 +220,32 @@ def matmul_one(panel, chunks, x, starts, sums):
         x += TILE_COLUMNS
         starts += 4
     flush(sums, total)
+
+
+@inner
+def matmul(
+    own, chunks, left, group_chunks, vectors, x, prepared, t, tokens, begin, columns, sums, eight
+):
+    """Add to int64[tokens, rows] at `sums`: the panel, whose columns begin with chunk `begin`.
+
+    The tokens are those from t on of all, at `x`, and of what `prepare` made. `vectors`: of rows; a
+    token's sums are TOKEN_SUMS bytes apart. `eight` as `matmul_four` wants it.
+    """
+    starts = prepared + 4 * (t * (columns // TILE_COLUMNS) + begin)
+    x += t * columns + begin * TILE_COLUMNS
+    done = 0
+    while done < tokens:
+        if done + TOGETHER <= tokens:
+            for v in range(0, vectors, BLOCK_VECTORS):
+                u, rows = own + v * PANEL_VECTOR, v * VECTOR_SUMS
+                matmul_four(u, chunks, eight, x, starts, columns, sums + rows, TOKEN_SUMS)
+            n = TOGETHER
+        else:
+            for v in range(vectors):
+                u, rows = own + v * PANEL_VECTOR, v * VECTOR_SUMS
+                matmul_one(u, chunks, x, starts, sums + rows)
+            n = 1
+        done += n
+        x += n * columns
+        starts += n * (columns // 8)
+        sums += n * TOKEN_SUMS

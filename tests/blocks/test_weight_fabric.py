@@ -100,24 +100,29 @@ def test_fabric_by_a_few_tokens(bits, even, threads):
 
 
 def test_fabric_by_many_tokens(threads):
-    """More tokens than a block of prefill has, and an odd number; panels cut inside a group."""
+    """More tokens than a block of prefill has, and an odd number; panels cut inside a group.
+
+    Groups of an even number of chunks, of an odd one, and of more than meet a scale at once.
+    """
     rng = np.random.default_rng(0)
-    for columns, group in ((96, 96), (1920, 960)):
+    for columns, group in ((96, 96), (1920, 960), (1216, 608), (2304, 1152), (1088, 64)):
         m = matrix(77, columns, 3, group)
         x = rng.integers(-128, 128, (131, columns)).astype(np.int8)
         twins("fabric", (m,), x, scales(rng, (131,), 0, 30))
 
 
+@pytest.mark.parametrize("tokens", [5, FEW + 1])
+@pytest.mark.parametrize("group", [32, 1 << 14])
 @pytest.mark.parametrize("scale", [-128, 127])
 @pytest.mark.parametrize("bits", [3, 4, 6])
-def test_the_widest_sums(bits, scale):
+def test_the_widest_sums(bits, scale, group, tokens):
     """Sums at the edge of 32 bits: all levels 64, the widest scales, all inputs at one end."""
-    m = matrix(8, 1 << 14, bits, 32)
+    m = matrix(8, 1 << 14, bits, group)
     m.group_scale[:] = scale
     m.codes[:] = 0 if bits != 4 else 0xFF
     for value in (-128, 127):
-        x = np.full((5, m.columns), value, np.int8)
-        twins("fabric", (m,), x, np.tile(np.array([[65535, 40]], np.int32), (5, 1)))
+        x = np.full((tokens, m.columns), value, np.int8)
+        twins("fabric", (m,), x, np.tile(np.array([[65535, 40]], np.int32), (tokens, 1)))
         twins("fabric", (m,), x[:1], np.array([[65535, 40]], np.int32))
 
 

@@ -17,6 +17,7 @@ import pytest
 import kernels
 from emulator.chip import Chip
 from kernels.host import simd
+from kernels.host.target import choose
 from tests.support.paths import ROOT
 from weights.rom import RomImage
 
@@ -35,7 +36,7 @@ from weights.rom import open_image
 wires = Chip(open_image(Path(sys.argv[1]))).forward(list(range(40)), all_logits=True)
 print(simd.BODY, hashlib.sha256(wires.logits.tobytes()).hexdigest())
 """
-BODIES = [b for b in kernels.BODIES if b == "portable" or (simd.AVX2 and b != simd.BODY)]
+BODIES = [b for b in kernels.BODIES if b != simd.BODY and choose(simd.FEATURES, b).body == b]
 
 pytestmark = pytest.mark.skipif(
     simd.BODY in kernels.BODIES and os.environ.get("HARDWIRED_KERNELS") == simd.BODY,

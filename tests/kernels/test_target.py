@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from kernels.host import simd
-from kernels.host.target import Target, choose
+from kernels.host.target import Target, choose, usable
 
 AVX2, AVX_VNNI = {"+avx2"}, {"+avx2", "+avxvnni"}
 AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw", "+avx512vbmi"}
-PORTABLE = Target(False, False, False)
+AMX = AVX512 | {"+amx-tile", "+amx-int8"}
+PORTABLE = Target(False, False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,11 @@ PORTABLE = Target(False, False, False)
         (AVX512, "portable", "portable", False),
         (set(), "avx2", "portable", False),
         (AVX512, "reference", "vnni", True),  # no word of this choice
+        (AMX, "", "amx", True),
+        (AMX, "vnni", "vnni", True),
+        (AMX, "avx2", "avx2", False),
+        (AMX - {"+amx-int8"}, "", "vnni", True),
+        (AMX - {"+avx512vbmi"}, "", "vnni", False),
     ],
 )
 def test_choose(features, wanted, body, wide):
@@ -38,6 +45,7 @@ def test_choose(features, wanted, body, wide):
     assert (target.body, target.wide) == (body, wide)
     assert target.avx2 or not target.vnni
     assert target.vnni or not target.wide
+    assert target.wide or not target.amx
     assert target.avx2 <= ("+avx2" in features)
 
 
@@ -49,6 +57,18 @@ def test_the_process_has_one_choice():
         simd.TARGET.avx2,
         simd.TARGET.vnni,
         simd.TARGET.wide,
-    ) == (simd.AVX2, simd.VNNI, simd.WIDE)
+        simd.TARGET.amx,
+    ) == (simd.AVX2, simd.VNNI, simd.WIDE, simd.AMX)
     assert simd.TARGET.body == simd.BODY
     assert choose(simd.FEATURES, "portable") == PORTABLE
+
+
+def test_tiles_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    """A process that the system refuses them does without."""
+    assert usable(AVX512) == AVX512
+    for answer, features in ((0, AMX), (-1, AVX512)):
+        library = SimpleNamespace(syscall=lambda *_, answer=answer: answer)
+        monkeypatch.setattr("ctypes.CDLL", lambda _, library=library: library)
+        assert usable(AMX) == features
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace())
+    assert usable(AMX) == AVX512
