@@ -122,7 +122,7 @@ def prefill_tiles(job, matrix, index, count, first, tokens, scratch):
     codes, scales = job[matrix + wired.CODES], job[matrix + wired.GROUP_SCALE]
     vectors, x, prepared = (count + VECTOR_TILES - 1) // VECTOR_TILES, job[X], job[PREPARED]
     sums, own, eight = scratch, scratch + MANY_SUMS, job[VECTOR_COUNT]
-    for i in range(0, MANY_SUMS, 64):
+    for i in range(0, tokens * TOKEN_SUMS, 64):
         store(sums + i, fill_i64(0))
     for begin in range(0, chunks, product.FLUSH_CHUNKS):
         size = min(product.FLUSH_CHUNKS, chunks - begin)

@@ -1,4 +1,4 @@
-"""Matrix product with AMX: two vectors of rows of a panel by 32 tokens. Only where TARGET has it.
+"""Matrix product with AMX: two vectors of a panel's rows by 16 tokens. Only where TARGET has it.
 
 A panel holds FLUSH_CHUNKS chunks of TILES row tiles as levels, and their group scales. The sums of
 a group's columns grow in tile registers; then they meet the group's scales in vectors, and add up
@@ -197,11 +197,9 @@ def sum_panel(totals, levels, scales, chunks, left, group_chunks, x):
 
 def summed_in(registers):
     """A function that leaves sum(level * x) from a chunk to another there; one that stores it."""
-    (clear_a, clear_b), (store_a, store_b) = ([f[r] for r in registers] for f in (CLEAR, STORE))
-    multiply_a, multiply_b = (
-        product(registers[0], TOKENS, ROWS_A),
-        product(registers[1], TOKENS, ROWS_B),
-    )
+    a, b = registers
+    clear_a, clear_b, store_a, store_b = CLEAR[a], CLEAR[b], STORE[a], STORE[b]
+    multiply_a, multiply_b = product(a, TOKENS, ROWS_A), product(b, TOKENS, ROWS_B)
     load_tokens, load_a, load_b = LOAD[TOKENS], LOAD[ROWS_A], LOAD[ROWS_B]
 
     @inline
@@ -210,11 +208,8 @@ def summed_in(registers):
         clear_a()
         clear_b()
         while chunk < end:
-            at, rows = (
-                x + chunk // 2 * TILE_BYTES + chunk % 2 * TILE_COLUMNS,
-                levels + chunk * LEVELS,
-            )
-            load_tokens(at, line)
+            rows = levels + chunk * LEVELS
+            load_tokens(x + chunk // 2 * TILE_BYTES + chunk % 2 * TILE_COLUMNS, line)
             load_a(rows, line)
             multiply_a()
             load_b(rows + VECTOR_LEVELS, line)
