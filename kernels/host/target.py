@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
+from llvmlite import binding
+
+# A sum of products of signed bytes: LLVM makes `sdot` of it where an AArch64 has that.
+SUM_OF_PRODUCTS = """
+declare i32 @llvm.vector.reduce.add.v16i32(<16 x i32>)
+define i32 @sum(<16 x i8> %a, <16 x i8> %b) {
+  %x = sext <16 x i8> %a to <16 x i32>
+  %y = sext <16 x i8> %b to <16 x i32>
+  %products = mul <16 x i32> %x, %y
+  %sum = call i32 @llvm.vector.reduce.add.v16i32(<16 x i32> %products)
+  ret i32 %sum
+}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -13,11 +27,27 @@ class Target:
     avx2: bool
     vnni: bool  # sums of four byte products in one instruction; needs avx2
     wide: bool  # two row tiles in vectors of 512 bits, a lookup of 64 bytes; needs vnni
+    sdot: bool  # AArch64: sums of four products of signed bytes, a lookup of 16 bytes
 
     @property
     def body(self) -> str:
-        """One word for it: "vnni", "avx2" or "portable"."""
-        return "vnni" if self.vnni else "avx2" if self.avx2 else "portable"
+        """One word for it: "vnni", "avx2", "sdot" or "portable"."""
+        names = {"vnni": self.vnni, "avx2": self.avx2, "sdot": self.sdot}
+        return next((name for name, chosen in names.items() if chosen), "portable")
+
+
+def features_of(triple: str, cpu: str, features: str) -> set[str]:
+    """Of what LLVM compiles for: "+avx2", as it names them; and "+dotprod", asked by what it emits.
+
+    Its features leave "dotprod" out, on a Neoverse N1 for one, where the CPU's name implies it.
+    """
+    found = set(features.split(","))
+    if triple.startswith(("aarch64", "arm64")):
+        target = binding.Target.from_triple(triple)
+        machine = target.create_target_machine(cpu=cpu, features=features)
+        if "sdot" in machine.emit_assembly(binding.parse_assembly(SUM_OF_PRODUCTS)):
+            found.add("+dotprod")
+    return found
 
 
 def choose(features: Set[str], wanted: str = "") -> Target:
@@ -30,4 +60,4 @@ def choose(features: Set[str], wanted: str = "") -> Target:
     evex = {"+avx512vnni", "+avx512vl"} <= features
     vnni = avx2 and wanted != "avx2" and ("+avxvnni" in features or evex)
     wide = vnni and evex and {"+avx512bw", "+avx512vbmi"} <= features
-    return Target(avx2, vnni, wide)
+    return Target(avx2, vnni, wide, sdot="+dotprod" in features and wanted != "portable")

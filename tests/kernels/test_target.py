@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from llvmlite import binding
 
 from kernels.host import simd
-from kernels.host.target import Target, choose
+from kernels.host.target import Target, choose, features_of
 
 AVX2, AVX_VNNI = {"+avx2"}, {"+avx2", "+avxvnni"}
 AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw", "+avx512vbmi"}
-PORTABLE = Target(False, False, False)
+PORTABLE = Target(False, False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,9 @@ PORTABLE = Target(False, False, False)
         (AVX512, "portable", "portable", False),
         (set(), "avx2", "portable", False),
         (AVX512, "reference", "vnni", True),  # no word of this choice
+        ({"+neon"}, "", "portable", False),
+        ({"+neon", "+dotprod"}, "", "sdot", False),
+        ({"+neon", "+dotprod"}, "portable", "portable", False),
     ],
 )
 def test_choose(features, wanted, body, wide):
@@ -41,6 +45,23 @@ def test_choose(features, wanted, body, wide):
     assert target.avx2 <= ("+avx2" in features)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "features", "body"),
+    [
+        ("cortex-a53", "", "portable"),
+        ("generic", "+neon", "portable"),
+        ("generic", "+dotprod", "sdot"),
+        ("neoverse-n1", "+neon,+lse,-sve", "sdot"),  # as LLVM describes one; the name implies it
+        ("apple-m1", "", "sdot"),
+    ],
+)
+def test_what_an_aarch64_has(cpu: str, features: str, body: str):
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    for triple in ("aarch64-unknown-linux-gnu", "arm64-apple-darwin23.0.0"):
+        assert choose(features_of(triple, cpu, features)).body == body
+
+
 def test_the_process_has_one_choice():
     """The names that kernels use are those of TARGET."""
     wanted = os.environ.get("HARDWIRED_KERNELS", "")
@@ -49,6 +70,7 @@ def test_the_process_has_one_choice():
         simd.TARGET.avx2,
         simd.TARGET.vnni,
         simd.TARGET.wide,
-    ) == (simd.AVX2, simd.VNNI, simd.WIDE)
+        simd.TARGET.sdot,
+    ) == (simd.AVX2, simd.VNNI, simd.WIDE, simd.SDOT)
     assert simd.TARGET.body == simd.BODY
     assert choose(simd.FEATURES, "portable") == PORTABLE
