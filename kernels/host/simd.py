@@ -20,12 +20,12 @@ from numba.core.extending import intrinsic, models, register_model
 from numba.core.registry import cpu_target
 
 from kernels.host.entry import INNER
-from kernels.host.target import choose, usable
+from kernels.host.target import choose, features_of, usable
 
-FEATURES = usable(set(cpu_target.target_context.codegen().magic_tuple()[2].split(",")))
+FEATURES = usable(features_of(*cpu_target.target_context.codegen().magic_tuple()))
 TARGET = choose(FEATURES, os.environ.get("HARDWIRED_KERNELS", ""))
 AVX2, VNNI, WIDE, AMX = TARGET.avx2, TARGET.vnni, TARGET.wide, TARGET.amx
-BODY = TARGET.body
+SDOT, BODY = TARGET.sdot, TARGET.body
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i686"))
@@ -152,6 +152,9 @@ load_i16x16 = _loader(i16x16, i16x16.ir, lambda builder, v: v)
 load_i16x32 = _loader(i16x32, i16x32.ir, lambda builder, v: v)
 widen_i8x16 = _loader(  # sixteen int8, as int16
     i16x16, ir.VectorType(I8, 16), lambda builder, v: _extend(builder, v, 16)
+)
+widen_i8x8 = _loader(  # eight int8, as int32
+    i32x8, ir.VectorType(I8, 8), lambda builder, v: _extend(builder, v, 32)
 )
 load_low_i8x64 = _loader(  # 32 bytes, then as many of 0
     i8x64, i8x32.ir, lambda builder, v: _joined(builder, v, ir.Constant(i8x32.ir, [0] * 32))
@@ -451,12 +454,38 @@ view_i8, view_i16, view_u16, view_i32, view_i64 = (
 # --- what CPUs do in different ways -----------------------------------------------------------
 
 
+def _half(builder, v, which):
+    """The lower half of v's lanes, 0, or the upper one, 1."""
+    n = v.type.count // 2
+    lanes = ir.Constant(ir.VectorType(I32, n), list(range(n * which, n * which + n)))
+    return builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), lanes)
+
+
+def _neon(builder, name, *values):
+    """An LLVM intrinsic of AArch64, which has vectors of 128 bits, on both halves of 256.
+
+    What it gives has the type of the first value.
+    """
+    low, high = ([_half(builder, v, which) for v in values] for which in (0, 1))
+    kind, name = low[0].type, f"llvm.aarch64.neon.{name}"
+    return _joined(builder, _call(builder, name, kind, *low), _call(builder, name, kind, *high))
+
+
+def _sdot(builder, total, a, b):
+    """total + sums of four neighbouring products of signed bytes."""
+    return _neon(builder, "sdot.v4i32.v16i8", total, a, b)
+
+
 @intrinsic
 def lookup(typing, table, index):
     """i8x32: table[index & 15], the table given twice; bit 7 of an index must be 0."""
 
     def avx2(context, builder, signature, args):
         return _call(builder, "llvm.x86.avx2.pshuf.b", i8x32.ir, *args)
+
+    def neon(context, builder, signature, args):
+        low = builder.and_(args[1], ir.Constant(i8x32.ir, [15] * 32))
+        return _neon(builder, "tbl1.v16i8", args[0], low)
 
     def portable(context, builder, signature, args):
         low = builder.and_(args[1], ir.Constant(i8x32.ir, [15] * 32))
@@ -467,7 +496,7 @@ def lookup(typing, table, index):
             result = builder.select(hit, level, result)
         return result
 
-    return i8x32(table, index), avx2 if AVX2 else portable
+    return i8x32(table, index), avx2 if AVX2 else neon if SDOT else portable
 
 
 @intrinsic
@@ -602,6 +631,16 @@ def _low_words(typing, v):
     return i32x8(v), code
 
 
+@intrinsic
+def _sdot4(typing, total, a, b):
+    """total + sums of four neighbouring products of signed bytes (AArch64)."""
+
+    def code(context, builder, signature, args):
+        return _sdot(builder, *args)
+
+    return total(total, a, b), code
+
+
 if VNNI:
     dot_u8 = _dot4
 else:
@@ -610,13 +649,20 @@ else:
     def dot_u8(typing, total, u, s):
         """total + sums of four neighbouring products, unsigned bytes (any) times signed: i32x8."""
 
-        def code(context, builder, signature, args):
+        def sdot(context, builder, signature, args):
+            """(u - 128) s + 128 s; the compiler makes the second once for all u that meet an s."""
+            total, u, s = args
+            least = ir.Constant(u.type, [-128] * 32)
+            offset = _sdot(builder, ir.Constant(total.type, [0] * 8), least, s)
+            return builder.sub(_sdot(builder, total, builder.xor(u, least), s), offset)
+
+        def portable(context, builder, signature, args):
             unsigned = _extend(builder, args[1], 16, signed=False)
             products = builder.mul(unsigned, _extend(builder, args[2], 16))  # 255 * 128 < 2**15
             pairs = _pair_sums(builder, _extend(builder, products, 32))
             return builder.add(args[0], _pair_sums(builder, pairs))
 
-        return total(total, u, s), code
+        return total(total, u, s), sdot if SDOT else portable
 
 
 # A group's products meet its scale in `accumulate`, where widening to 32 bits multiplies anyway,
@@ -626,7 +672,10 @@ if VNNI:
 
     @inline
     def begin(start, scale):
-        """The first part of a group: the sum that `scale` is to meet, int32 lanes."""
+        """The first part of a group: the sum that `scale` is to meet, int32 lanes.
+
+        `start`: -64 times the sum of all inputs s that follow.
+        """
         return start
 
     @inline
@@ -638,6 +687,23 @@ if VNNI:
     def add_scaled(total, part, scale):
         """total + scale * part"""
         return _scaled4(total, part, scale)
+
+elif SDOT:
+    group_scales = widen_i8x8
+
+    @inline
+    def begin(start, scale):
+        """The bytes become levels, so nothing has to make up for them."""
+        return fill_i32(0)
+
+    @inline
+    def accumulate(part, u, s, scale):
+        """part + (u - 64) * s, four bytes a lane; `add_scaled` must follow as with VNNI."""
+        return _sdot4(part, subtract(u, fill_i8(64)), s)
+
+    @inline
+    def add_scaled(total, part, scale):
+        return add(total, multiply(part, scale))
 
 else:
     group_scales = scale_pairs

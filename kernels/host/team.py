@@ -48,14 +48,21 @@ def atomic_load(typing, address):
     return types.int64(types.int64), code
 
 
-@intrinsic
-def atomic_store(typing, address, value):
-    def code(context, builder, signature, args):
-        pointer = _pointer(builder, args[0], I64)
-        builder.store_atomic(args[1], pointer, "seq_cst", 8)
-        return context.get_dummy_value()
+def _atomic_store(ordering):
+    @intrinsic
+    def store(typing, address, value):
+        def code(context, builder, signature, args):
+            pointer = _pointer(builder, args[0], I64)
+            builder.store_atomic(args[1], pointer, ordering, 8)
+            return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), code
+        return types.void(types.int64, types.int64), code
+
+    return store
+
+
+atomic_store = _atomic_store("seq_cst")
+store_after = _atomic_store("release")  # what was written before is seen before
 
 
 @intrinsic
@@ -155,7 +162,9 @@ def open_job(shared, place, chunks):
     # First close the old job for good: a worker may still be looking at it.
     atomic_store(address + 8 * TURN, (number - 1) << 32 | 0xFFFFFFFF)
     atomic_store(address + 8 * FINISHED, 0)
-    shared[JOB], shared[CLAIMABLE] = place, chunks
+    shared[JOB] = place
+    # An ARM may show a plain store before the old job's end: that worker would claim a chunk more.
+    store_after(address + 8 * CLAIMABLE, chunks)
     atomic_store(address + 8 * TURN, number << 32)
     return number
 

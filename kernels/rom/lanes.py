@@ -7,6 +7,7 @@ one tile, the address of a `second` is not looked at.
 from __future__ import annotations
 
 from kernels.host.simd import (
+    SDOT,
     VNNI,
     WIDE,
     add,
@@ -21,6 +22,7 @@ from kernels.host.simd import (
     load_i8x32,
     load_i8x64,
     load_i16x16,
+    load_i32x8,
     load_i64x8,
     load_i64x16,
     store,
@@ -40,6 +42,8 @@ else:
     inputs, start, zeros = broadcast4, broadcast_i32x8, fill_i32
     if VNNI:
         load_scales = load_i8x32
+    elif SDOT:
+        load_scales = load_i32x8
 
 
 @inline

@@ -6,14 +6,15 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from llvmlite import binding
 
 from kernels.host import simd
-from kernels.host.target import Target, choose, usable
+from kernels.host.target import Target, choose, features_of, usable
 
 AVX2, AVX_VNNI = {"+avx2"}, {"+avx2", "+avxvnni"}
 AVX512 = {"+avx2", "+avx512vnni", "+avx512vl", "+avx512bw", "+avx512vbmi"}
 AMX = AVX512 | {"+amx-tile", "+amx-int8"}
-PORTABLE = Target(False, False, False, False)
+PORTABLE = Target(False, False, False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,9 @@ PORTABLE = Target(False, False, False, False)
         (AMX, "avx2", "avx2", False),
         (AMX - {"+amx-int8"}, "", "vnni", True),
         (AMX - {"+avx512vbmi"}, "", "vnni", False),
+        ({"+neon"}, "", "portable", False),
+        ({"+neon", "+dotprod"}, "", "sdot", False),
+        ({"+neon", "+dotprod"}, "portable", "portable", False),
     ],
 )
 def test_choose(features, wanted, body, wide):
@@ -49,6 +53,23 @@ def test_choose(features, wanted, body, wide):
     assert target.avx2 <= ("+avx2" in features)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "features", "body"),
+    [
+        ("cortex-a53", "", "portable"),
+        ("generic", "+neon", "portable"),
+        ("generic", "+dotprod", "sdot"),
+        ("neoverse-n1", "+neon,+lse,-sve", "sdot"),  # as LLVM describes one; the name implies it
+        ("apple-m1", "", "sdot"),
+    ],
+)
+def test_what_an_aarch64_has(cpu: str, features: str, body: str):
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    for triple in ("aarch64-unknown-linux-gnu", "arm64-apple-darwin23.0.0"):
+        assert choose(features_of(triple, cpu, features)).body == body
+
+
 def test_the_process_has_one_choice():
     """The names that kernels use are those of TARGET."""
     wanted = os.environ.get("HARDWIRED_KERNELS", "")
@@ -58,7 +79,8 @@ def test_the_process_has_one_choice():
         simd.TARGET.vnni,
         simd.TARGET.wide,
         simd.TARGET.amx,
-    ) == (simd.AVX2, simd.VNNI, simd.WIDE, simd.AMX)
+        simd.TARGET.sdot,
+    ) == (simd.AVX2, simd.VNNI, simd.WIDE, simd.AMX, simd.SDOT)
     assert simd.TARGET.body == simd.BODY
     assert choose(simd.FEATURES, "portable") == PORTABLE
 

