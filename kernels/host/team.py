@@ -163,7 +163,7 @@ def open_job(shared, place, chunks):
     atomic_store(address + 8 * TURN, (number - 1) << 32 | 0xFFFFFFFF)
     atomic_store(address + 8 * FINISHED, 0)
     shared[JOB] = place
-    # An ARM may show a plain store before the old job's end: that worker would claim a chunk more.
+    # ARM may show a plain store before the old job's end: who still looks there would claim more.
     store_after(address + 8 * CLAIMABLE, chunks)
     atomic_store(address + 8 * TURN, number << 32)
     return number
