@@ -9,7 +9,7 @@ Inside, each copy of the sources has a folder of its own, since numba keeps its 
 and the time of a source. So does the mark that says that all are there. It holds the hash of every
 file: numba unpickles them, so a file that is not as it was written is never shown to it, and the
 folder is filled anew. That is against damage: whoever may write the folder may run code as its
-owner.
+owner. After an edit, what it leaves unchanged comes from the folder before (`kernels.host.reuse`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numba
 from numba.core import config
 from numba.core.registry import cpu_target
 
-from kernels.host import simd
+from kernels.host import reuse, simd
 from kernels.host.entry import ENTRIES
 
 try:
@@ -121,9 +121,11 @@ def fill(show: Progress | None = None) -> bool:
             if not intact(done):
                 shutil.rmtree(done.parent, ignore_errors=True)
                 done.parent.mkdir()
+                reuse.take_over(PACKAGE, done.parent, intact)
                 if not compile_all(done.parent, show):  # a full disk, for one
                     shutil.rmtree(done.parent, ignore_errors=True)
                     return False
+                reuse.note(PACKAGE, done.parent)
                 part = done.with_suffix(".part")
                 part.write_text(json.dumps(_hashes(done.parent)), "utf-8")
                 part.replace(done)

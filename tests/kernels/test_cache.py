@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kernels import entries
-from kernels.host import cache, compilers
+from kernels.host import cache, compilers, reuse
 from kernels.host.entry import ENTRIES, Entry, Routine
 from tests.support.paths import ROOT
 
@@ -75,3 +77,50 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     monkeypatch.setattr(compilers, "compile_all", lambda *args: pytest.fail("compiled"))
     assert not cache.fill()
+
+
+def test_what_an_edit_leaves_unchanged(tmp_path: Path):
+    """A module's hash follows what it imports, however far, and nothing else."""
+    package = Path(shutil.copytree(ROOT / "kernels", tmp_path / "kernels"))
+    before = reuse.closures(package)
+    assert before == reuse.closures(ROOT / "kernels")
+
+    def changed(name: str) -> set[str]:
+        path = package / name
+        text = path.read_text("utf-8")
+        path.write_text(text + "# edited\n")
+        now = reuse.closures(package)
+        path.write_text(text)
+        return {module for module, digest in before.items() if now[module] != digest}
+
+    kernels = {entry.name.rpartition(".")[0] for entry in ENTRIES}
+    assert changed("blocks/rope.py") & kernels == {"kernels.blocks.rope"}
+    assert "kernels.blocks.weight_fabric" in changed("rom/codes.py")
+    assert "kernels.blocks.rope" not in changed("rom/codes.py")
+    assert kernels <= changed("host/simd.py")
+
+
+@pytest.mark.slow
+def test_an_edit_compiles_what_it_changes(tmp_path: Path):
+    """A copy of the kernels on an empty cache, then with another comment in one file."""
+    package = Path(shutil.copytree(ROOT / "kernels", tmp_path / "kernels"))
+    script = (
+        "import kernels; kernels.prepare(); from kernels.host import cache; print(cache.fill())"
+    )
+    environment = {**os.environ, "HARDWIRED_HOME": str(tmp_path / "home"), "NUMBA_CACHE_DIR": ""}
+
+    def codes() -> set[tuple[str, int]]:
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "True\n"
+        newest = max((tmp_path / "home/kernels").iterdir(), key=lambda path: path.stat().st_mtime)
+        return {(path.name, path.stat().st_mtime_ns) for path in newest.rglob("*.nbc")}
+
+    before = codes()
+    with (package / "blocks/rope.py").open("a") as file:
+        file.write("# edited\n")
+    after = codes()
+    assert len(before) == len(after) == len(ENTRIES)
+    assert {name.partition(".")[0] for name, _ in before ^ after} == {"rope"}
