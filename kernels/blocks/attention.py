@@ -19,7 +19,6 @@ from kernels.blocks.attention_tile import (
     HEAD_DIM,
     HEADS,
     K_SCALE,
-    KV,
     KV_HEADS,
     MEMORY,
     OUT,
@@ -46,7 +45,6 @@ from kernels.blocks.attention_tile import (
     mix_run,
     row_bytes,
     score_run,
-    whole_tile,
 )
 from kernels.host.entry import entry, inner, routine
 from kernels.host.job import CHUNKS, CHUNKS_A_THREAD, THREADS, words
@@ -142,48 +140,47 @@ def attention_chunk(address, chunk, scratch):
     scratch = (scratch + 63) // 64 * 64  # vectors that cross cache lines cost twice
     job, tile = words(address), view_i64(scratch, TILE_WORDS)
     scratch += 8 * TILE_WORDS
-    tokens, a_row = job[TOKENS], row_bytes(job[HEAD_DIM])
+    tokens, heads, a_row = job[TOKENS], job[HEADS], row_bytes(job[HEAD_DIM])
+    shared = heads // job[KV_HEADS]
+    scored = mixed = job[MEMORY]
     if tokens > FEW:
-        t, kv = chunk // job[KV_HEADS] * TILE, chunk % job[KV_HEADS]
+        t, kv, kvs = chunk // job[KV_HEADS] * TILE, chunk % job[KV_HEADS], np.int64(1)
+        runs, run, mixing = np.int64(1), np.int64(0), False
         end = min(t + TILE, tokens)
-        shared = job[HEADS] // job[KV_HEADS]
         sums = scratch
         scores = sums + TILE * shared * a_row
-        while t < end:
-            describe(job, tile, t, following(job, t, end - t), kv, 1)
-            tile[SUMS], tile[SCORES] = sums, scores
-            whole_tile(job, tile, scores + 4 * TILE * shared * job[PADDED])
-            t += tile[COUNT]
-        return
-    parts, runs, heads = job[PARTS], job[RUNS], job[HEADS]
-    all_parts = job[TILES] * parts
-    number, run, mixing = chunk // runs % all_parts, chunk % runs, chunk >= all_parts * runs
-    t = np.int64(0)
-    count = following(job, t, min(TILE, tokens))
-    for _ in range(number // parts):
-        t += count
-        count = following(job, t, min(TILE, tokens - t))
-    kvs = job[KV_HEADS] // parts
-    describe(job, tile, t, count, number % parts * kvs, kvs)
-    row = t * heads + tile[KV] * count * (heads // job[KV_HEADS])  # of all tiles: its first
-    tile[SCORES] = job[MEMORY] + 64 * tokens * heads + 4 * row * job[PADDED]
-    behind = job[MEMORY] + 64 * tokens * heads + 4 * tokens * heads * job[PADDED]
-    tile[SUMS] = behind + row * runs * a_row
-    if runs == 1:
-        whole_tile(job, tile, scratch)
-        return
-    size = (tile[SEEN] + runs * LANES - 1) // (runs * LANES) * LANES
-    first, last = run * size, min((run + 1) * size, tile[SEEN])
-    sums = tile[SUMS] + run * count * (heads // parts) * a_row
-    scored, mixed = job[MEMORY] + 8 * number, job[MEMORY] + 8 * (all_parts + number)
-    if not mixing:
-        score_run(job, tile, first, last, sums, scratch)
-        atomic_add(scored, 1)
-        return
-    waited = 0
-    while atomic_load(scored) < runs:  # whoever has these chunks does not wait
-        wait_a_moment(waited)
-        waited += 1
-    mix_run(job, tile, runs, first, last, sums, scratch)
-    if atomic_add(mixed, 1) == runs - 1:
-        finish_tile(job, tile, runs)
+        scratch = scores + 4 * TILE * shared * job[PADDED]
+    else:
+        parts, runs = job[PARTS], job[RUNS]
+        all_parts = job[TILES] * parts
+        number, run, mixing = chunk // runs % all_parts, chunk % runs, chunk >= all_parts * runs
+        scored, mixed = scored + 8 * number, mixed + 8 * (all_parts + number)
+        t = np.int64(0)
+        end = following(job, t, min(TILE, tokens))
+        for _ in range(number // parts):
+            t, end = end, end + following(job, end, min(TILE, tokens - end))
+        kvs = job[KV_HEADS] // parts
+        kv = number % parts * kvs
+        row = t * heads + kv * (end - t) * shared  # of all tiles: its first
+        scores = job[MEMORY] + 64 * tokens * heads + 4 * row * job[PADDED]
+        behind = job[MEMORY] + 64 * tokens * heads + 4 * tokens * heads * job[PADDED]
+        sums = behind + row * runs * a_row
+    while t < end:
+        describe(job, tile, t, following(job, t, end - t), kv, kvs)
+        tile[SUMS], tile[SCORES] = sums, scores
+        size = (tile[SEEN] + runs * LANES - 1) // (runs * LANES) * LANES
+        first, last = run * size, min((run + 1) * size, tile[SEEN])
+        own = sums + run * tile[COUNT] * kvs * shared * a_row
+        if not mixing:
+            score_run(job, tile, first, last, own, scratch)
+        if runs > 1 and not mixing:
+            atomic_add(scored, 1)
+            return
+        waited = 0
+        while mixing and atomic_load(scored) < runs:  # whoever has these chunks does not wait
+            wait_a_moment(waited)
+            waited += 1
+        mix_run(job, tile, runs, first, last, own, scratch)
+        if runs == 1 or atomic_add(mixed, 1) == runs - 1:
+            finish_tile(job, tile, runs)
+        t += tile[COUNT]

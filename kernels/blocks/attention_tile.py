@@ -246,11 +246,3 @@ def finish_tile(job, tile, runs):
             sums[j] = saturate_int32(round_shift(acc * reciprocal, shift))
         out = view_i32(job[OUT] + 4 * place_of(job, tile, row) * head_dim, head_dim)
         in_order(sums, head_dim, out)
-
-
-@inner
-def whole_tile(job, tile, scratch):
-    """A tile in one run."""
-    score_run(job, tile, 0, tile[SEEN], tile[SUMS], scratch)
-    mix_run(job, tile, 1, 0, tile[SEEN], tile[SUMS], scratch)
-    finish_tile(job, tile, 1)
