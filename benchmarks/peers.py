@@ -1,14 +1,16 @@
-"""The same shapes here, in llama.cpp and in ik_llama.cpp, alternating: medians, ratios of speeds.
+"""The same shapes here and in other engines, alternating: medians, ratios of speeds.
 
     python -m benchmarks.peers [--json] [--llama-python PATH] [--model smollm2] [--layers 32]
-        [--ik-bench PATH] [--batched-bench PATH] [--sequences 1,2,4,8,16]
+        [--ik-bench PATH] [--batched-bench PATH] [--openvino-python PATH]
+        [--sequences 1,2,4,8,16]
 
 llama.cpp comes as llama-cpp-python, in this environment or in the one of --llama-python;
 ik_llama.cpp as its llama-bench, which loads the model anew each round and decodes from an empty
 cache. --batched-bench is llama.cpp's llama-batched-bench: a token of each of several sequences at
-once. What is absent is left out. SmolLM2 is its Q4_1 against the default image; the 8B shape is
-random weights, Q3_K against 3-bit codes. With fewer --layers, all sides have fewer. A round beside
-which others used the CPU is measured again; how many were is printed.
+once. OpenVINO GenAI reads the GGUF of the small model. What is absent is left out. SmolLM2 is its
+Q4_1 against the default image; the 8B shape is random weights, Q3_K against 3-bit codes. With fewer
+--layers, all sides have fewer. A round beside which others used the CPU is measured again; how many
+were is printed.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ from emulator.board import Board
 from weights.rom import RomImage
 
 Times = dict[tuple[str, str], list[float]]  # (what, who) -> seconds of each round
-OURS, LLAMA, IK = "ours", "llama.cpp", "ik_llama.cpp"
+OURS, LLAMA, IK, OPENVINO = "ours", "llama.cpp", "ik_llama.cpp", "OpenVINO GenAI"
 
 
 class Peer:
-    """A llama.cpp process that measures itself when asked."""
+    """A process of another engine that measures itself when asked; the script says how."""
 
-    def __init__(self, python: str, model: Path, threads: int) -> None:
-        script = Path(__file__).with_name("llama_peer.py")
+    def __init__(self, script: str, python: str, model: Path, threads: int) -> None:
+        self._script = Path(__file__).with_name(script)
         self._process = subprocess.Popen(
-            [python, str(script), str(model), str(threads)],
+            [python, str(self._script), str(model), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,7 +58,7 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"the llama.cpp process ended with status {self._process.wait()}")
+            raise SystemExit(f"{self._script.name} ended with status {self._process.wait()}")
         return line
 
     def seconds(self, *request: object) -> float:
@@ -76,11 +78,11 @@ def has_llama(python: str) -> bool:
 
 
 def measured(
-    image: RomImage, gguf: Path, peer: Peer | None, args: argparse.Namespace, load: Load
+    image: RomImage, gguf: Path, peers: dict[str, Peer], args: argparse.Namespace, load: Load
 ) -> Times:
     """Rounds in which every side measures everything once, one after the other."""
     board = Board(image, max(args.sequences), args.context + args.tokens + args.prompt)
-    chip, pids = board.chips[0], [peer.pid] if peer else []
+    chip, pids = board.chips[0], [peer.pid for peer in peers.values()]
     times: Times = {}
 
     def note(who: str, action: Callable[[], dict[str, float]]) -> None:
@@ -92,8 +94,7 @@ def measured(
         common.fill_kv(chip, args.context)
         return found | {"decode": common.decode_seconds(chip, args.context, args.tokens)}
 
-    def theirs() -> dict[str, float]:
-        assert peer is not None
+    def theirs(peer: Peer) -> dict[str, float]:
         decode = peer.seconds("decode", args.context, args.tokens)
         return {"prefill": peer.seconds("prefill", args.prompt), "decode": decode}
 
@@ -110,8 +111,8 @@ def measured(
     common.prefill_seconds(chip, args.prompt)
     for _ in range(args.rounds):
         note(OURS, ours)
-        if peer is not None:
-            note(LLAMA, theirs)
+        for who, peer in peers.items():
+            note(who, lambda peer=peer: theirs(peer))  # type: ignore[misc]
         if args.ik_bench:
             sizes = args.threads, args.prompt, args.tokens, args.ik_args.split()
             note(IK, lambda sizes=sizes: llama_bench(args.ik_bench, gguf, *sizes))  # type: ignore[misc]
@@ -148,6 +149,7 @@ def rows_of(name: str, layers: int, times: Times, args: argparse.Namespace) -> l
 def main() -> None:
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--llama-python", default=sys.executable, help="where llama_cpp lives")
+    parser.add_argument("--openvino-python", metavar="PATH", help="where openvino_genai lives")
     parser.add_argument("--ik-bench", type=Path, metavar="PATH", help="ik_llama.cpp's llama-bench")
     parser.add_argument(
         "--ik-args", default="-rtr 1", help="its options; default: repacked weights"
@@ -161,10 +163,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     llama = has_llama(args.llama_python)
-    if not (llama or args.ik_bench or args.batched_bench):
+    if not (llama or args.openvino_python or args.ik_bench or args.batched_bench):
         print(
             f"skipped: {args.llama_python} has no llama_cpp, and there is neither --ik-bench nor "
-            "--batched-bench",
+            "--batched-bench nor --openvino-python",
             file=sys.stderr,
         )
         return
@@ -183,12 +185,16 @@ def main() -> None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="gguf-8b-"))
                 gguf = Path(folder) / "8b-q3_k.gguf"
                 write_gguf(gguf, image.config)
-            peer = Peer(args.llama_python, gguf, args.threads) if llama else None
-            if peer is not None:
+            peers = {}
+            if llama:
+                peers[LLAMA] = Peer("llama_peer.py", args.llama_python, gguf, args.threads)
+            if args.openvino_python and model == "smollm2":  # it does not read Q3_K
+                python = args.openvino_python
+                peers[OPENVINO] = Peer("openvino_peer.py", python, gguf, args.threads)
+            for peer in peers.values():
                 stack.callback(peer.close)
-            rows += rows_of(
-                model, image.config.layers, measured(image, gguf, peer, args, load), args
-            )
+            times = measured(image, gguf, peers, args, load)
+            rows += rows_of(model, image.config.layers, times, args)
     bandwidth = common.read_bandwidth(args.threads)
     common.show("peers", rows, args.json, read_gb_per_s=round(bandwidth / 1e9, 2), **load.told())
 
