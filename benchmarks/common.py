@@ -24,6 +24,7 @@ from emulator.blocks.kv_sram import KvSram
 from emulator.board import Board, Run
 from emulator.chip import Chip
 from kernels.host import simd
+from kernels.rom.pack import PackedMatrix
 from weights.rom import RomImage, open_image
 
 MODELS = ("smollm2", "8b")
@@ -166,14 +167,15 @@ def use_threads(threads: int) -> None:
     kernels.load().team().resize(threads)
 
 
+def multiplied(image: RomImage) -> list[PackedMatrix]:
+    """The matrices that a decode step reads whole: all but an embedding only looked up in."""
+    tables = {"embedding"} if not image.config.tied else set()
+    return [m for name, m in image.matrices.items() if name not in tables]
+
+
 def code_bytes(image: RomImage) -> int:
     """Packed codes and group scales that one decode step reads."""
-    tables = {"embedding"} if not image.config.tied else set()
-    return sum(
-        m.codes.nbytes + m.group_scale.nbytes
-        for name, m in image.matrices.items()
-        if name not in tables
-    )
+    return sum(m.codes.nbytes + m.group_scale.nbytes for m in multiplied(image))
 
 
 def show(title: str, rows: list[dict[str, Any]], as_json: bool, **more: Any) -> None:

@@ -29,12 +29,6 @@ def machines(text: str) -> list[tuple[int, float]]:
     return [(int(cores), float(gigabytes) * 1e9) for cores, gigabytes in pairs]
 
 
-def products(image: RomImage) -> int:
-    """Of one token with all matrices but the embedding's lookup."""
-    untied = {"embedding"} if not image.config.tied else set()
-    return sum(m.rows * m.columns for name, m in image.matrices.items() if name not in untied)
-
-
 def rows_of(
     model: str, image: RomImage, options: list[tuple[int, float]], threads: int
 ) -> list[dict[str, Any]]:
@@ -44,7 +38,8 @@ def rows_of(
     passes = common.sequence_seconds(board, [1, 8, MANY], CONTEXT, 8, best=True)
     common.prefill_seconds(board.chips[0], 8)
     prefill = min(common.prefill_seconds(board.chips[0], PROMPT) for _ in range(3))
-    read, size, work = common.read_bandwidth(threads), common.code_bytes(image), products(image)
+    read, size = common.read_bandwidth(threads), common.code_bytes(image)
+    work = sum(m.rows * m.columns for m in common.multiplied(image))  # products of one token
     share = size / passes[1] / read
     a_core = MANY * work / passes[MANY] / threads  # products a second, of few tokens
     in_prefill = PROMPT * work / prefill / threads

@@ -121,11 +121,12 @@ def fill(show: Progress | None = None) -> bool:
             if not intact(done):
                 shutil.rmtree(done.parent, ignore_errors=True)
                 done.parent.mkdir()
-                reuse.take_over(PACKAGE, done.parent, intact)
+                sources = reuse.closures(PACKAGE)  # an edit meanwhile must not count as compiled
+                reuse.take_over(sources, done.parent, intact)
                 if not compile_all(done.parent, show):  # a full disk, for one
                     shutil.rmtree(done.parent, ignore_errors=True)
                     return False
-                reuse.note(PACKAGE, done.parent)
+                reuse.note(sources, done.parent)
                 part = done.with_suffix(".part")
                 part.write_text(json.dumps(_hashes(done.parent)), "utf-8")
                 part.replace(done)

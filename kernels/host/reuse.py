@@ -48,11 +48,12 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def take_over(package: Path, to: Path, intact: Callable[[Path], bool]) -> None:
+def take_over(now: dict[str, str], to: Path, intact: Callable[[Path], bool]) -> None:
     """Copy to a new folder what another one, of other sources, holds of unchanged modules.
 
-    `to` is KEY/COPY, its neighbours OTHER/COPY, alike but for the hash at the end of KEY.
-    `intact` says of a neighbour's mark whether its files may be shown to numba.
+    `now` are the closures of these sources; `to` is KEY/COPY, its neighbours OTHER/COPY, alike but
+    for the hash at the end of KEY. `intact` says of a neighbour's mark whether its files may be
+    shown to numba.
     """
     family = to.parent.name.rpartition("-")[0] + "-"
     others = [
@@ -60,7 +61,6 @@ def take_over(package: Path, to: Path, intact: Callable[[Path], bool]) -> None:
         for folder in to.parent.parent.iterdir()
         if folder.name.startswith(family) and folder != to.parent and (folder / to.name).is_dir()
     ]
-    now = closures(package)
     for other in sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True):
         if not any(intact(mark) for mark in other.glob("complete-*")):
             continue
@@ -77,6 +77,6 @@ def take_over(package: Path, to: Path, intact: Callable[[Path], bool]) -> None:
         return
 
 
-def note(package: Path, to: Path) -> None:
+def note(now: dict[str, str], to: Path) -> None:
     """Say what a folder's machine code was made from, for the next one."""
-    (to / CLOSURES).write_text(json.dumps(closures(package)), "utf-8")
+    (to / CLOSURES).write_text(json.dumps(now), "utf-8")

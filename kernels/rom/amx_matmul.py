@@ -55,7 +55,8 @@ PANEL_LEVELS = TILES // VECTOR_TILES * VECTOR_LEVELS
 VECTOR_SCALES = FLUSH_CHUNKS * LINE
 PANEL_BYTES = PANEL_LEVELS + TILES // VECTOR_TILES * VECTOR_SCALES
 SUMS_BYTES = 2 * TILE_BYTES  # of two vectors of rows by 16 tokens, int32
-OWN_BYTES = LINE + 5 * SUMS_BYTES + PANEL_BYTES  # a thread's, from a cache line on
+PANEL = 5 * SUMS_BYTES  # where it begins: behind the totals and the sums of four groups
+OWN_BYTES = LINE + PANEL + PANEL_BYTES  # a thread's, from a cache line on
 
 # Registers: the sums of 16 tokens by two vectors of rows; another group's; inputs; weights of both.
 SUMS, OTHER_SUMS, TOKENS, ROWS_A, ROWS_B = (0, 1), (2, 3), 4, 6, 7
@@ -116,7 +117,7 @@ def unpack(
     `left` chunks belong to the first scale.
     """
     size, less = tile_bytes(kind), fill_i8x64(-64)
-    panel = line(own) + 5 * SUMS_BYTES
+    panel = line(own) + PANEL
     out, out_scales = panel + vector * VECTOR_LEVELS, panel + PANEL_LEVELS + vector * VECTOR_SCALES
     for _ in range(chunks):
         for ahead in range(0, size, 64):  # of the next panel
@@ -149,7 +150,7 @@ def matmul(
 ):
     """As that of `kernels.rom.matmul`, of what `prepare` made; t is a multiple of 16."""
     totals = line(own)
-    levels = totals + 5 * SUMS_BYTES
+    levels = totals + PANEL
     x = line(prepared) + begin // 2 * TILE_BYTES + begin % 2 * TILE_COLUMNS
     configure(TWO_CHUNKS.ctypes.data if group_chunks % 2 == 0 else ONE_CHUNK.ctypes.data)
     for v in range(0, vectors, 2):
