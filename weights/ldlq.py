@@ -114,7 +114,7 @@ def _factor_panel(h, rows, pivots, start, end):
         h[:k, k] = row
         pivots[k - start] = pivot
         for i in range(start, k):
-            _axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
+            axpy(-pivot * row[i], row[: i + 1], h[i, : i + 1])
 
 
 def _update_above(
@@ -128,7 +128,7 @@ def _update_above(
 def _subtract(h, rows, pivots, first, last, panel):
     for i in range(first, last):
         for k in range(panel - 1, -1, -1):
-            _axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
+            axpy(-pivots[k] * rows[k, i], rows[k, : i + 1], h[i, : i + 1])
 
 
 @njit(cache=True, nogil=True)
@@ -147,9 +147,9 @@ def _block(w, h, u, levels, group, rounds, out):
         slope = np.zeros((rows, columns), np.float32)  # error @ h
         for k in range(columns):
             for r in range(rows):
-                _axpy(error[r, k], h[k], slope[r])
+                axpy(error[r, k], h[k], slope[r])
         for _ in range(rounds):
-            _refit(h, levels, unit, group, level, scale, error, slope)
+            refit(h, levels, unit, group, level, scale, error, slope)
             for _ in range(SWEEPS):
                 if not _descend(h, levels, scale, group, level, error, slope):
                     break
@@ -192,7 +192,7 @@ def _on_grid(scale, unit):
 
 
 @njit(cache=True, nogil=True)
-def _axpy(a, x, y):
+def axpy(a, x, y):
     """y += a * x"""
     for i in range(y.size):
         y[i] += a * x[i]
@@ -207,11 +207,11 @@ def _feedback(w, u, levels, scale, group, level, error):
             s = scale[r, k // group]
             level[r, k] = nearest(target[r, k] / s, levels)
             error[r, k] = w[r, k] - s * levels.value[level[r, k]]
-            _axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
+            axpy(error[r, k], u[k, k + 1 :], target[r, k + 1 :])
 
 
 @njit(cache=True, nogil=True)
-def _refit(h, levels, unit, group, level, scale, error, slope):
+def refit(h, levels, unit, group, level, scale, error, slope):
     """Each group's scale, one after another, to the minimum of e H e with the codes held."""
     for start in range(0, level.shape[1], group):
         for r in range(level.shape[0]):
@@ -232,7 +232,7 @@ def _refit(h, levels, unit, group, level, scale, error, slope):
                 for i in range(start, start + group):
                     change = (now - better) * levels.value[level[r, i]]
                     error[r, i] += change
-                    _axpy(change, h[i], slope[r])
+                    axpy(change, h[i], slope[r])
 
 
 @njit(cache=True, nogil=True)
@@ -248,6 +248,6 @@ def _descend(h, levels, scale, group, level, error, slope):
                 change = now - s * levels.value[code]
                 level[r, k] = code
                 error[r, k] += change
-                _axpy(change, h[k], slope[r])
+                axpy(change, h[k], slope[r])
                 moved = True
     return moved

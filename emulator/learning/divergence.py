@@ -1,4 +1,4 @@
-"""KL divergence of two rows of logits, and its gradient, in one walk over the vocabulary."""
+"""Loops over the logits of each token: the KL divergence and its gradient, and a drawn token."""
 
 from __future__ import annotations
 
@@ -43,6 +43,47 @@ def _divergence(wanted, given, weight, kl):
         for i in range(n):
             q[i] = q[i] * a - p[i] * b
         narrow(q, given[r])
+
+
+def draw(
+    logits: Bits16, chance: NDArray[np.float32], loud: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Draw a token of each row; `logits` become `loud` times the gradient of -ln p(token) by them.
+
+    Logits are uint16[rows, vocabulary], bits of bfloat16, `chance` is in [0, 1), and float32[rows]
+    that comes back is 1 less the sum of p**2: how much there was to draw from.
+    """
+    spread = np.empty(len(logits), np.float32)
+    _draw(logits, chance, loud, spread)
+    return spread
+
+
+@njit(cache=True, nogil=True)
+def _draw(logits, chance, loud, spread):
+    rows, n = logits.shape
+    p = np.empty(n, np.float32)
+    for r in range(rows):
+        widen(logits[r], p)
+        most = _largest(p)
+        for i in range(n):
+            p[i] -= most
+        exponentials(p, LEAST)
+        total = _sums(p, p, p)[0]
+        wanted, passed, token = np.float64(chance[r]) * total, 0.0, n - 1
+        for i in range(n):
+            passed += p[i]
+            if passed > wanted:
+                token = i
+                break
+        squares = np.float32(0)
+        for i in range(n):
+            p[i] /= np.float32(total)
+            squares += p[i] * p[i]
+        spread[r] = np.float32(1) - squares
+        p[token] -= np.float32(1)
+        for i in range(n):
+            p[i] *= loud[r]
+        narrow(p, logits[r])
 
 
 @njit(cache=True, nogil=True)

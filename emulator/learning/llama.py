@@ -42,9 +42,13 @@ class Weight:
         """The same value, with a gradient of its own."""
         return Weight(self.value, torch.zeros_like(self.gradient))
 
+    def take(self, x: Tensor, pull: Tensor) -> None:
+        """The gradient, of inputs [T, inputs] and the gradients by the outputs, [T, outputs]."""
+        torch.mm(pull.T, x, out=self.gradient)
+
 
 class Product(Function):
-    """x W' of x [T, inputs]; the gradient by W goes to its buffer."""
+    """x W' of x [T, inputs]; the weight takes what there is to know of its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Weight) -> Tensor:
@@ -55,7 +59,7 @@ class Product(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (x,), (pull,) = ctx.saved_tensors, gradients
-        torch.mm(pull.T, x, out=ctx.weight.gradient)
+        ctx.weight.take(x, pull)
         return pull @ ctx.weight.value, None
 
 

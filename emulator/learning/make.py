@@ -1,4 +1,4 @@
-"""From an image to its learned file: texts, teacher and student, then all steps."""
+"""From an image to its learned file: texts, costs, rounding, then all steps of the scales."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from weights.rom import RomImage
 if TYPE_CHECKING:
     from emulator.learning.llama import Llama
     from emulator.learning.plan import Plan
+    from emulator.learning.rounding import Cost
+    from emulator.learning.student import Places
     from emulator.learning.texts import Texts, Windows
 
 # A parameter and token, on two cores with bfloat16 matrix units; without them several times that.
 SECONDS = 1.6e-11
 SAMPLING_SECONDS = 1.2e-11
+COST_SECONDS = 1.7e-11
+ROUNDING_SECONDS = 1.2e-9  # a parameter and column
 
 
 def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> Learned:
@@ -32,22 +36,30 @@ def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> 
     check(source, image)
     import torch
 
-    from emulator.learning.student import Student, teacher_of
-    from emulator.learning.train import Learner, learn
+    from emulator.learning.student import Student, matrices_of, teacher_of
+    from emulator.learning.train import Learner, begin, learn
     from emulator.quality.float_model import FloatModel
 
     with progress("reading the original weights", about_s=20):
         original = FloatModel.folded(source, int(image.manifest["rotation"]["seed"]))
-        teacher = teacher_of(original).model
-        student = Student.of(image, original, plan.lean)
-        del original
-    texts = _texts(source, teacher, plan)
+        teacher = teacher_of(original)
+        student = Student.of(image)
+    texts = _texts(source, teacher.model, plan)
     torch.manual_seed(plan.seed)
+    learner = Learner(student, teacher.model, texts, plan)
+    state = path.with_name(f".{path.name}.state")
+
+    def settle() -> None:
+        costs = _costs(source, teacher, texts, plan)
+        about_s = ROUNDING_SECONDS * source.config.parameters * source.config.hidden
+        with progress("rounding by cost to the answer", "matrices", about_s) as show:
+            student.settle(image, matrices_of(original), costs, show)
+
+    begin(learner, image, state, settle)
     tokens = plan.steps * plan.batch * plan.window
     about_s = SECONDS * source.config.parameters * tokens
-    state = path.with_name(f".{path.name}.state")
-    with progress("learning the masks, once", "steps", about_s) as show:
-        return learn(Learner(student, teacher, texts, plan), image, state, show).save(path)
+    with progress("learning the scales, once", "steps", about_s) as show:
+        return learn(learner, image, state, show).save(path)
 
 
 def need_torch() -> None:
@@ -91,3 +103,17 @@ def _texts(source: Checkpoint, teacher: Llama, plan: Plan) -> Texts:
         texts = texts_of(source, own, length)
     save_texts(path, texts)
     return texts
+
+
+def _costs(source: Checkpoint, teacher: Places, texts: Texts, plan: Plan) -> dict[str, Cost]:
+    """What errors cost, which is measured once for a checkpoint and kept in the cache folder."""
+    from emulator.learning.costs import costs_of, load_costs, save_costs, windows_in
+
+    path = home() / f"costs-{source.name}-{source.digest[:8]}-{texts.digest[:8]}.safetensors"
+    if path.exists():
+        return load_costs(path)
+    about_s = COST_SECONDS * source.config.parameters * windows_in(texts) * plan.window
+    with progress("measuring what errors cost, once", "windows", about_s) as show:
+        costs = costs_of(teacher, texts, plan.seed, show)
+    save_costs(path, costs)
+    return costs

@@ -16,11 +16,8 @@ class Plan:
     steps: int = 400
     batch: int = 4  # windows in a step
     window: int = 512  # tokens
-    pieces: int = 1  # of a window that do not attend to each other, which saves time
-    place: float = 0.0  # the longest step of a code's place, in levels; 0 holds the codes
     group: float = 3e-4  # of a group's scale, relative
     row: float = 3e-4  # of a row's
-    lean: float = 0.95  # how far from its code toward the original weight a place begins
     warm: int = 20  # steps until a step is at its longest
     every: int = 25  # steps between two looks at the held-out windows
     seed: int = 1
@@ -28,7 +25,7 @@ class Plan:
     def rate(self, step: int) -> Rate:
         """Of step 0, 1, ..: longer while it warms up, then shorter along half a cosine."""
         part = min(1.0, (step + 1) / self.warm) * (1 + math.cos(math.pi * step / self.steps)) / 2
-        return Rate(self.place * part, self.group * part, self.row * part, step=step + 1)
+        return Rate(self.group * part, self.row * part, step=step + 1)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from emulator.learning.bits16 import raw
 from emulator.learning.divergence import divergence
 from emulator.learning.latents import Latents, Rate
 from emulator.learning.llama import BF16, Layer, Llama, Weight, down_factor
+from emulator.learning.rounding import Cost, settle
 from emulator.learning.team import each, threads
 from emulator.quality.float_model import FloatModel
 from weights.checkpoint import LAYER_MATRICES
@@ -158,13 +160,9 @@ class Student:
     latents: dict[str, Latents]
 
     @classmethod
-    def of(cls, image: RomImage, original: FloatModel, lean: float) -> Student:
+    def of(cls, image: RomImage) -> Student:
         gain = FloatModel.of_image(image).final_gain if image.config.tied else None
-        originals = matrices_of(original)
-        latents = {
-            name: Latents.of(matrix, originals[name], lean)
-            for name, matrix in image.matrices.items()
-        }
+        latents = {name: Latents.of(matrix) for name, matrix in image.matrices.items()}
         first = Places.empty(image.config, gain)
         student = cls([first, *(first.twin() for _ in range(1, threads()))], latents)
         student.build()
@@ -177,6 +175,25 @@ class Student:
     def build(self) -> None:
         """Make the weights that masks would hold."""
         each(self._build, self.latents)
+
+    def settle(
+        self,
+        image: RomImage,
+        originals: Mapping[str, np.ndarray],
+        costs: Mapping[str, Cost],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Round the masks of the image, which these are, at the least cost to the answer."""
+        done = 0
+
+        def one(name: str) -> None:
+            nonlocal done
+            settle(image.matrices[name], originals[name], costs[name], self.latents[name])
+            done += 1
+            progress(done, len(self.latents))
+
+        progress(0, len(self.latents))
+        each(one, self.latents)
 
     def step(self, rate: Rate) -> None:
         """Follow the gradients, then make the weights anew."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,14 +125,19 @@ def _documents() -> list[Path]:
 
 def save_texts(path: Path, texts: Texts) -> None:
     """Keep the texts for the next image of the same checkpoint. Raises UsageError."""
-    from safetensors.numpy import save_file
-
     parts = (("learned", texts.learned), ("held", texts.held))
     arrays = {
         f"{part}.{name}": np.ascontiguousarray(windows, np.int32)
         for part, kinds in parts
         for name, windows in kinds.items()
     }
+    write_arrays(path, arrays)
+
+
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a safetensors file under a temporary name, then rename it. Raises UsageError."""
+    from safetensors.numpy import save_file
+
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from weights.learned_file import Change, Learned
 from weights.rom import RomImage
 from weights.safetensors_file import SafetensorsFile
 
-SAVE_S = 240.0  # between two writes of the state, which has 6 bytes a weight
+SAVE_S = 240.0  # between two writes of the state, which has 3 bytes a weight
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 Distances = dict[str, float]  # mean KL of the held-out windows, by kind
 
@@ -40,7 +40,7 @@ class Learner:
     step: int = 0
     history: list[tuple[int, float, Distances]] = field(default_factory=list)  # step, loss, held
     best: dict[str, Change] = field(default_factory=dict)
-    kept: int = 0  # step of the best
+    kept: int = 0  # which look at them was at the best
     losses: list[float] = field(default_factory=list)  # since the last look
 
     def look(self) -> None:
@@ -54,7 +54,7 @@ class Learner:
         self.history.append((self.step, loss, held))
         self.losses.clear()
         if mean(held) < least:
-            self.best, self.kept = self.student.changes(), self.step
+            self.best, self.kept = self.student.changes(), len(self.history) - 1
 
     def advance(self) -> None:
         """One step."""
@@ -68,8 +68,7 @@ class Learner:
         batch, count = self.plan.batch, self.texts.windows
         rows = range(self.step * batch, (self.step + 1) * batch)
         orders = {row // count: self.texts.order(self.plan.seed + row // count) for row in rows}
-        windows = np.stack([orders[row // count][row % count] for row in rows])
-        return windows.reshape(len(rows) * self.plan.pieces, -1)
+        return np.stack([orders[row // count][row % count] for row in rows])
 
     def save(self, path: Path, key: str) -> None:
         """Write all of it under a temporary name, then rename it. Raises UsageError."""
@@ -116,16 +115,23 @@ class Learner:
 PARTS = ("moves", "group_scale", "row_mantissa", "row_exponent")  # of a Change
 
 
+def begin(learner: Learner, image: RomImage, state: Path, settle: Callable[[], None]) -> None:
+    """Go on from the state, or measure the image's masks, round them by `settle` and save that."""
+    if learner.resume(state, _key(learner, image)):
+        return
+    learner.look()
+    settle()
+    learner.student.build()
+    learner.look()
+    learner.save(state, _key(learner, image))
+
+
 def learn(learner: Learner, image: RomImage, state: Path, progress: Progress) -> Learned:
     """Take all steps of the plan; `state` is written every few minutes and removed at the end.
 
     A plan with another number of steps goes on from the same state.
     """
-    plan, texts = learner.plan, learner.texts
-    settings = {k: v for k, v in plan.to_json().items() if k != "steps"}  # which may change
-    key = f"{image.digest} {texts.digest} {json.dumps(settings, sort_keys=True)}"
-    if not learner.resume(state, key):
-        learner.look()
+    plan, key = learner.plan, _key(learner, image)
     first = learner.step  # what an earlier try did says nothing about the time that is left
     progress(0, plan.steps - first)
     saved = time.monotonic()
@@ -141,13 +147,20 @@ def learn(learner: Learner, image: RomImage, state: Path, progress: Progress) ->
     return Learned(_about(learner, image), learner.best)
 
 
+def _key(learner: Learner, image: RomImage) -> str:
+    """What a state belongs to; the number of steps may change."""
+    settings = {k: v for k, v in learner.plan.to_json().items() if k != "steps"}
+    return f"{image.digest} {learner.texts.digest} {json.dumps(settings, sort_keys=True)}"
+
+
 def mean(held: Distances) -> float:
     """Every kind counts alike."""
     return float(np.mean(list(held.values())))
 
 
 def _about(learner: Learner, image: RomImage) -> dict[str, Any]:
-    texts, history = learner.texts, {step: held for step, _, held in learner.history}
+    texts, (kept_step, _, after) = learner.texts, learner.history[learner.kept]
+    (_, _, before), *later = learner.history
     moved = sum(np.count_nonzero(change.moves) for change in learner.best.values())
     codes = sum(change.moves.size for change in learner.best.values())
     return {
@@ -157,9 +170,9 @@ def _about(learner: Learner, image: RomImage) -> dict[str, Any]:
         "mix": str(image.manifest["mix"]),
         "context": image.context,
         "plan": learner.plan.to_json(),
-        "kept_step": learner.kept,
+        "kept_step": kept_step,
         "texts_sha256": texts.digest,
         "windows": {name: len(windows) for name, windows in texts.learned.items()},
-        "held_out_kl": {"before": history[0], "after": history[learner.kept]},
+        "held_out_kl": {"before": before, "rounded": later[0][2], "after": after},
         "moved": float(moved / codes),
     }
