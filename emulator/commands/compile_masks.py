@@ -99,7 +99,7 @@ def _compile(args: argparse.Namespace) -> int:
         source = Merged(source, open_adapter(args.lora, source.config))
     options = _near(args) if args.near else _options(args, source.config)
     if learning:
-        options = learning.options(options)
+        options = learning.options(source, options)
     calibrator = calibrator_for(source, options.quantiser, args.calibration)
     text = calibrator.digest[:8] if calibrator and args.calibration else ""
     named = folder_of(source, where, options, text)

@@ -65,10 +65,13 @@ class Learning:
             need_torch()  # now, not after the masks that are to be changed
         return cls(args.learned, args.learn_steps, args.learned is not None)
 
-    def options(self, options: CompileOptions) -> CompileOptions:
-        """Those of the masks to change."""
+    def options(self, source: Checkpoint, options: CompileOptions) -> CompileOptions:
+        """Those of the masks to change. Raises where this model cannot be learned here."""
         options = replace(options, quantiser=BASE_LEVEL)
         if not self.found:
+            from emulator.learning.make import check
+
+            check(source)
             return options
         from weights.learned_file import load
         from weights.mix import Mix

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emulator.config import LlamaConfig
 from emulator.errors import UnsupportedError, UsageError
 from emulator.home import home
+from emulator.host import cores, installed_bytes
 from emulator.terminal.progress import progress
 from weights.checkpoint import Checkpoint
 from weights.learned_file import Learned
-from weights.rom import RomImage
+from weights.rom import RomImage, expected_matrices
 
 if TYPE_CHECKING:
     from emulator.learning.llama import Llama
@@ -30,10 +32,11 @@ ROUNDING_SECONDS = 1.2e-9  # a parameter and column
 def learn_masks(source: Checkpoint, image: RomImage, path: Path, plan: Plan) -> Learned:
     """Write the learned file of an image, which is the checkpoint's; go on with an earlier try.
 
-    The state of a try lies beside the file. Raises UsageError without torch, UnsupportedError for
-    a model that is no plain Llama.
+    The state of a try lies beside the file. Raises as `check`.
     """
-    check(source, image)
+    check(source)
+    if image.manifest["checkpoint"]["name"] != source.name:
+        raise UsageError(f"{image.folder}: not the masks of {source.name}")
     import torch
 
     from emulator.learning.student import Student, matrices_of, teacher_of
@@ -71,8 +74,11 @@ def need_torch() -> None:
         raise UsageError("learning needs torch: pip install 'torch>=2.4'") from None
 
 
-def check(source: Checkpoint, image: RomImage) -> None:
-    """Raise unless this model can be learned here."""
+def check(source: Checkpoint) -> None:
+    """Raise unless this model can be learned here.
+
+    UsageError without torch or memory, UnsupportedError for a model that is no plain Llama.
+    """
     c = source.config
     need_torch()
     plain = not (c.biases or c.head_norm or c.unrotated or c.windowed)
@@ -80,8 +86,25 @@ def check(source: Checkpoint, image: RomImage) -> None:
         raise UnsupportedError(
             "only plain Llamas can be learned: no biases, norms of heads, windows"
         )
-    if image.manifest["checkpoint"]["name"] != source.name:
-        raise UsageError(f"{image.folder}: not the masks of {source.name}")
+    need, have = memory_bytes(c), installed_bytes()
+    if have is not None and need > have:
+        raise UsageError(
+            f"learning the masks of {source.name} takes at least {need / 1e9:,.0f} GB, and this "
+            f"computer has {have / 1e9:,.0f}; learn elsewhere, and apply the file with --learned"
+        )
+
+
+def memory_bytes(config: LlamaConfig) -> int:
+    """What learning holds at least: the weights in every form, and what their errors cost.
+
+    The original in float32, teacher and student in bfloat16, a gradient for each thread, codes
+    before and after, the best so far, and three numbers a group of 32; two factors a matrix.
+    """
+    matrices = expected_matrices(config).items()
+    weights = sum(rows * columns for _, (rows, columns) in matrices)
+    tables = ("embedding", "head")  # whose rows cost alike
+    factors = sum(c * c + (0 if name in tables else r * r) for name, (r, c) in matrices)
+    return int((4 + 2 + 2 + 2 * cores() + 3 + 12 / 32) * weights) + 4 * factors
 
 
 def _texts(source: Checkpoint, teacher: Llama, plan: Plan) -> Texts:

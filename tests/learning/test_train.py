@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from emulator.errors import UnsupportedError, UsageError
+from emulator.timing.known_models import LLAMAS
 from kernels.rom.pack import untile_rows
 from weights.learned_file import Learned, load
 from weights.learned_masks import write_learned
@@ -20,7 +21,7 @@ torch = pytest.importorskip("torch")
 from emulator.learning.bits16 import exponentials, raw  # noqa: E402
 from emulator.learning.divergence import divergence  # noqa: E402
 from emulator.learning.latents import Latents  # noqa: E402
-from emulator.learning.make import check  # noqa: E402
+from emulator.learning.make import check, learn_masks, memory_bytes  # noqa: E402
 from emulator.learning.plan import Plan  # noqa: E402
 from emulator.learning.sampler import sampled  # noqa: E402
 from emulator.learning.student import Student, teacher_of  # noqa: E402
@@ -245,15 +246,28 @@ def test_texts_are_kept(tmp_path: Path):
     assert load_texts(tmp_path / "none") is None
 
 
-def test_what_cannot_be_learned(qwen3_image: RomImage, tiny_image: RomImage, tiny_checkpoint: Path):
-    """Another family's model, and masks of another model."""
+def test_what_cannot_be_learned(
+    qwen3_image: RomImage,
+    tiny_image: RomImage,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Another family's model, masks of another model, and one that is too large."""
     source = SafetensorsCheckpoint(qwen3_image.folder.parent / "checkpoint")
     with pytest.raises(UnsupportedError, match="only plain Llamas"):
-        check(source, qwen3_image)
+        check(source)
     source = SafetensorsCheckpoint(tiny_checkpoint)
-    tiny_image.manifest["checkpoint"]["name"] = "another"
-    try:
-        with pytest.raises(UsageError, match="not the masks of"):
-            check(source, tiny_image)
-    finally:
-        tiny_image.manifest["checkpoint"]["name"] = source.name
+    monkeypatch.setitem(tiny_image.manifest["checkpoint"], "name", "another")
+    with pytest.raises(UsageError, match="not the masks of"):
+        learn_masks(source, tiny_image, tmp_path / "file", PLAN)
+    monkeypatch.setattr("emulator.learning.make.installed_bytes", lambda: 1 << 20)
+    with pytest.raises(UsageError, match=r"takes at least .* GB, and this computer"):
+        check(source)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_learning_takes():
+    """8B: its weights many times over, and 97 GB of costs; the small model 3 GB."""
+    assert 97e9 < memory_bytes(LLAMAS["llama-3.1-8b"]) - 15 * 8.03e9 < 125e9
+    assert 2.5e9 < memory_bytes(LLAMAS["smollm2-135m"]) < 4e9
