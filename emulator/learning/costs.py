@@ -107,10 +107,13 @@ def costs_of(places: Places, texts: Texts, seed: int, progress: Progress) -> dic
     work = [(k, windows[k : k + BATCH], sizes[k : k + BATCH]) for k in starts]
     done = 0
     progress(done, len(windows))
-    with ThreadPoolExecutor(threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    pool = ThreadPoolExecutor(threads(), initializer=torch.set_num_threads, initargs=(1,))
+    try:
         for count in pool.map(one, work):
             done += count
             progress(done, len(windows))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt waits for those that run, not for all
     return dict(_found(model, places.hadamard, head, stream))
 
 
@@ -146,7 +149,11 @@ def _watching(model: Llama) -> Llama:
 def _found(
     model: Llama, hadamard: Tensor, head: Tensor, stream: Tensor
 ) -> Iterable[tuple[str, Cost]]:
-    """Names and costs. What a table's rows cost is their tokens' frequency times one matrix."""
+    """Names and costs.
+
+    An error in a token's row counts as often as the token comes, where it is read and, in a tied
+    model, where it is guessed; so one matrix serves all rows, each of which stands alone.
+    """
     if model.config.tied:
         yield "embedding", _cost(head + stream, None)
     else:

@@ -214,6 +214,22 @@ def test_costs_are_kept(teacher: Places, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["costs"]
 
 
+def test_an_interrupt_does_not_wait_for_the_rest(teacher: Places, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+    monkeypatch.setattr("emulator.learning.costs.BATCH", 1)
+    monkeypatch.setattr(
+        "emulator.learning.costs.draw", lambda *given: drawn.append(1) or draw(*given)
+    )
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        costs_of(teacher, texts(), 1, stop)
+    assert len(drawn) < windows_in(texts()) / 2
+
+
 def test_a_whole_image_is_settled(tiny_image: RomImage, original: FloatModel, teacher: Places):
     """The answers come nearer on windows that nothing was measured on."""
     student = Student.of(tiny_image)
