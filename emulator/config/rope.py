@@ -102,7 +102,7 @@ def scaling_from_hub(rope: Fields, context: int, original: int | None) -> Scalin
     is not known, CheckpointError for a malformed value.
     """
     kind = rope.values.get("rope_type", rope.values.get("type", "default"))
-    if kind not in KEYS:
+    if not isinstance(kind, str) or kind not in KEYS:
         why = REASONS.get(kind) if isinstance(kind, str) else None
         known = why or f"only {', '.join(KEYS)} are known"
         raise UnsupportedError(f"{rope.where}: rope_type {shown(kind)}: {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -184,13 +185,11 @@ class Student:
         progress: Callable[[int, int], None],
     ) -> None:
         """Round the masks of the image, which these are, at the least cost to the answer."""
-        done = 0
+        done = count(1)  # whose next number two threads cannot take twice
 
         def one(name: str) -> None:
-            nonlocal done
             settle(image.matrices[name], originals[name], costs[name], self.latents[name])
-            done += 1
-            progress(done, len(self.latents))
+            progress(next(done), len(self.latents))
 
         progress(0, len(self.latents))
         each(one, self.latents)

@@ -155,6 +155,16 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[EmulatorError], str]] = {
         UnsupportedError,
         "rope_type 'dynamic': the angles grow with the text",
     ),
+    "a kind of objects": (
+        {"rope_scaling": {"rope_type": {"a": 1}, "factor": 2.0}},
+        UnsupportedError,
+        r"rope_type \{'a': 1\}: only",
+    ),
+    "a kind of lists": (
+        {"rope_scaling": {"rope_type": ["linear"], "factor": 2.0}},
+        UnsupportedError,
+        r"rope_type \['linear'\]: only",
+    ),
     "yarn's key": (
         {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "beta_fast": 3}},
         UnsupportedError,
