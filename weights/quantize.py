@@ -38,7 +38,11 @@ def alphabet(bits: int) -> NDArray[np.int8]:
 
 def levels_of(bits: int) -> Levels:
     """The same, for the compiled loops."""
-    levels = alphabet(bits)
+    return levels_in(alphabet(bits))
+
+
+def levels_in(levels: NDArray[np.int8]) -> Levels:
+    """An alphabet, rising, for the compiled loops."""
     step = even_step(levels)
     return Levels(levels.astype(np.float32), np.float32(1 / step if step else 0))
 

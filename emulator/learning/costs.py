@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +29,9 @@ from emulator.learning.divergence import draw
 from emulator.learning.llama import BF16, Layer, Llama, Weight
 from emulator.learning.rounding import Cost
 from emulator.learning.student import Places
-from emulator.learning.team import threads
+from emulator.learning.team import each
 from emulator.learning.texts import Texts, write_arrays
+from weights.checkpoint import LAYER_MATRICES, tensor_shape
 from weights.safetensors_file import SafetensorsFile
 
 WINDOWS = 200  # of each kind, that costs are measured on
@@ -81,9 +81,11 @@ def costs_of(places: Places, texts: Texts, seed: int, progress: Progress) -> dic
     """
     model = _watching(places.model)
     head, stream = (torch.zeros(model.config.hidden, model.config.hidden) for _ in range(2))
-    lock = threading.Lock()
+    chosen, loudness = _chosen(texts, seed)
+    lock, done = threading.Lock(), 0
 
-    def one(given: tuple[int, np.ndarray, np.ndarray]) -> int:
+    def one(given: tuple[int, np.ndarray, np.ndarray]) -> None:
+        nonlocal done
         number, windows, sizes = given
         ids = torch.from_numpy(windows)
         r = model.embed(ids).requires_grad_()
@@ -100,20 +102,12 @@ def costs_of(places: Places, texts: Texts, seed: int, progress: Progress) -> dic
         with lock:
             head.add_(into_head)
             stream.add_(into_stream)
-        return len(windows)
+            done += len(windows)
+            progress(done, len(chosen))
 
-    windows, sizes = _chosen(texts, seed)
-    starts = range(0, len(windows), BATCH)
-    work = [(k, windows[k : k + BATCH], sizes[k : k + BATCH]) for k in starts]
-    done = 0
-    progress(done, len(windows))
-    pool = ThreadPoolExecutor(threads(), initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for count in pool.map(one, work):
-            done += count
-            progress(done, len(windows))
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt waits for those that run, not for all
+    starts = range(0, len(chosen), BATCH)
+    progress(done, len(chosen))
+    each(one, [(k, chosen[k : k + BATCH], loudness[k : k + BATCH]) for k in starts])
     return dict(_found(model, places.hadamard, head, stream))
 
 
@@ -136,9 +130,7 @@ def _chosen(texts: Texts, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _watching(model: Llama) -> Llama:
     """The same model with weights that are watched."""
     c = model.config
-    queries, keys = c.heads * c.head_dim, c.kv_heads * c.head_dim
-    rows = {"q": queries, "k": keys, "v": keys, "o": c.hidden, "gate": c.ffn, "up": c.ffn}
-    rows["down"] = c.hidden
+    rows = {name: tensor_shape(c, name)[0] for name in LAYER_MATRICES}
     layers = [
         Layer(*(Watched.of(getattr(layer, w), {n: rows[n] for n in PARTS[w]}) for w in PARTS))
         for layer in model.layers

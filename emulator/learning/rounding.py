@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from emulator.learning.bits16 import widen
 from emulator.learning.latents import Latents
-from kernels.rom.pack import PackedMatrix, even_step
+from kernels.rom.pack import PackedMatrix
 from weights.ldlq import axpy, refit
-from weights.quantize import Levels, nearest
+from weights.quantize import levels_in, nearest
 
 Bits16 = NDArray[np.uint16]
 Float32 = NDArray[np.float32]
@@ -51,7 +51,7 @@ def settle(matrix: PackedMatrix, original: Float32, cost: Cost, latents: Latents
         widen(cost.outputs.reshape(-1), outputs.reshape(-1))
         _damp(outputs, OUTPUT_DAMPING)
     values, scale = latents.values, latents.scale
-    levels = Levels(values, np.float32(1 / step if (step := even_step(matrix.alphabet)) else 0))
+    levels = levels_in(matrix.alphabet)
     mantissa, exponent = matrix.row_mantissa.astype(np.float32), matrix.row_exponent.astype(int)
     unit = np.ldexp(mantissa, -exponent)
     level = latents.start.astype(np.int64)

@@ -134,14 +134,16 @@ def save_texts(path: Path, texts: Texts) -> None:
     write_arrays(path, arrays)
 
 
-def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def write_arrays(
+    path: Path, arrays: dict[str, NDArray[Any]], about: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file under a temporary name, then rename it. Raises UsageError."""
     from safetensors.numpy import save_file
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, temporary)
+        save_file(arrays, temporary, about)
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from emulator.learning.latents import STATE
 from emulator.learning.llama import Llama
 from emulator.learning.plan import Plan
 from emulator.learning.student import Student
-from emulator.learning.texts import Texts
+from emulator.learning.texts import Texts, write_arrays
 from weights.learned_file import Change, Learned
 from weights.rom import RomImage
 from weights.safetensors_file import SafetensorsFile
@@ -72,8 +71,6 @@ class Learner:
 
     def save(self, path: Path, key: str) -> None:
         """Write all of it under a temporary name, then rename it. Raises UsageError."""
-        from safetensors.numpy import save_file
-
         arrays: dict[str, np.ndarray] = {}
         for name, latent in self.student.latents.items():
             arrays |= {f"{name}.{part}": getattr(latent, part) for part in STATE}
@@ -81,14 +78,7 @@ class Learner:
             arrays |= {f"best.{name}.{part}": getattr(change, part) for part in PARTS}
         numbers = {"key": key, "step": self.step, "kept": self.kept}
         text = json.dumps({**numbers, "history": self.history, "losses": self.losses})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            save_file(arrays, temporary, {"state": text})
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_arrays(path, arrays, {"state": text})
 
     def resume(self, path: Path, key: str) -> bool:
         """Go on from a saved state, if there is one of the same image, texts and plan."""
